@@ -1,0 +1,107 @@
+use core::fmt;
+
+macro_rules! drop_reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// Why a packet ended without reaching its receiver.
+        ///
+        /// The one list of the whole project; names are stable and kebab-case.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of the list.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Returns the stable kebab-case name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// Returns one sentence on what it means.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// No route leads to the destination from this virtual network.
+    NoRoute = "no-route",
+    /// The destination lies in a subnet, but no machine has that address.
+    NoHost = "no-host",
+    /// The private endpoint's connection is not Approved.
+    NotApproved = "not-approved",
+    /// No load-balancing rule of the frontend matches the protocol and port.
+    NoLbRule = "no-lb-rule",
+    /// No backend of the rule's pool is up.
+    NoHealthyBackend = "no-healthy-backend",
+    /// The provider edge has no room for another flow's stickiness.
+    EdgeTableFull = "edge-table-full",
+    /// No NAT port is free for the connection on its backend VM.
+    NatPortsExhausted = "nat-ports-exhausted",
+    /// The backend VM has as many active flows as it may have.
+    VmFlowLimit = "vm-flow-limit",
+    /// The packet belongs to no binding and may not create one.
+    NoFlow = "no-flow",
+    /// The reply comes from another address or port than the one that was contacted.
+    Filtered = "filtered",
+    /// The time to live reached zero.
+    TtlExpired = "ttl-expired",
+    /// The link lost the packet.
+    LinkLoss = "link-loss",
+    /// The link's queue was full.
+    LinkQueueFull = "link-queue-full",
+    /// The packet made too many hops in one instant.
+    HopLimit = "hop-limit",
+    /// The receiving machine has no socket for the datagram.
+    NoListener = "no-listener",
+}
+
+impl DropReason {
+    /// Returns the position in the list, to index per-reason arrays.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Finds a reason by its name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.name() == name)
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DropReason;
+
+    #[test]
+    fn names_are_unique_kebab_case_and_found_again() {
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
+            let name = reason.name();
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                "{name}"
+            );
+            assert_eq!(DropReason::from_name(name), Some(*reason));
+            assert_eq!(reason.index(), index);
+            assert!(reason.explanation().ends_with('.'));
+        }
+        assert_eq!(DropReason::from_name("other"), None);
+    }
+}

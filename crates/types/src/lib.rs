@@ -1,0 +1,27 @@
+//! The words every plsim crate uses.
+//!
+//! What it is: virtual time ([`Instant`], [`Duration`]), addresses and flows ([`Prefix`],
+//! [`FiveTuple`], [`Direction`], [`Protocol`]), TCP header facts ([`TcpSegment`]), ids, the one
+//! list of [`DropReason`]s and the keyed hash that replaces randomness inside the engines.
+//!
+//! What it is not: packets (`plsim-packet`), tables (`plsim-table`) or any decision.
+//!
+//! # Invariants
+//! - No dependency, no clock, no allocation: everything here is a small `Copy` value.
+//! - Every word has one meaning in every crate.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod address;
+mod drop_reason;
+mod hash;
+mod ids;
+mod tcp;
+mod time;
+
+pub use address::{Direction, FiveTuple, Prefix, PrefixError, Protocol};
+pub use drop_reason::DropReason;
+pub use hash::KeyedHash;
+pub use ids::{BackendId, LinkId, PlsId};
+pub use tcp::{TcpFlags, TcpSegment};
+pub use time::{Duration, Instant};
