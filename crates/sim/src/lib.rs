@@ -1,1 +1,34 @@
-//! placeholder
+//! The simulation kernel: virtual clock, event queue, links, randomness.
+//!
+//! What it is: a [`World`] owns the nodes, the clock and every packet between two nodes. A [`Node`]
+//! reacts to packets and timers through a [`Context`]; an [`Observer`] watches. Links are
+//! in-memory L3 channels ([`Channel`]) with latency, bandwidth, a queue limit and loss.
+//!
+//! What it is not: it knows no NAT, load balancer, scenario or file.
+//!
+//! # Invariants
+//! - Time is private to [`World`] and moves only forward, only while it runs.
+//! - Events run in the total order (time, class, source entity, per-source counter), which depends
+//!   on names and not on the order in which entities were added.
+//! - Every packet is owned once; it ends delivered, dropped with a reason, or in flight.
+//! - Randomness comes from one named stream per entity, seeded by (run seed, kind, name).
+#![forbid(unsafe_code)]
+
+mod channel;
+mod context;
+mod entity;
+mod event;
+mod observer;
+mod queue;
+mod stream;
+mod wakeup;
+mod world;
+
+pub use channel::{Channel, ChannelConfig, ChannelId};
+pub use context::{Context, Node};
+pub use entity::{NodeId, TapId};
+pub use observer::{Observer, Place};
+pub use queue::RadixHeap;
+pub use stream::Stream;
+pub use wakeup::Wakeup;
+pub use world::{Progress, Stuck, World, WorldBuilder};

@@ -1,0 +1,107 @@
+use plsim_packet::Packet;
+use plsim_types::{DropReason, Instant};
+
+use crate::channel::ChannelId;
+use crate::entity::NodeId;
+use crate::observer::{Observer, Place};
+use crate::stream::Stream;
+use crate::world::Kernel;
+
+/// Something that packets pass through, start from or end at.
+///
+/// A node is thin: it asks an engine, then forwards, delivers or drops.
+pub trait Node {
+    /// Takes a packet that arrived by a channel; it must end up sent, delivered or dropped.
+    fn on_packet(&mut self, packet: Box<Packet>, by: ChannelId, context: &mut Context<'_>);
+
+    /// Reacts to a timer that this node set.
+    fn on_timer(&mut self, token: u64, context: &mut Context<'_>);
+}
+
+/// What a node can do to the world while it is running.
+pub struct Context<'a> {
+    pub(crate) kernel: &'a mut Kernel,
+    pub(crate) observer: &'a mut dyn Observer,
+    pub(crate) node: NodeId,
+    /// Hops already made by the packet at hand in this instant.
+    pub(crate) hops: u8,
+}
+
+impl std::fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("now", &self.now())
+            .field("node", &self.node)
+            .finish()
+    }
+}
+
+impl Context<'_> {
+    /// Returns the virtual time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.kernel.now
+    }
+
+    /// Returns the node at hand.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Returns the node's own stream of random numbers.
+    pub fn random(&mut self) -> &mut Stream {
+        &mut self.kernel.nodes[self.node.0 as usize].stream
+    }
+
+    /// Brings a packet into being: gives it its id and counts it.
+    pub fn inject(&mut self, packet: Packet) -> Box<Packet> {
+        let packet = self.kernel.inject(self.node, packet);
+        self.observer.injected(self.kernel.now, self.node, &packet);
+        packet
+    }
+
+    /// Hands a packet to a channel that starts at this node.
+    pub fn send(&mut self, channel: ChannelId, packet: Box<Packet>) {
+        let now = self.kernel.now;
+        let link = &mut self.kernel.channels[channel.0 as usize];
+        if let Some(tap) = link.config.tap_in {
+            self.observer.tapped(now, tap, &packet);
+        }
+        match link.accept(&packet, now) {
+            Ok(at) if at > now => self.kernel.schedule_arrival(at, channel, packet),
+            Ok(_) => self.kernel.pass_on(channel, packet, self.hops + 1),
+            Err(reason) => self.end(Place::Channel(channel), packet, reason),
+        }
+    }
+
+    /// Ends a packet at its receiver.
+    pub fn deliver(&mut self, packet: Box<Packet>) {
+        self.observer.delivered(self.kernel.now, self.node, &packet);
+        self.kernel.recycle(packet);
+    }
+
+    /// Ends a packet early, at this node.
+    pub fn drop(&mut self, packet: Box<Packet>, reason: DropReason) {
+        self.end(Place::Node(self.node), packet, reason);
+    }
+
+    /// Has [`Node::on_timer`] called with `token` at a later time; timers cannot be taken back.
+    ///
+    /// # Panics
+    /// If `at` does not lie after now: the run would hang.
+    pub fn set_timer(&mut self, at: Instant, token: u64) {
+        assert!(
+            at > self.kernel.now,
+            "a timer must lie in the future: {at} at {:?}",
+            self.node
+        );
+        self.kernel.schedule_timer(at, self.node, token);
+    }
+
+    fn end(&mut self, place: Place, packet: Box<Packet>, reason: DropReason) {
+        self.observer
+            .dropped(self.kernel.now, place, &packet, reason);
+        self.kernel.recycle(packet);
+    }
+}

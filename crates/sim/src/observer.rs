@@ -1,0 +1,31 @@
+use plsim_packet::Packet;
+use plsim_types::{DropReason, Instant};
+
+use crate::channel::ChannelId;
+use crate::entity::{NodeId, TapId};
+
+/// Where something happened to a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// At a node.
+    Node(NodeId),
+    /// On a link.
+    Channel(ChannelId),
+}
+
+/// Watches the packets of a run; it can change nothing.
+///
+/// The calls come in the total order of events, once for each fact.
+pub trait Observer {
+    /// A packet came into being at a node.
+    fn injected(&mut self, now: Instant, node: NodeId, packet: &Packet);
+
+    /// A packet reached its receiver.
+    fn delivered(&mut self, now: Instant, node: NodeId, packet: &Packet);
+
+    /// A packet ended early.
+    fn dropped(&mut self, now: Instant, place: Place, packet: &Packet, reason: DropReason);
+
+    /// A packet passed a capture point.
+    fn tapped(&mut self, now: Instant, tap: TapId, packet: &Packet);
+}

@@ -1,0 +1,383 @@
+use std::collections::VecDeque;
+use std::fmt;
+
+use plsim_packet::{Packet, PacketId};
+use plsim_types::{DropReason, Instant};
+
+use crate::channel::{Channel, ChannelConfig, ChannelId};
+use crate::context::{Context, Node};
+use crate::entity::{NodeId, Rank, Source};
+use crate::event::{Class, MAX_ENTITIES, What, tie};
+use crate::observer::{Observer, Place};
+use crate::queue::RadixHeap;
+use crate::stream::Stream;
+
+/// The most hops a packet may make without time moving.
+const HOP_LIMIT: u8 = 32;
+/// The most events that may run without time moving before the run counts as stuck, by default.
+const STUCK_AFTER: u64 = 10_000_000;
+/// The most packet records kept for reuse.
+const POOL_LIMIT: usize = 1 << 20;
+
+/// Collects the entities of a world before it exists.
+#[derive(Debug)]
+pub struct WorldBuilder {
+    nodes: Vec<(&'static str, String)>,
+    channels: Vec<(String, NodeId, ChannelConfig)>,
+    stuck_after: u64,
+}
+
+impl Default for WorldBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl WorldBuilder {
+    /// Starts with nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            nodes: Vec::new(),
+            channels: Vec::new(),
+            stuck_after: STUCK_AFTER,
+        }
+    }
+
+    /// Sets how many events may run in one instant, ten million by default.
+    #[must_use]
+    pub const fn stuck_after(mut self, events: u64) -> Self {
+        self.stuck_after = events;
+        self
+    }
+
+    /// Announces a node; (kind, name) must be unique, for it decides order and randomness.
+    pub fn node(&mut self, kind: &'static str, name: &str) -> NodeId {
+        self.nodes.push((kind, name.to_owned()));
+        NodeId(u32::try_from(self.nodes.len() - 1).expect("broken invariant: 2^32 nodes"))
+    }
+
+    /// Adds a one-way link to a node; the name must be unique among links.
+    pub fn channel(&mut self, name: &str, to: NodeId, config: ChannelConfig) -> ChannelId {
+        self.channels.push((name.to_owned(), to, config));
+        ChannelId(u32::try_from(self.channels.len() - 1).expect("broken invariant: 2^32 links"))
+    }
+
+    /// Builds the world; `nodes` are those announced, in the same order.
+    ///
+    /// # Panics
+    /// If the number of nodes differs, two entities share kind and name, or there are more than
+    /// 4 194 304 entities.
+    pub fn build<N: Node, O: Observer>(self, seed: u64, nodes: Vec<N>, observer: O) -> World<N, O> {
+        assert_eq!(
+            nodes.len(),
+            self.nodes.len(),
+            "every announced node must be given"
+        );
+        let ranks = self.ranks();
+        let (node_ranks, channel_ranks) = ranks.split_at(self.nodes.len());
+        let seats = self.nodes.iter().zip(node_ranks);
+        let seats = seats
+            .map(|((kind, name), rank)| Seat {
+                source: Source::new(*rank),
+                stream: Stream::new(seed, kind, name),
+                injected: 0,
+            })
+            .collect();
+        let channels = self.channels.into_iter().zip(channel_ranks);
+        let channels = channels
+            .map(|((name, to, config), rank)| {
+                let stream = Stream::new(seed, CHANNEL_KIND, &name);
+                Channel::new(to, config, Source::new(*rank), stream)
+            })
+            .collect();
+        let kernel = Kernel {
+            now: Instant::ZERO,
+            nodes: seats,
+            channels,
+            queue: RadixHeap::new(),
+            instant: VecDeque::new(),
+            pool: Vec::new(),
+        };
+        World {
+            kernel,
+            nodes,
+            observer,
+            events: 0,
+            events_this_instant: 0,
+            stuck_after: self.stuck_after,
+        }
+    }
+
+    /// Returns each entity's place in the order of (kind, name), nodes first.
+    fn ranks(&self) -> Vec<Rank> {
+        let nodes = self.nodes.iter().map(|(kind, name)| (*kind, name.as_str()));
+        let channels = self
+            .channels
+            .iter()
+            .map(|(name, ..)| (CHANNEL_KIND, name.as_str()));
+        let names: Vec<_> = nodes.chain(channels).collect();
+        assert!(names.len() <= MAX_ENTITIES, "too many nodes and links");
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        order.sort_unstable_by_key(|&entity| names[entity]);
+        let mut ranks = vec![Rank(0); names.len()];
+        for (rank, entity) in order.iter().enumerate() {
+            if rank > 0 {
+                assert_ne!(
+                    names[order[rank - 1]],
+                    names[*entity],
+                    "two entities share a name"
+                );
+            }
+            ranks[*entity] = Rank(u32::try_from(rank).expect("broken invariant: checked above"));
+        }
+        ranks
+    }
+}
+
+const CHANNEL_KIND: &str = "channel";
+
+/// What the kernel keeps for each node.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    source: Source,
+    pub(crate) stream: Stream,
+    injected: u64,
+}
+
+/// Everything of the world that a node may touch through its [`Context`].
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) now: Instant,
+    pub(crate) nodes: Vec<Seat>,
+    pub(crate) channels: Vec<Channel>,
+    queue: RadixHeap<What>,
+    /// Packets on links without latency: handled before time moves.
+    instant: VecDeque<(ChannelId, Box<Packet>, u8)>,
+    #[expect(clippy::vec_box, reason = "the boxes themselves are reused")]
+    pool: Vec<Box<Packet>>,
+}
+
+impl Kernel {
+    /// Gives the packet its id: numbers interleave over nodes, so an id needs no global counter.
+    pub(crate) fn inject(&mut self, node: NodeId, mut packet: Packet) -> Box<Packet> {
+        let count = self.nodes.len() as u64;
+        let seat = &mut self.nodes[node.0 as usize];
+        packet.id = PacketId(seat.injected * count + u64::from(node.0) + 1);
+        seat.injected += 1;
+        match self.pool.pop() {
+            Some(mut record) => {
+                *record = packet;
+                record
+            }
+            None => Box::new(packet),
+        }
+    }
+
+    pub(crate) fn recycle(&mut self, packet: Box<Packet>) {
+        if self.pool.len() < POOL_LIMIT {
+            self.pool.push(packet);
+        }
+    }
+
+    pub(crate) fn schedule_arrival(&mut self, at: Instant, by: ChannelId, packet: Box<Packet>) {
+        let tie = tie(Class::Arrival, &mut self.channels[by.0 as usize].source);
+        self.queue
+            .push(at.as_nanos(), tie, What::Arrival(by, packet));
+    }
+
+    pub(crate) fn schedule_timer(&mut self, at: Instant, node: NodeId, token: u64) {
+        let tie = tie(Class::Timer, &mut self.nodes[node.0 as usize].source);
+        self.queue
+            .push(at.as_nanos(), tie, What::Timer(node, token));
+    }
+
+    pub(crate) fn pass_on(&mut self, by: ChannelId, packet: Box<Packet>, hops: u8) {
+        self.instant.push_back((by, packet, hops));
+    }
+}
+
+/// How far a call of [`World::run_before`] came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Everything before the limit has happened, and the clock stands at the limit.
+    Reached,
+    /// The budget is used up; call again.
+    Paused,
+}
+
+/// The run does not move: too many events in one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stuck {
+    /// The instant that does not end.
+    pub at: Instant,
+    /// The node whose event was the last one.
+    pub node: NodeId,
+    /// How many events ran at that instant.
+    pub events: u64,
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} events ran at {} without time moving",
+            self.events, self.at
+        )
+    }
+}
+
+impl std::error::Error for Stuck {}
+
+/// The nodes, the links between them, and the clock.
+#[derive(Debug)]
+pub struct World<N, O> {
+    kernel: Kernel,
+    nodes: Vec<N>,
+    observer: O,
+    events: u64,
+    events_this_instant: u64,
+    stuck_after: u64,
+}
+
+impl<N: Node, O: Observer> World<N, O> {
+    /// Returns the virtual time.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.kernel.now
+    }
+
+    /// Returns the number of events so far.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Counts the packets on links.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        let queued = self.kernel.queue.pending();
+        queued
+            .filter(|what| matches!(what, What::Arrival(..)))
+            .count() as u64
+            + self.kernel.instant.len() as u64
+    }
+
+    /// Returns the nodes, in the order of their ids.
+    #[must_use]
+    pub fn nodes(&self) -> &[N] {
+        &self.nodes
+    }
+
+    /// Returns the observer.
+    #[must_use]
+    pub const fn observer(&self) -> &O {
+        &self.observer
+    }
+
+    /// Returns the observer for a change between two steps.
+    pub const fn observer_mut(&mut self) -> &mut O {
+        &mut self.observer
+    }
+
+    /// Ends the run and returns the observer.
+    #[must_use]
+    pub fn into_observer(self) -> O {
+        self.observer
+    }
+
+    /// Lets the caller act as a node between two steps: how a run starts and is intervened in.
+    pub fn visit<R>(&mut self, node: NodeId, act: impl FnOnce(&mut N, &mut Context<'_>) -> R) -> R {
+        let mut context = Context {
+            kernel: &mut self.kernel,
+            observer: &mut self.observer,
+            node,
+            hops: 0,
+        };
+        let result = act(&mut self.nodes[node.0 as usize], &mut context);
+        self.finish_instant();
+        result
+    }
+
+    /// Runs events that lie before `limit`, at most about `budget` of them.
+    ///
+    /// # Errors
+    /// [`Stuck`] when time does not move any more; the world stays as it was then.
+    pub fn run_before(&mut self, limit: Instant, budget: u64) -> Result<Progress, Stuck> {
+        let stop_at = self.events.saturating_add(budget);
+        while self.events < stop_at {
+            let Some((time, _, what)) = self.kernel.queue.pop_before(limit.as_nanos()) else {
+                self.kernel.now = self.kernel.now.max(limit);
+                return Ok(Progress::Reached);
+            };
+            let at = Instant::from_nanos(time);
+            if at > self.kernel.now {
+                self.kernel.now = at;
+                self.events_this_instant = 0;
+            }
+            let node = self.handle(what);
+            self.finish_instant();
+            if self.events_this_instant > self.stuck_after {
+                return Err(Stuck {
+                    at,
+                    node,
+                    events: self.events_this_instant,
+                });
+            }
+        }
+        Ok(Progress::Paused)
+    }
+
+    fn handle(&mut self, what: What) -> NodeId {
+        match what {
+            What::Arrival(by, packet) => self.arrive(by, packet, 0),
+            What::Timer(node, token) => {
+                self.count_event();
+                let mut context = Context {
+                    kernel: &mut self.kernel,
+                    observer: &mut self.observer,
+                    node,
+                    hops: 0,
+                };
+                self.nodes[node.0 as usize].on_timer(token, &mut context);
+                node
+            }
+        }
+    }
+
+    /// Handles packets on links without latency until none is left.
+    fn finish_instant(&mut self) {
+        while let Some((by, packet, hops)) = self.kernel.instant.pop_front() {
+            if hops > HOP_LIMIT {
+                let now = self.kernel.now;
+                self.observer
+                    .dropped(now, Place::Channel(by), &packet, DropReason::HopLimit);
+                self.kernel.recycle(packet);
+            } else {
+                self.arrive(by, packet, hops);
+            }
+        }
+    }
+
+    fn arrive(&mut self, by: ChannelId, packet: Box<Packet>, hops: u8) -> NodeId {
+        self.count_event();
+        let channel = &self.kernel.channels[by.0 as usize];
+        let node = channel.to;
+        if let Some(tap) = channel.config.tap_out {
+            self.observer.tapped(self.kernel.now, tap, &packet);
+        }
+        let mut context = Context {
+            kernel: &mut self.kernel,
+            observer: &mut self.observer,
+            node,
+            hops,
+        };
+        self.nodes[node.0 as usize].on_packet(packet, by, &mut context);
+        node
+    }
+
+    const fn count_event(&mut self) {
+        self.events += 1;
+        self.events_this_instant += 1;
+    }
+}

@@ -1,0 +1,327 @@
+//! The kernel's promises: time, order, links, limits.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use plsim_packet::{Packet, Payload};
+use plsim_sim::{
+    ChannelConfig, ChannelId, Context, Node, NodeId, Observer, Place, Progress, TapId, World,
+    WorldBuilder,
+};
+use plsim_types::{DropReason, Duration, Instant};
+
+/// What the test observer writes down: time, what, packet id.
+#[derive(Debug, Default, PartialEq)]
+struct Log {
+    lines: Vec<(u64, String, u64)>,
+}
+
+impl Log {
+    fn add(&mut self, now: Instant, what: String, packet: &Packet) {
+        self.lines.push((now.as_nanos(), what, packet.id.0));
+    }
+
+    fn times(&self, what: &str) -> Vec<u64> {
+        self.lines
+            .iter()
+            .filter(|line| line.1 == what)
+            .map(|line| line.0)
+            .collect()
+    }
+}
+
+impl Observer for Log {
+    fn injected(&mut self, now: Instant, _: NodeId, packet: &Packet) {
+        self.add(now, "injected".into(), packet);
+    }
+
+    fn delivered(&mut self, now: Instant, _: NodeId, packet: &Packet) {
+        self.add(now, "delivered".into(), packet);
+    }
+
+    fn dropped(&mut self, now: Instant, _: Place, packet: &Packet, reason: DropReason) {
+        self.add(now, reason.name().into(), packet);
+    }
+
+    fn tapped(&mut self, now: Instant, tap: TapId, packet: &Packet) {
+        self.add(now, format!("tap {}", tap.0), packet);
+    }
+}
+
+/// A node that sends a packet on each timer and delivers or passes on what arrives.
+#[derive(Debug, Default)]
+struct Relay {
+    onward: Option<ChannelId>,
+    timers: Vec<(u64, u64)>,
+    /// Random bits drawn at each timer.
+    draws: Vec<u64>,
+    again: Option<Duration>,
+}
+
+impl Node for Relay {
+    fn on_packet(&mut self, packet: Box<Packet>, _: ChannelId, context: &mut Context<'_>) {
+        match self.onward {
+            Some(channel) => context.send(channel, packet),
+            None => context.deliver(packet),
+        }
+    }
+
+    fn on_timer(&mut self, token: u64, context: &mut Context<'_>) {
+        self.timers.push((context.now().as_nanos(), token));
+        self.draws.push(context.random().bits());
+        if let Some(channel) = self.onward {
+            let packet = context.inject(datagram(72));
+            context.send(channel, packet);
+        }
+        if let Some(pause) = self.again {
+            context.set_timer(context.now() + pause, token + 1);
+        }
+    }
+}
+
+/// A UDP packet of `payload` + 28 bytes.
+fn datagram(payload: u16) -> Packet {
+    let end = |last| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), 53);
+    Packet::udp(end(1), end(2), Payload::Zeros(payload))
+}
+
+/// A sender joined to a receiver by one channel; the sender has timers at the given times.
+fn pair(config: ChannelConfig, timers: &[u64]) -> World<Relay, Log> {
+    let mut builder = WorldBuilder::new();
+    let sender = builder.node("relay", "sender");
+    let receiver = builder.node("relay", "receiver");
+    let channel = builder.channel("sender to receiver", receiver, config);
+    let nodes = vec![
+        Relay {
+            onward: Some(channel),
+            ..Relay::default()
+        },
+        Relay::default(),
+    ];
+    let mut world = builder.build(1, nodes, Log::default());
+    world.visit(sender, |_, context| {
+        for (token, at) in timers.iter().enumerate() {
+            context.set_timer(Instant::from_nanos(*at), token as u64);
+        }
+    });
+    world
+}
+
+fn run(world: &mut World<Relay, Log>, until: u64) {
+    assert_eq!(
+        world.run_before(Instant::from_nanos(until), u64::MAX),
+        Ok(Progress::Reached)
+    );
+    assert_eq!(world.now().as_nanos(), until);
+}
+
+#[test]
+fn a_packet_arrives_one_latency_later_and_not_a_nanosecond_before() {
+    let config = ChannelConfig {
+        latency: Duration::from_micros(50),
+        ..ChannelConfig::default()
+    };
+    let mut world = pair(config, &[1_000]);
+    run(&mut world, 51_000);
+    assert_eq!(world.observer().times("delivered"), []);
+    assert_eq!(world.in_flight(), 1);
+    run(&mut world, 51_001);
+    assert_eq!(world.observer().times("delivered"), [51_000]);
+    assert_eq!(world.in_flight(), 0);
+}
+
+#[test]
+fn bandwidth_spaces_packets_by_their_size() {
+    // 100 bytes at 8 Mbit/s take 100 µs.
+    let config = ChannelConfig {
+        bandwidth: Some(8_000_000),
+        ..ChannelConfig::default()
+    };
+    let mut world = pair(config, &[1, 2, 3]);
+    run(&mut world, 1_000_000);
+    assert_eq!(
+        world.observer().times("delivered"),
+        [100_001, 200_001, 300_001]
+    );
+}
+
+#[test]
+fn a_full_queue_drops_what_does_not_fit() {
+    let config = ChannelConfig {
+        bandwidth: Some(8_000_000),
+        queue_limit: Some(250),
+        ..ChannelConfig::default()
+    };
+    let mut world = pair(config, &[1, 2, 3, 100_002]);
+    run(&mut world, 1_000_000);
+    // At 3 ns, 200 bytes less a few bits still wait; a third packet of 100 does not fit.
+    assert_eq!(world.observer().times("link-queue-full"), [3]);
+    assert_eq!(
+        world.observer().times("delivered"),
+        [100_001, 200_001, 300_001]
+    );
+}
+
+#[test]
+fn loss_takes_the_given_share_and_the_same_packets_each_time() {
+    let config = ChannelConfig {
+        loss: 0.25,
+        ..ChannelConfig::default()
+    };
+    let timers: Vec<u64> = (1..=20_000).collect();
+    let mut first = pair(config.clone(), &timers);
+    run(&mut first, 30_000);
+    let lost = first.observer().times("link-loss").len();
+    // Four standard deviations of a binomial(20 000, 0.25) are 245.
+    assert!(lost.abs_diff(5_000) < 245, "{lost}");
+    let mut second = pair(config, &timers);
+    run(&mut second, 30_000);
+    assert_eq!(first.observer(), second.observer());
+}
+
+#[test]
+fn taps_see_a_packet_enter_and_leave_the_link() {
+    let config = ChannelConfig {
+        latency: Duration::from_nanos(9),
+        tap_in: Some(TapId(0)),
+        tap_out: Some(TapId(1)),
+        ..ChannelConfig::default()
+    };
+    let mut world = pair(config, &[5]);
+    run(&mut world, 100);
+    assert_eq!(world.observer().times("tap 0"), [5]);
+    assert_eq!(world.observer().times("tap 1"), [14]);
+}
+
+#[test]
+fn a_loop_without_latency_ends_at_the_hop_limit() {
+    let mut builder = WorldBuilder::new();
+    let node = builder.node("relay", "mirror");
+    let channel = builder.channel("to itself", node, ChannelConfig::default());
+    let nodes = vec![Relay {
+        onward: Some(channel),
+        ..Relay::default()
+    }];
+    let mut world = builder.build(1, nodes, Log::default());
+    world.visit(node, |_, context| {
+        context.set_timer(Instant::from_nanos(7), 0)
+    });
+    run(&mut world, 100);
+    assert_eq!(world.observer().times("hop-limit"), [7]);
+}
+
+#[test]
+fn arrivals_of_an_instant_come_before_its_timers() {
+    let config = ChannelConfig {
+        latency: Duration::from_nanos(10),
+        ..ChannelConfig::default()
+    };
+    let mut world = pair(config, &[5]);
+    let receiver = NodeId(1);
+    world.visit(receiver, |_, context| {
+        context.set_timer(Instant::from_nanos(15), 77)
+    });
+    run(&mut world, 15);
+    assert!(world.nodes()[1].timers.is_empty());
+    run(&mut world, 16);
+    assert_eq!(world.observer().times("delivered"), [15]);
+    assert_eq!(world.nodes()[1].timers, [(15, 77)]);
+}
+
+#[test]
+fn order_and_randomness_depend_on_names_not_on_the_order_of_creation() {
+    // Two senders fire at the same instants; their packets meet at one receiver.
+    let build = |names: &[&str]| {
+        let mut builder = WorldBuilder::new();
+        let receiver = builder.node("relay", "receiver");
+        let ids: Vec<NodeId> = names
+            .iter()
+            .map(|name| builder.node("relay", name))
+            .collect();
+        let config = ChannelConfig {
+            latency: Duration::from_nanos(3),
+            ..ChannelConfig::default()
+        };
+        let mut nodes = vec![Relay::default()];
+        for name in names {
+            let onward = Some(builder.channel(name, receiver, config.clone()));
+            nodes.push(Relay {
+                onward,
+                ..Relay::default()
+            });
+        }
+        let mut world = builder.build(1, nodes, Log::default());
+        for id in &ids {
+            world.visit(*id, |_, context| {
+                context.set_timer(Instant::from_nanos(5), 0)
+            });
+        }
+        run(&mut world, 100);
+        let order: Vec<String> = world
+            .observer()
+            .lines
+            .iter()
+            .filter(|line| line.1 == "injected")
+            .map(|line| names[(line.2 - 1) as usize % (names.len() + 1) - 1].to_owned())
+            .collect();
+        let draws: Vec<(String, Vec<u64>)> = names
+            .iter()
+            .zip(&world.nodes()[1..])
+            .map(|(name, node)| ((*name).to_owned(), node.draws.clone()))
+            .collect();
+        (order, draws)
+    };
+    let (order, draws) = build(&["a", "b"]);
+    let (swapped, swapped_draws) = build(&["b", "a"]);
+    assert_eq!(order, ["a", "b"]);
+    assert_eq!(swapped, order);
+    assert_eq!(draws[0], swapped_draws[1]);
+    // Another entity shifts nobody's stream and swaps nobody.
+    let (more, more_draws) = build(&["aa", "b", "a"]);
+    assert_eq!(more, ["a", "aa", "b"]);
+    assert_eq!(more_draws[2], draws[0]);
+}
+
+#[test]
+fn a_budget_pauses_between_two_events_without_changing_anything() {
+    let config = ChannelConfig {
+        latency: Duration::from_nanos(10),
+        ..ChannelConfig::default()
+    };
+    let mut whole = pair(config.clone(), &[1, 2, 3, 4]);
+    run(&mut whole, 100);
+    let mut steps = pair(config, &[1, 2, 3, 4]);
+    let mut pauses = 0;
+    while steps.run_before(Instant::from_nanos(100), 1) == Ok(Progress::Paused) {
+        pauses += 1;
+    }
+    assert_eq!(pauses, 8);
+    assert_eq!(steps.observer(), whole.observer());
+    assert_eq!(steps.events(), whole.events());
+}
+
+#[test]
+#[should_panic(expected = "a timer must lie in the future")]
+fn a_timer_that_would_hang_the_run_is_a_broken_invariant() {
+    let mut world = pair(ChannelConfig::default(), &[5]);
+    world.visit(NodeId(0), |node, _| node.again = Some(Duration::ZERO));
+    run(&mut world, 100);
+}
+
+#[test]
+fn too_many_events_in_one_instant_are_an_error() {
+    let mut builder = WorldBuilder::new().stuck_after(1_000);
+    let node = builder.node("relay", "node");
+    let mut world = builder.build(1, vec![Relay::default()], Log::default());
+    world.visit(node, |_, context| {
+        for token in 0..1_001 {
+            context.set_timer(Instant::from_nanos(1), token);
+        }
+    });
+    let stuck = world
+        .run_before(Instant::from_nanos(10), u64::MAX)
+        .unwrap_err();
+    assert_eq!(
+        stuck.to_string(),
+        "1001 events ran at 1 ns without time moving"
+    );
+}
