@@ -1,1 +1,35 @@
-//! placeholder
+//! IPv4, TCP and UDP packets on real bytes: parse, build, rewrite, checksums.
+//!
+//! What it is: [`Packet`], whose header bytes stand inline exactly as on the wire and whose payload
+//! is real bytes or a virtual run of zeros ([`Payload`]); the incremental checksums of a NAT
+//! (RFC 1624); the PROXY protocol version 2 header of Private Link ([`ProxyHeader`]).
+//!
+//! What it is not: a protocol stack (no reassembly, no TCP state), a decision (what to rewrite to
+//! is the NAT's), or a capture file format.
+//!
+//! # Invariants
+//! - A [`Packet`] that exists is a whole, valid, unfragmented IPv4 packet with TCP or UDP inside:
+//!   versions, lengths and checksums are right after every method.
+//! - [`Packet::rewrite`] and [`Packet::decrement_ttl`] touch the fields they name and the
+//!   checksums, nothing else.
+//! - A UDP checksum of 0 ("none") is left alone; a computed 0 is sent as 0xFFFF (RFC 768).
+//!   TCP and IP never carry 0xFFFF in place of 0.
+//! - No bytes given to [`Packet::parse`] make it panic.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod build;
+mod checksum;
+mod display;
+mod packet;
+mod parse;
+mod payload;
+mod proxy;
+
+pub use build::TcpHeader;
+pub use packet::{Encap, Origin, Packet, PacketId, Rewrite};
+pub use parse::ParseError;
+pub use payload::Payload;
+pub use proxy::ProxyHeader;

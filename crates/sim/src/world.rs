@@ -63,6 +63,16 @@ impl WorldBuilder {
         ChannelId(u32::try_from(self.channels.len() - 1).expect("broken invariant: 2^32 links"))
     }
 
+    /// Returns (kind, name) of each node, in the order of their ids.
+    pub fn node_names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.nodes.iter().map(|(kind, name)| (*kind, name.as_str()))
+    }
+
+    /// Returns the name of each link, in the order of their ids.
+    pub fn channel_names(&self) -> impl Iterator<Item = &str> {
+        self.channels.iter().map(|(name, ..)| name.as_str())
+    }
+
     /// Builds the world; `nodes` are those announced, in the same order.
     ///
     /// # Panics

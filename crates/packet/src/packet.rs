@@ -1,0 +1,306 @@
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, SocketAddrV4};
+
+use plsim_types::{BackendId, FiveTuple, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
+use pnet_packet::Packet as _;
+use pnet_packet::tcp::{TcpOptionNumbers, TcpOptionPacket, TcpPacket};
+
+use crate::checksum::Sum;
+use crate::payload::Payload;
+
+/// The longest IPv4 header (60 bytes) and the longest TCP header (60 bytes).
+pub(crate) const MAX_HEADERS: usize = 120;
+
+/// The number that follows one packet through every tap of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PacketId(pub u64);
+
+/// Who made a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// A client, a server or a probe.
+    Host,
+    /// The NAT itself, such as the RST of an idle timeout.
+    Nat,
+}
+
+/// The header of the provider's tunnel: what Private Link knows of a packet beyond its bytes.
+///
+/// Zero until the private endpoint and the provider edge fill it in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Encap {
+    /// The private endpoint connection it came through (PP-4).
+    pub link: LinkId,
+    /// The Private Link Service it goes to.
+    pub pls: PlsId,
+    /// The backend VM that the load balancer picked.
+    pub backend: BackendId,
+    /// The backend port of the load-balancing rule.
+    pub backend_port: u16,
+}
+
+impl Default for Encap {
+    fn default() -> Self {
+        Self {
+            link: LinkId(0),
+            pls: PlsId(0),
+            backend: BackendId(0),
+            backend_port: 0,
+        }
+    }
+}
+
+/// The addresses and ports that a NAT gives a packet (RFC 3022 §4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rewrite {
+    /// The new source.
+    pub source: SocketAddrV4,
+    /// The new destination.
+    pub destination: SocketAddrV4,
+}
+
+/// One IPv4 packet with TCP or UDP inside.
+///
+/// ```text
+///  header  [ IPv4, 20..=60 bytes | TCP 20..=60 or UDP 8 bytes | unused, up to 120 ]
+///          0             ip_header_len                    header_len
+///  payload [ real bytes, or only their number if they are all zero ]
+/// ```
+///
+/// Equality compares the wire bytes and the public fields.
+#[derive(Clone)]
+pub struct Packet {
+    /// The number of the packet; 0 until the kernel gives one.
+    pub id: PacketId,
+    /// Who made it.
+    pub origin: Origin,
+    /// The tunnel header.
+    pub encap: Encap,
+    pub(crate) header: [u8; MAX_HEADERS],
+    pub(crate) ip_header_len: u8,
+    pub(crate) header_len: u8,
+    pub(crate) payload: Payload,
+}
+
+impl Packet {
+    /// Returns TCP or UDP.
+    #[must_use]
+    #[inline]
+    pub fn protocol(&self) -> Protocol {
+        if self.header[9] == Protocol::Tcp.number() {
+            Protocol::Tcp
+        } else {
+            Protocol::Udp
+        }
+    }
+
+    /// Returns the protocol, both addresses and both ports.
+    #[must_use]
+    #[inline]
+    pub fn five_tuple(&self) -> FiveTuple {
+        FiveTuple {
+            protocol: self.protocol(),
+            source: self.source(),
+            destination: self.destination(),
+        }
+    }
+
+    /// Returns the source address and port.
+    #[must_use]
+    #[inline]
+    pub fn source(&self) -> SocketAddrV4 {
+        let address = Ipv4Addr::from_bits(long(&self.header, 12));
+        SocketAddrV4::new(address, word(self.transport(), 0))
+    }
+
+    /// Returns the destination address and port.
+    #[must_use]
+    #[inline]
+    pub fn destination(&self) -> SocketAddrV4 {
+        let address = Ipv4Addr::from_bits(long(&self.header, 16));
+        SocketAddrV4::new(address, word(self.transport(), 2))
+    }
+
+    /// Returns what a middlebox reads of a TCP segment; `None` for UDP.
+    #[must_use]
+    #[inline]
+    pub fn tcp_segment(&self) -> Option<TcpSegment> {
+        if self.protocol() == Protocol::Udp {
+            return None;
+        }
+        let tcp = self.transport();
+        Some(TcpSegment {
+            flags: TcpFlags(tcp[13]),
+            sequence: long(tcp, 4),
+            acknowledgement: long(tcp, 8),
+            window: word(tcp, 14),
+            length: self.payload.len() as u16,
+        })
+    }
+
+    /// Returns the maximum segment size option of a SYN, in bytes (RFC 9293 §3.2).
+    ///
+    /// `None` without the option, without SYN and for UDP. Malformed options end the search.
+    #[must_use]
+    pub fn mss(&self) -> Option<u16> {
+        if !self.tcp_segment()?.flags.has(TcpFlags::SYN) {
+            return None;
+        }
+        let tcp = TcpPacket::new(&self.header()[self.transport_offset()..])?;
+        tcp.get_options_iter()
+            .take_while(is_well_formed)
+            .find(|option| option.get_number() == TcpOptionNumbers::MSS)
+            .and_then(|option| option.payload().try_into().ok())
+            .map(u16::from_be_bytes)
+    }
+
+    /// Returns the time to live, in hops.
+    #[must_use]
+    #[inline]
+    pub fn ttl(&self) -> u8 {
+        self.header[8]
+    }
+
+    /// Takes `by` hops from the time to live and updates the header checksum (RFC 1624).
+    ///
+    /// Returns false, and changes nothing, if the time to live would reach zero (RFC 1812
+    /// §5.3.1): the packet has expired.
+    #[must_use]
+    #[inline]
+    pub fn decrement_ttl(&mut self, by: u8) -> bool {
+        let old = word(&self.header, 8);
+        if self.ttl() <= by {
+            return false;
+        }
+        self.header[8] -= by;
+        let change = Sum::ZERO.replaced_word(old, word(&self.header, 8));
+        let checksum = change.update(word(&self.header, 10));
+        set_word(&mut self.header, 10, checksum);
+        true
+    }
+
+    /// Gives the packet other addresses and ports and updates both checksums (RFC 1624
+    /// equation 3); all other bytes stay.
+    ///
+    /// A UDP checksum of 0 stays 0, a computed 0 becomes 0xFFFF (RFC 3022 §4.1).
+    #[inline]
+    pub fn rewrite(&mut self, to: &Rewrite) {
+        let is_tcp = self.protocol() == Protocol::Tcp;
+        let source = to.source.ip().to_bits();
+        let destination = to.destination.ip().to_bits();
+        let addresses = Sum::ZERO
+            .replaced_long(long(&self.header, 12), source)
+            .replaced_long(long(&self.header, 16), destination);
+        let checksum = addresses.update(word(&self.header, 10));
+        set_word(&mut self.header, 10, checksum);
+        self.header[12..16].copy_from_slice(&source.to_be_bytes());
+        self.header[16..20].copy_from_slice(&destination.to_be_bytes());
+
+        let ports = u32::from(to.source.port()) << 16 | u32::from(to.destination.port());
+        let transport = self.transport_mut();
+        let change = addresses.replaced_long(long(transport, 0), ports);
+        transport[..4].copy_from_slice(&ports.to_be_bytes());
+        if is_tcp {
+            let checksum = change.update(word(transport, 16));
+            set_word(transport, 16, checksum);
+        } else {
+            let checksum = change.update_udp(word(transport, 6));
+            set_word(transport, 6, checksum);
+        }
+    }
+
+    /// Returns the bytes of both headers with their options, 28..=120.
+    #[must_use]
+    #[inline]
+    pub fn header(&self) -> &[u8] {
+        &self.header[..usize::from(self.header_len)]
+    }
+
+    /// Returns what follows the headers.
+    #[must_use]
+    #[inline]
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// Returns the number of payload bytes, 0..=65 507.
+    #[must_use]
+    #[inline]
+    pub fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// Returns the bytes on the wire at the IP layer, 28..=65 535.
+    #[must_use]
+    #[inline]
+    pub fn wire_len(&self) -> usize {
+        usize::from(self.header_len) + self.payload.len()
+    }
+
+    /// Appends the wire bytes to `out`, the first `snap` of them if there are more.
+    pub fn write_to(&self, out: &mut Vec<u8>, snap: usize) {
+        let header = &self.header()[..self.header().len().min(snap)];
+        out.extend_from_slice(header);
+        self.payload.write_to(out, snap - header.len());
+    }
+
+    /// Returns where the TCP or UDP header starts.
+    #[inline]
+    pub(crate) fn transport_offset(&self) -> usize {
+        // Never above 60; the mask says so to the compiler, which then drops the bounds checks.
+        usize::from(self.ip_header_len & 0x3F)
+    }
+
+    /// Returns the fixed part of a TCP header, or a UDP header and 12 bytes that mean nothing.
+    #[inline]
+    fn transport(&self) -> &[u8] {
+        let offset = self.transport_offset();
+        &self.header[offset..offset + 20]
+    }
+
+    #[inline]
+    fn transport_mut(&mut self) -> &mut [u8] {
+        let offset = self.transport_offset();
+        &mut self.header[offset..offset + 20]
+    }
+}
+
+impl PartialEq for Packet {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.origin == other.origin
+            && self.encap == other.encap
+            && self.header() == other.header()
+            && self.payload == other.payload
+    }
+}
+
+impl Eq for Packet {}
+
+/// Tells whether the option list goes on with this option: false at its end, and where a length
+/// below 2 makes the rest unreadable.
+fn is_well_formed(option: &TcpOptionPacket<'_>) -> bool {
+    match option.get_number() {
+        TcpOptionNumbers::EOL => false,
+        TcpOptionNumbers::NOP => true,
+        _ => option
+            .get_length_raw()
+            .first()
+            .is_some_and(|&length| length >= 2),
+    }
+}
+
+#[inline]
+fn word(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+#[inline]
+fn set_word(bytes: &mut [u8], at: usize, word: u16) {
+    bytes[at..at + 2].copy_from_slice(&word.to_be_bytes());
+}
+
+#[inline]
+fn long(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
