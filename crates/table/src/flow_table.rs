@@ -1,0 +1,291 @@
+use alloc::vec;
+use alloc::vec::Vec;
+use core::mem::size_of;
+
+/// A hash table for flows: an index of 8-byte cells over a slab of entries.
+///
+/// ```text
+///  cells   [ hash:32 | position:32 ] [ empty ] [ hash | position ] …   load <= 1/2
+///                          |                               |
+///  entries [ E ] [ E ] [ vacant ] [ E ] …            free: [ 2 ]
+/// ```
+///
+/// Linear probing with backward-shift deletion, so there are no tombstones and a table that lives
+/// long stays as fast as a fresh one. The caller hashes a key once and passes the hash; its upper
+/// 32 bits are all the table uses. An entry keeps its position until it is removed; positions are
+/// handed out in a deterministic order (the one freed last first). A vacant position holds
+/// `E::default()`. The index doubles when half full and never shrinks.
+///
+/// # Examples
+/// ```
+/// # use plsim_table::FlowTable;
+/// let mut table = FlowTable::new();
+/// let position = table.insert(0xABCD << 40, ("flow", 1));
+/// assert_eq!(table.find(0xABCD << 40, |entry| entry.0 == "flow"), Some(position));
+/// table.entry_mut(position).1 += 1;
+/// assert_eq!(table.remove(0xABCD << 40, position), ("flow", 2));
+/// ```
+#[derive(Debug, Clone)]
+pub struct FlowTable<E> {
+    cells: Vec<u64>,
+    /// Shifts a 32-bit fingerprint down to its home cell.
+    shift: u32,
+    entries: Vec<E>,
+    free: Vec<u32>,
+    len: usize,
+}
+
+const EMPTY: u64 = u64::MAX;
+const SMALLEST: usize = 16;
+/// Keeps every position below `u32::MAX` and the index within 2^32 cells.
+const LARGEST: usize = 1 << 30;
+
+impl<E: Default> FlowTable<E> {
+    /// Builds an empty table of 16 cells (128 bytes).
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            cells: vec![EMPTY; SMALLEST],
+            shift: 32 - SMALLEST.trailing_zeros(),
+            entries: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// Finds the position of the entry with this hash that `is_it` accepts.
+    #[must_use]
+    #[inline]
+    pub fn find(&self, hash: u64, mut is_it: impl FnMut(&E) -> bool) -> Option<u32> {
+        let fingerprint = fingerprint(hash);
+        let mask = self.cells.len() - 1;
+        let mut at = self.home(fingerprint);
+        loop {
+            let cell = self.cells[at & mask];
+            if cell == EMPTY {
+                return None;
+            }
+            let position = cell as u32;
+            if (cell >> 32) as u32 == fingerprint && is_it(&self.entries[position as usize]) {
+                return Some(position);
+            }
+            at += 1;
+        }
+    }
+
+    /// Adds an entry and returns its position. The caller knows that no equal entry is there.
+    ///
+    /// # Panics
+    /// With more than 2^30 entries.
+    pub fn insert(&mut self, hash: u64, entry: E) -> u32 {
+        assert!(self.len < LARGEST, "a flow table holds at most 2^30 flows");
+        if (self.len + 1) * 2 > self.cells.len() {
+            self.grow();
+        }
+        let position = self.place(entry);
+        self.link(u64::from(fingerprint(hash)) << 32 | u64::from(position));
+        self.len += 1;
+        position
+    }
+
+    /// Takes the entry at a position out; `hash` must be the one it was inserted with.
+    ///
+    /// # Panics
+    /// If there is no entry with that hash at that position.
+    pub fn remove(&mut self, hash: u64, position: u32) -> E {
+        let wanted = u64::from(fingerprint(hash)) << 32 | u64::from(position);
+        let mask = self.cells.len() - 1;
+        let mut hole = self.home(fingerprint(hash));
+        while self.cells[hole] != wanted {
+            assert!(
+                self.cells[hole] != EMPTY,
+                "broken invariant: removing a flow that is not in the table"
+            );
+            hole = (hole + 1) & mask;
+        }
+        let mut next = hole;
+        loop {
+            next = (next + 1) & mask;
+            let cell = self.cells[next];
+            if cell == EMPTY {
+                break;
+            }
+            // A cell may move back to the hole unless its home lies after the hole.
+            let from_home = next.wrapping_sub(self.home((cell >> 32) as u32)) & mask;
+            if from_home >= next.wrapping_sub(hole) & mask {
+                self.cells[hole] = cell;
+                hole = next;
+            }
+        }
+        self.cells[hole] = EMPTY;
+        self.len -= 1;
+        self.free.push(position);
+        core::mem::take(&mut self.entries[position as usize])
+    }
+
+    /// Returns the entry at a position that [`find`](Self::find) or [`insert`](Self::insert) gave.
+    ///
+    /// # Panics
+    /// If the position was never handed out. A removed position reads as `E::default()`.
+    #[must_use]
+    #[inline]
+    pub fn entry(&self, position: u32) -> &E {
+        &self.entries[position as usize]
+    }
+
+    /// Returns the entry at a position for writing.
+    ///
+    /// # Panics
+    /// If the position was never handed out.
+    #[must_use]
+    #[inline]
+    pub fn entry_mut(&mut self, position: u32) -> &mut E {
+        &mut self.entries[position as usize]
+    }
+
+    /// Returns every slab place in position order; vacant ones are `E::default()`.
+    pub fn slots(&self) -> core::slice::Iter<'_, E> {
+        self.entries.iter()
+    }
+
+    /// Returns the number of entries.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Tells whether there is no entry.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns the bytes of heap memory held.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.cells.capacity() * size_of::<u64>()
+            + self.entries.capacity() * size_of::<E>()
+            + self.free.capacity() * size_of::<u32>()
+    }
+
+    #[inline]
+    const fn home(&self, fingerprint: u32) -> usize {
+        (fingerprint >> self.shift) as usize
+    }
+
+    fn place(&mut self, entry: E) -> u32 {
+        if let Some(position) = self.free.pop() {
+            self.entries[position as usize] = entry;
+            return position;
+        }
+        if self.entries.len() == self.entries.capacity() {
+            // A quarter instead of doubling: entries are most of the memory.
+            self.entries.reserve_exact((self.entries.len() / 4).max(16));
+        }
+        self.entries.push(entry);
+        (self.entries.len() - 1) as u32
+    }
+
+    fn link(&mut self, cell: u64) {
+        let mask = self.cells.len() - 1;
+        let mut at = self.home((cell >> 32) as u32);
+        while self.cells[at] != EMPTY {
+            at = (at + 1) & mask;
+        }
+        self.cells[at] = cell;
+    }
+
+    fn grow(&mut self) {
+        let doubled = self.cells.len() * 2;
+        let cells = core::mem::replace(&mut self.cells, vec![EMPTY; doubled]);
+        self.shift -= 1;
+        for cell in cells {
+            if cell != EMPTY {
+                self.link(cell);
+            }
+        }
+    }
+}
+
+impl<E: Default> Default for FlowTable<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[inline]
+const fn fingerprint(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FlowTable;
+    use alloc::collections::{BTreeMap, BTreeSet};
+    use plsim_types::KeyedHash;
+    use proptest::prelude::{ProptestConfig, proptest};
+
+    /// Few fingerprints, so that clusters, wrap-around and equal fingerprints are common.
+    fn poor_hash(key: u16) -> u64 {
+        u64::from(key % 7) << 60 | u64::from(key % 3) << 32 | u64::from(key)
+    }
+
+    fn good_hash(key: u16) -> u64 {
+        KeyedHash::new(1, "test").word(u64::from(key))
+    }
+
+    fn compare(steps: &[(u8, u16)], hash: fn(u16) -> u64) {
+        let mut table = FlowTable::new();
+        let mut model: BTreeMap<u16, (u32, usize)> = BTreeMap::new();
+        for (number, &(action, key)) in steps.iter().enumerate() {
+            let found = table.find(hash(key), |entry: &(u16, usize)| entry.0 == key);
+            assert_eq!(found, model.get(&key).map(|known| known.0));
+            match (action, found) {
+                (0 | 1, None) => {
+                    let position = table.insert(hash(key), (key, number));
+                    model.insert(key, (position, number));
+                }
+                (_, Some(position)) if action > 1 => {
+                    let known = model.remove(&key).unwrap();
+                    assert_eq!(table.remove(hash(key), position), (key, known.1));
+                    assert_eq!(*table.entry(position), (0, 0));
+                }
+                _ => {}
+            }
+            assert_eq!(table.len(), model.len());
+        }
+        let positions: BTreeSet<u32> = model.values().map(|known| known.0).collect();
+        assert_eq!(positions.len(), model.len());
+        for (key, (position, number)) in model {
+            assert_eq!(*table.entry(position), (key, number));
+            assert_eq!(
+                table.find(hash(key), |entry| entry.0 == key),
+                Some(position)
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+        #[test]
+        fn behaves_like_a_tree_map(
+            steps in proptest::collection::vec((0..4_u8, 1..200_u16), 0..600)
+        ) {
+            compare(&steps, good_hash);
+            compare(&steps, poor_hash);
+        }
+    }
+
+    #[test]
+    fn positions_are_reused_latest_first() {
+        let mut table = FlowTable::new();
+        for key in 1..=3 {
+            table.insert(good_hash(key), key);
+        }
+        table.remove(good_hash(1), 0);
+        table.remove(good_hash(3), 2);
+        assert_eq!(table.insert(good_hash(4), 4), 2);
+        assert_eq!(table.insert(good_hash(5), 5), 0);
+        assert!(table.slots().eq(&[5, 2, 4]));
+    }
+}
