@@ -1,1 +1,60 @@
-//! placeholder
+//! The Private Link Service NAT engine of one backend VM.
+//!
+//! What it is: a pure state machine. A [`NatEngine`] decides, for one packet at one instant, which
+//! binding it belongs to or may create, and how its addresses and ports change: the consumer's
+//! client becomes a NAT IP and port, the private endpoint becomes the backend. It owns the port
+//! spaces of its VM (PLS-4: ports count per NAT IP *per VM*), follows TCP connections, expires idle
+//! ones and says which RSTs that causes.
+//!
+//! What it is not: it holds no packet, rewrites no byte, chooses no backend, sends nothing and has
+//! no clock: `now` is an argument, and what looks random is a keyed hash of the seed.
+//!
+//! The driving loop: feed packets with [`NatEngine::original`] and [`NatEngine::reply`]; call
+//! [`NatEngine::handle_timeout`] when [`NatEngine::poll_timeout`] is reached; after any of these,
+//! drain [`NatEngine::poll_reset`] and [`NatEngine::poll_event`].
+//!
+//! # Invariants
+//! - A live flow has exactly one binding, and within (protocol, NAT IP) a port has at most one.
+//!   This is the strong form: whatever the backend port.
+//! - The reply direction is the exact inverse of the original one, and only the backend's own
+//!   address and the port that was contacted may use it.
+//! - An allocation fails if and only if no port of the pool is free; a held-down port is not free.
+//! - A binding lives until its deadline minus one nanosecond and is gone at the deadline, in both
+//!   directions, whether or not `handle_timeout` has run.
+//! - Binding one flow never harms another live one.
+//! - A call that returns an error changes nothing but counters.
+//! - After `handle_timeout(now)` the next deadline lies after `now`; early calls are harmless.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod bind;
+mod binding;
+mod bitmap;
+mod config;
+mod engine;
+mod error;
+mod event;
+mod expiry;
+mod fifo;
+mod packet;
+mod pool;
+mod port;
+mod reverse;
+mod tcp;
+mod timers;
+mod track;
+mod usage;
+
+pub use binding::{BindingInfo, State};
+pub use bitmap::BitmapPorts;
+pub use config::{Allocation, HeldPorts, NatConfig, OnIdle, PoolConfig};
+pub use engine::NatEngine;
+pub use error::{ConfigError, NatError};
+pub use event::{Expiry, NatEvent, Release, Reset};
+pub use fifo::FifoPorts;
+pub use packet::{Original, Reply, Translation};
+pub use port::PortAllocator;
+pub use timers::Timers;
+pub use usage::Usage;

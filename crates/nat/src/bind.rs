@@ -1,0 +1,129 @@
+//! How a new flow gets a binding and a port.
+
+use crate::binding::{Binding, FlowKey, State};
+use crate::config::HeldPorts;
+use crate::engine::NatEngine;
+use crate::error::NatError;
+use crate::event::{NatEvent, Release};
+use crate::pool::NIL;
+use crate::port::PortAllocator;
+use crate::tcp::Sequences;
+use plsim_types::{Instant, KeyedHash, Protocol, TcpSegment};
+
+impl NatEngine {
+    /// Creates a binding for the first packet of a flow.
+    pub(crate) fn bind(
+        &mut self,
+        key: &FlowKey,
+        hash: u64,
+        segment: Option<&TcpSegment>,
+        now: Instant,
+    ) -> Result<u32, NatError> {
+        let (state, sequences) = match (key.protocol, segment) {
+            (Protocol::Udp, _) => (State::Udp, Sequences::default()),
+            (Protocol::Tcp, Some(syn)) if syn.flags.opens() => {
+                (State::HalfOpen, Sequences::of_syn(syn))
+            }
+            (Protocol::Tcp, _) => return Err(NatError::NoFlow),
+        };
+        self.check_flow_limit()?;
+        let (nat_ip, nat_port) = self.allocate(key, hash, now)?;
+        self.activate();
+        let position = self.flows.insert(
+            hash,
+            Binding {
+                last: now,
+                link: key.link.0,
+                client_ip: key.client.ip().to_bits(),
+                endpoint_ip: key.endpoint.ip().to_bits(),
+                client_port: key.client.port(),
+                endpoint_port: key.endpoint.port(),
+                backend_port: key.backend_port,
+                nat_port,
+                nat_ip,
+                pool: key.pool,
+                state,
+                sequences,
+                armed: 0,
+                tag: 0,
+                older: NIL,
+                newer: NIL,
+            },
+        );
+        self.own(position, now);
+        Ok(position)
+    }
+
+    /// Enters a fresh binding everywhere but in the flow table, and tells of it.
+    fn own(&mut self, position: u32, now: Instant) {
+        self.arm(position, now);
+        let binding = *self.flows.entry(position);
+        let protocol = binding.state.protocol();
+        let nat_ip = &mut self.nat_ips[usize::from(binding.nat_ip)];
+        let address = nat_ip.address;
+        let space = nat_ip.space(protocol);
+        space
+            .owners
+            .claim(&mut self.pages, binding.nat_port, position);
+        let exhausted = space.bound(now);
+        if self.report {
+            let binding = self.info(&binding);
+            self.events.push_back(NatEvent::Bound { at: now, binding });
+        }
+        if exhausted {
+            self.events.push_back(NatEvent::Exhausted {
+                at: now,
+                pls: self.pools[usize::from(binding.pool)].pls,
+                nat_ip: address,
+                protocol,
+            });
+        }
+    }
+
+    pub(crate) fn check_flow_limit(&mut self) -> Result<(), NatError> {
+        if self.active < self.flow_limit {
+            return Ok(());
+        }
+        self.flow_limit_refusals += 1;
+        Err(NatError::VmFlowLimit)
+    }
+
+    /// Takes a port: of the NAT IP the flow hashes to, else of the next one that has one free.
+    fn allocate(&mut self, key: &FlowKey, hash: u64, now: Instant) -> Result<(u16, u16), NatError> {
+        let pool = &self.pools[usize::from(key.pool)];
+        let count = pool.nat_ips.len();
+        let first = KeyedHash::scale(self.select.word(hash), count as u32) as usize;
+        for offset in 0..count {
+            let nat_ip = pool.nat_ips[(first + offset) % count];
+            let space = self.nat_ips[usize::from(nat_ip)].space_or_new(key.protocol, pool);
+            if space.ports.free() > 0 {
+                return Ok((nat_ip, self.search(nat_ip, key.protocol, hash)));
+            }
+        }
+        let first = pool.nat_ips[first];
+        if pool.held_ports == HeldPorts::ReuseOldest
+            && let Some(position) = self.oldest_held(key)
+        {
+            let nat_ip = self.flows.entry(position).nat_ip;
+            self.nat_ips[usize::from(nat_ip)]
+                .space(key.protocol)
+                .reused_held += 1;
+            self.release_held(position, now, Release::Reused);
+            return Ok((nat_ip, self.search(nat_ip, key.protocol, hash)));
+        }
+        let space = self.nat_ips[usize::from(first)].space(key.protocol);
+        space.bind_failures += 1;
+        Err(NatError::PortsExhausted)
+    }
+
+    /// Takes a port of a NAT IP that has one free.
+    fn search(&mut self, nat_ip: u16, protocol: Protocol, hash: u64) -> u16 {
+        let random = self.start.pair(hash, self.binds);
+        self.binds += 1;
+        let space = self.nat_ips[usize::from(nat_ip)].space(protocol);
+        space
+            .ports
+            .allocate(random)
+            .expect("broken invariant: the count of free ports is wrong")
+    }
+}

@@ -1,0 +1,199 @@
+use crate::tcp::Sequences;
+use crate::timers::Timers;
+use core::net::{Ipv4Addr, SocketAddrV4};
+use plsim_types::{Instant, KeyedHash, LinkId, PlsId, Protocol};
+
+/// The state of a binding (RFC 6146 §3.5.2.2, RFC 7857 §2). The last three are held down: they
+/// keep the port from others, still translate, and do not count as flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum State {
+    /// No binding; never seen outside.
+    #[default]
+    Vacant,
+    /// A UDP flow.
+    Udp,
+    /// A SYN was seen, no answer yet (INIT).
+    HalfOpen,
+    /// The SYN-ACK was seen.
+    Established,
+    /// The client has sent FIN (C-FIN).
+    ClientFin,
+    /// The server has sent FIN (S-FIN).
+    ServerFin,
+    /// Both have sent FIN; held down.
+    Closed,
+    /// A valid RST ended an established connection; held down. Any later packet but an RST
+    /// revives it (RFC 7857 §2.2).
+    Reset,
+    /// A valid RST ended the attempt before it was established; held down.
+    Refused,
+}
+
+impl State {
+    /// Tells whether the port only rests.
+    #[must_use]
+    #[inline]
+    pub const fn is_held(self) -> bool {
+        matches!(self, Self::Closed | Self::Reset | Self::Refused)
+    }
+
+    /// Tells whether both ends have a connection, one of them possibly half-closed.
+    #[must_use]
+    pub const fn is_established(self) -> bool {
+        matches!(self, Self::Established | Self::ClientFin | Self::ServerFin)
+    }
+
+    /// Returns the protocol.
+    #[must_use]
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::Udp => Protocol::Udp,
+            Self::Vacant
+            | Self::HalfOpen
+            | Self::Established
+            | Self::ClientFin
+            | Self::ServerFin
+            | Self::Closed
+            | Self::Reset
+            | Self::Refused => Protocol::Tcp,
+        }
+    }
+}
+
+/// What a binding joins, in full addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BindingInfo {
+    /// The service.
+    pub pls: PlsId,
+    /// The private endpoint connection.
+    pub link: LinkId,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The consumer's client.
+    pub client: SocketAddrV4,
+    /// What the client dialled: the private endpoint.
+    pub endpoint: SocketAddrV4,
+    /// What the backend sees instead of the client.
+    pub nat: SocketAddrV4,
+    /// The backend VM and the port of its service.
+    pub backend: SocketAddrV4,
+    /// The state.
+    pub state: State,
+    /// The instant of the last packet that refreshed it; when held down, of the one that ended it.
+    pub last: Instant,
+}
+
+/// The key of the original direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FlowKey {
+    pub(crate) link: LinkId,
+    pub(crate) client: SocketAddrV4,
+    pub(crate) endpoint: SocketAddrV4,
+    pub(crate) backend_port: u16,
+    pub(crate) pool: u8,
+    pub(crate) protocol: Protocol,
+}
+
+impl FlowKey {
+    #[inline]
+    pub(crate) fn hash(&self, keyed: KeyedHash) -> u64 {
+        let consumer = u64::from(self.link.0) << 32 | u64::from(self.client.ip().to_bits());
+        let dialled = u64::from(self.endpoint.ip().to_bits()) << 32
+            | u64::from(self.client.port()) << 16
+            | u64::from(self.endpoint.port());
+        let service = u64::from(self.backend_port) << 16
+            | u64::from(self.pool) << 8
+            | u64::from(self.protocol.number());
+        // The service hardly varies; spread by an odd constant it need not cost a round.
+        keyed.pair(
+            consumer.wrapping_add(service.wrapping_mul(0xD6E8_FEB8_6659_FD93)),
+            dialled,
+        )
+    }
+}
+
+/// One entry of the flow table: exactly one cache line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Binding {
+    /// Last refresh; for a held binding, the start of the hold-down.
+    pub(crate) last: Instant,
+    pub(crate) link: u32,
+    pub(crate) client_ip: u32,
+    pub(crate) endpoint_ip: u32,
+    pub(crate) client_port: u16,
+    pub(crate) endpoint_port: u16,
+    pub(crate) backend_port: u16,
+    pub(crate) nat_port: u16,
+    /// Position of the NAT IP in the engine.
+    pub(crate) nat_ip: u16,
+    pub(crate) pool: u8,
+    pub(crate) state: State,
+    pub(crate) sequences: Sequences,
+    /// A lower bound of when the live wheel item comes up, see [`armed_mark`].
+    pub(crate) armed: u32,
+    /// Tag of the live wheel item; 0 for a vacant entry.
+    pub(crate) tag: u32,
+    /// Neighbours in the list of held bindings.
+    pub(crate) older: u32,
+    pub(crate) newer: u32,
+}
+
+const _: () = assert!(size_of::<Binding>() == 64);
+
+impl Binding {
+    #[inline]
+    pub(crate) fn matches(&self, key: &FlowKey) -> bool {
+        self.link == key.link.0
+            && self.client_ip == key.client.ip().to_bits()
+            && self.endpoint_ip == key.endpoint.ip().to_bits()
+            && self.client_port == key.client.port()
+            && self.endpoint_port == key.endpoint.port()
+            && self.backend_port == key.backend_port
+            && self.pool == key.pool
+            && self.state.protocol() == key.protocol
+    }
+
+    pub(crate) fn key(&self) -> FlowKey {
+        FlowKey {
+            link: LinkId(self.link),
+            client: self.client(),
+            endpoint: self.endpoint(),
+            backend_port: self.backend_port,
+            pool: self.pool,
+            protocol: self.state.protocol(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn client(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::from_bits(self.client_ip), self.client_port)
+    }
+
+    #[inline]
+    pub(crate) fn endpoint(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::from_bits(self.endpoint_ip), self.endpoint_port)
+    }
+
+    /// Returns the instant at which the binding is gone unless something refreshes it.
+    #[inline]
+    pub(crate) fn deadline(&self, timers: &Timers) -> Instant {
+        match self.state {
+            State::Vacant => self.last,
+            State::Udp => timers.idle_deadline(self.last, timers.udp_idle),
+            State::HalfOpen => self.last + timers.half_open,
+            State::Established | State::ClientFin | State::ServerFin => {
+                timers.idle_deadline(self.last, timers.established_idle)
+            }
+            State::Closed => self.last + timers.hold_down_fin,
+            State::Reset | State::Refused => self.last + timers.hold_down_rst,
+        }
+    }
+}
+
+/// Rounds a deadline down to 2^30 ns (1.07 s), saturating after 146 years.
+///
+/// If a new deadline has a higher mark than the wheel item was armed with, the item comes up early
+/// enough and nothing needs to be inserted.
+pub(crate) fn armed_mark(deadline: Instant) -> u32 {
+    u32::try_from(deadline.as_nanos() >> 30).unwrap_or(u32::MAX)
+}

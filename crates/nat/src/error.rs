@@ -1,0 +1,89 @@
+use core::fmt;
+use core::net::Ipv4Addr;
+use plsim_types::{DropReason, PlsId};
+
+/// Why a packet cannot be translated. It changes no binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NatError {
+    /// No port of the pool is free for the protocol.
+    PortsExhausted,
+    /// The VM has as many flows as it may have (D-VMF).
+    VmFlowLimit,
+    /// No binding, and the packet may not create one: only a bare SYN or a datagram may, and only
+    /// for a service that has a pool here.
+    NoFlow,
+    /// The reply comes from another address or port than the one that was contacted.
+    Filtered,
+}
+
+impl From<NatError> for DropReason {
+    fn from(error: NatError) -> Self {
+        match error {
+            NatError::PortsExhausted => Self::NatPortsExhausted,
+            NatError::VmFlowLimit => Self::VmFlowLimit,
+            NatError::NoFlow => Self::NoFlow,
+            NatError::Filtered => Self::Filtered,
+        }
+    }
+}
+
+impl fmt::Display for NatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PortsExhausted => "no NAT port is free",
+            Self::VmFlowLimit => "the VM has as many flows as it may have",
+            Self::NoFlow => "no binding, and the packet may not create one",
+            Self::Filtered => "the reply does not come from where the flow goes",
+        })
+    }
+}
+
+impl core::error::Error for NatError {}
+
+/// Why a configuration is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigError {
+    /// There are more than 255 pools.
+    PoolCount(usize),
+    /// Two pools are of the same service.
+    DuplicatePls(PlsId),
+    /// There is no pool of that service.
+    UnknownPls(PlsId),
+    /// The service has 0 NAT IPs or more than 8 (PLS-4).
+    NatIpCount(PlsId, usize),
+    /// The address is given twice, or is the backend's own.
+    DuplicateNatIp(Ipv4Addr),
+    /// The port range is empty or starts below 1024.
+    PortRange(u16, u16),
+    /// The named time-out is zero.
+    ZeroTimer(&'static str),
+    /// The flow limit is zero.
+    ZeroFlowLimit,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PoolCount(count) => write!(f, "{count} pools; at most 255 are possible"),
+            Self::DuplicatePls(pls) => write!(f, "service {} has two pools", pls.0),
+            Self::UnknownPls(pls) => write!(f, "service {} has no pool", pls.0),
+            Self::NatIpCount(pls, count) => {
+                write!(
+                    f,
+                    "service {} has {count} NAT IPs; 1 to 8 are possible",
+                    pls.0
+                )
+            }
+            Self::DuplicateNatIp(address) => {
+                write!(f, "{address} is given twice or is the backend's own")
+            }
+            Self::PortRange(first, last) => {
+                write!(f, "port range {first}-{last} is empty or starts below 1024")
+            }
+            Self::ZeroTimer(name) => write!(f, "timer {name} is zero"),
+            Self::ZeroFlowLimit => f.write_str("the flow limit is zero"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}

@@ -1,0 +1,94 @@
+use crate::binding::BindingInfo;
+use core::net::{Ipv4Addr, SocketAddrV4};
+use plsim_types::{Direction, Instant, LinkId, PlsId, Protocol};
+
+/// Something an observer may want to know.
+///
+/// `Exhausted` is always reported; the others, one flow each, only with
+/// [`NatConfig::events`](crate::NatConfig::events).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NatEvent {
+    /// A flow got a port.
+    Bound {
+        /// When.
+        at: Instant,
+        /// The new binding.
+        binding: BindingInfo,
+    },
+    /// The last free port of a (NAT IP, protocol) was taken. Told again only after a recovery: one
+    /// port in 64 (at least one) free, so that a space that stays nearly full does not repeat it.
+    /// While one is waiting to be polled, no second one of the same space is added.
+    Exhausted {
+        /// When.
+        at: Instant,
+        /// The service.
+        pls: PlsId,
+        /// The NAT IP.
+        nat_ip: Ipv4Addr,
+        /// The protocol.
+        protocol: Protocol,
+    },
+    /// A flow was idle too long; its port is free.
+    Expired {
+        /// Its deadline.
+        at: Instant,
+        /// The binding as it was.
+        binding: BindingInfo,
+        /// Which timer ran out.
+        cause: Expiry,
+    },
+    /// A held-down binding ended; its port is free.
+    Released {
+        /// When.
+        at: Instant,
+        /// The binding as it was.
+        binding: BindingInfo,
+        /// Why.
+        cause: Release,
+    },
+    /// A held-down binding is in use again, on the same port.
+    Revived {
+        /// When.
+        at: Instant,
+        /// The binding as it is now: half-open after a new SYN, established after other packets.
+        binding: BindingInfo,
+    },
+}
+
+/// Which timer ended a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// The SYN was never answered.
+    HalfOpen,
+    /// An established TCP connection, also a half-closed one, was idle.
+    EstablishedIdle,
+    /// A UDP flow was idle.
+    UdpIdle,
+}
+
+/// What ended a hold-down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// Its time was over.
+    HoldDownOver,
+    /// A new flow took the port early ([`HeldPorts::ReuseOldest`](crate::HeldPorts::ReuseOldest)).
+    Reused,
+}
+
+/// An RST that the NAT sends because a connection idled out (I#94724).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reset {
+    /// The service.
+    pub pls: PlsId,
+    /// The private endpoint connection.
+    pub link: LinkId,
+    /// `Original`: to the backend; `Reply`: to the client.
+    pub toward: Direction,
+    /// The source as the receiver knows it: the NAT IP and port, or the private endpoint.
+    pub source: SocketAddrV4,
+    /// The receiver.
+    pub destination: SocketAddrV4,
+    /// The last acknowledgement seen from the receiver, which is the next byte it expects
+    /// (RFC 5961 §3.2). If the network lost an acknowledgement, the receiver may ignore the RST.
+    pub sequence: u32,
+}

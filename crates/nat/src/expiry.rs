@@ -1,0 +1,223 @@
+//! What time does to bindings, and every way in which one changes state or ends.
+
+use crate::binding::{Binding, FlowKey, State, armed_mark};
+use crate::config::{HeldPorts, OnIdle};
+use crate::engine::NatEngine;
+use crate::event::{Expiry, NatEvent, Release, Reset};
+use crate::pool::NIL;
+use core::net::SocketAddrV4;
+use plsim_types::{Direction, Instant, LinkId, Protocol};
+
+impl NatEngine {
+    /// Ends every binding whose deadline has come, in the order of (deadline, position).
+    ///
+    /// Calling it early or twice is harmless. Packets are exact without it: every call that takes
+    /// `now` does this first.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.catch_up(now);
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) should be called, `None` if there is no
+    /// binding that could end.
+    ///
+    /// After a call with `now` it lies after `now`. It may be earlier than the next deadline.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        // Stale items may outlive the last binding in the wheel; nobody needs to wake for them.
+        if self.flows.is_empty() {
+            None
+        } else {
+            self.wake
+        }
+    }
+
+    #[inline]
+    pub(crate) fn catch_up(&mut self, now: Instant) {
+        if self.wake.is_some_and(|wake| wake <= now) {
+            self.expire_due(now);
+        }
+    }
+
+    fn expire_due(&mut self, now: Instant) {
+        loop {
+            let (flows, pools) = (&mut self.flows, &self.pools);
+            let due = self.wheel.pop_due(now, |position, tag| {
+                let binding = flows.entry_mut(position);
+                if binding.tag != tag {
+                    return None;
+                }
+                let deadline = binding.deadline(&pools[usize::from(binding.pool)].timers);
+                binding.armed = armed_mark(deadline);
+                Some(deadline)
+            });
+            let Some((position, _)) = due else { break };
+            self.end(position);
+        }
+        self.wake = self.wheel.next_wake();
+    }
+
+    /// Ends the binding whose time is over.
+    fn end(&mut self, position: u32) {
+        let binding = *self.flows.entry(position);
+        let pool = &self.pools[usize::from(binding.pool)];
+        let at = binding.deadline(&pool.timers);
+        let cause = match binding.state {
+            State::HalfOpen => Expiry::HalfOpen,
+            State::Udp => Expiry::UdpIdle,
+            State::Established | State::ClientFin | State::ServerFin => Expiry::EstablishedIdle,
+            State::Closed | State::Reset | State::Refused | State::Vacant => {
+                return self.release_held(position, at, Release::HoldDownOver);
+            }
+        };
+        if binding.state.is_established() && pool.on_idle == OnIdle::Reset {
+            self.reset_both(&binding);
+        }
+        if self.report {
+            let binding = self.info(&binding);
+            self.events
+                .push_back(NatEvent::Expired { at, binding, cause });
+        }
+        self.active -= 1;
+        let space = self.nat_ips[usize::from(binding.nat_ip)].space(binding.state.protocol());
+        space.in_use -= 1;
+        if cause == Expiry::HalfOpen {
+            space.expired_half_open += 1;
+        } else {
+            space.expired_idle += 1;
+            space.first_expired.get_or_insert(at);
+        }
+        self.free(position);
+    }
+
+    /// Ends a held-down binding.
+    pub(crate) fn release_held(&mut self, position: u32, at: Instant, cause: Release) {
+        let binding = *self.flows.entry(position);
+        if self.report {
+            let binding = self.info(&binding);
+            self.events
+                .push_back(NatEvent::Released { at, binding, cause });
+        }
+        self.unlist(position);
+        let space = self.nat_ips[usize::from(binding.nat_ip)].space(binding.state.protocol());
+        space.held -= 1;
+        self.free(position);
+    }
+
+    /// Moves a binding to another state, with all that hangs on it.
+    pub(crate) fn change(&mut self, position: u32, next: State, now: Instant) {
+        let binding = self.flows.entry_mut(position);
+        let before = core::mem::replace(&mut binding.state, next);
+        binding.last = now;
+        let binding = *binding;
+        let space = self.nat_ips[usize::from(binding.nat_ip)].space(Protocol::Tcp);
+        match (before.is_held(), next.is_held()) {
+            (false, true) => {
+                space.in_use -= 1;
+                space.held += 1;
+                self.active -= 1;
+                self.enlist(position);
+            }
+            (true, false) => {
+                space.held -= 1;
+                space.in_use += 1;
+                self.activate();
+                self.unlist(position);
+                if self.report {
+                    let binding = self.info(&binding);
+                    self.events
+                        .push_back(NatEvent::Revived { at: now, binding });
+                }
+            }
+            (false, false) | (true, true) => {}
+        }
+        let deadline = binding.deadline(&self.pools[usize::from(binding.pool)].timers);
+        if next.is_held() && deadline <= now {
+            // No hold-down is configured.
+            self.release_held(position, now, Release::HoldDownOver);
+        } else {
+            self.arm(position, now);
+        }
+    }
+
+    /// Returns the binding of the flow's pool and protocol that has been held down the longest.
+    pub(crate) fn oldest_held(&self, key: &FlowKey) -> Option<u32> {
+        let nat_ips = self.pools[usize::from(key.pool)].nat_ips.iter();
+        let spaces = nat_ips
+            .filter_map(|&at| self.nat_ips[usize::from(at)].spaces[key.protocol.index()].as_ref());
+        let oldest = spaces
+            .map(|space| space.oldest_held)
+            .filter(|&at| at != NIL);
+        oldest.min_by_key(|&position| self.flows.entry(position).last)
+    }
+
+    /// Takes a binding that is no longer counted out of every table. Its wheel item, if any, turns
+    /// stale with the tag.
+    fn free(&mut self, position: u32) {
+        let binding = *self.flows.entry(position);
+        let hash = binding.key().hash(self.key);
+        self.flows.remove(hash, position);
+        let space = self.nat_ips[usize::from(binding.nat_ip)].space(binding.state.protocol());
+        space
+            .owners
+            .disclaim(&mut self.pages, binding.nat_port, position);
+        space.released(binding.nat_port);
+    }
+
+    fn reset_both(&mut self, binding: &Binding) {
+        let info = self.info(binding);
+        let (pls, link) = (info.pls, LinkId(binding.link));
+        let mut push = |toward, source: SocketAddrV4, destination: SocketAddrV4, sequence| {
+            self.resets.push_back(Reset {
+                pls,
+                link,
+                toward,
+                source,
+                destination,
+                sequence,
+            });
+        };
+        let seen = &binding.sequences;
+        push(Direction::Original, info.nat, info.backend, seen.server_ack);
+        push(
+            Direction::Reply,
+            info.endpoint,
+            info.client,
+            seen.client_ack,
+        );
+    }
+
+    /// Appends a binding to the list of held ones; only pools that reuse them pay for the list.
+    fn enlist(&mut self, position: u32) {
+        let binding = *self.flows.entry(position);
+        if self.pools[usize::from(binding.pool)].held_ports != HeldPorts::ReuseOldest {
+            return;
+        }
+        let space = self.nat_ips[usize::from(binding.nat_ip)].space(Protocol::Tcp);
+        let older = core::mem::replace(&mut space.newest_held, position);
+        if older == NIL {
+            space.oldest_held = position;
+        } else {
+            self.flows.entry_mut(older).newer = position;
+        }
+        let binding = self.flows.entry_mut(position);
+        binding.older = older;
+        binding.newer = NIL;
+    }
+
+    fn unlist(&mut self, position: u32) {
+        let binding = *self.flows.entry(position);
+        if self.pools[usize::from(binding.pool)].held_ports != HeldPorts::ReuseOldest {
+            return;
+        }
+        let space = self.nat_ips[usize::from(binding.nat_ip)].space(Protocol::Tcp);
+        match binding.older {
+            NIL => space.oldest_held = binding.newer,
+            older => self.flows.entry_mut(older).newer = binding.newer,
+        }
+        let space = self.nat_ips[usize::from(binding.nat_ip)].space(Protocol::Tcp);
+        match binding.newer {
+            NIL => space.newest_held = binding.older,
+            newer => self.flows.entry_mut(newer).older = binding.older,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What a TCP segment does to a binding: one pure function over (state, direction, segment, what
+//! was seen before). RFC 6146 §3.5.2.2 and RFC 7857 §2, with RSTs validated in the spirit of
+//! RFC 5961.
+
+use crate::binding::State;
+use plsim_types::{Direction, TcpFlags, TcpSegment};
+
+/// What was seen of a connection's sequence numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sequences {
+    /// The client's highest end of a segment.
+    pub(crate) client_end: u32,
+    /// The client's highest acknowledgement; until it has sent one, the end of the SYN-ACK.
+    pub(crate) client_ack: u32,
+    /// The server's highest end of a segment; zero until the SYN-ACK.
+    pub(crate) server_end: u32,
+    /// The server's highest acknowledgement; until the SYN-ACK, the client's ISN + 1.
+    pub(crate) server_ack: u32,
+}
+
+/// What a segment does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Translated, nothing else: not even a refresh.
+    Pass,
+    /// Refreshes the binding; its sequence numbers belong to something else.
+    Touch,
+    /// Refreshes the binding and is recorded.
+    Refresh,
+    /// Changes the state (and refreshes).
+    Go(State),
+    /// A new connection attempt on the same binding and port.
+    Restart,
+}
+
+impl Sequences {
+    /// Returns the sequences of a connection of which only the SYN was seen.
+    pub(crate) const fn of_syn(syn: &TcpSegment) -> Self {
+        Self {
+            client_end: syn.end(),
+            client_ack: 0,
+            server_end: 0,
+            server_ack: syn.sequence.wrapping_add(1),
+        }
+    }
+
+    /// Takes over the server's numbers from the SYN-ACK that establishes the connection.
+    pub(crate) const fn establish(&mut self, syn_ack: &TcpSegment) {
+        self.server_end = syn_ack.end();
+        self.client_ack = syn_ack.end();
+        self.server_ack = syn_ack.acknowledgement;
+    }
+
+    /// Records a segment of an established connection.
+    ///
+    /// An acknowledgement counts only if it is newer and of something that was sent: a stale one
+    /// of an earlier connection must not end up in our RST.
+    #[inline]
+    pub(crate) const fn record(&mut self, direction: Direction, segment: &TcpSegment) {
+        if segment.flags.has(TcpFlags::SYN) {
+            return;
+        }
+        let (end, ack, other_end) = match direction {
+            Direction::Original => (&mut self.client_end, &mut self.client_ack, self.server_end),
+            Direction::Reply => (&mut self.server_end, &mut self.server_ack, self.client_end),
+        };
+        if newer(segment.end(), *end) {
+            *end = segment.end();
+        }
+        let acked = segment.acknowledgement;
+        if segment.flags.has(TcpFlags::ACK) && newer(acked, *ack) && !newer(acked, other_end) {
+            *ack = acked;
+        }
+    }
+}
+
+/// Decides what a segment does to a binding in `state`.
+#[inline]
+pub(crate) fn step(
+    state: State,
+    direction: Direction,
+    segment: &TcpSegment,
+    seen: &Sequences,
+) -> Step {
+    let flags = segment.flags;
+    if flags.has(TcpFlags::RST) {
+        return on_reset(state, direction, segment, seen);
+    }
+    if flags.opens() && direction == Direction::Original {
+        return on_open(state, segment, seen);
+    }
+    match state {
+        State::HalfOpen => match direction {
+            // Any packet of the client refreshes, not only its SYN again.
+            Direction::Original => Step::Touch,
+            // A bare ACK here answers for a connection that the server still has from an earlier
+            // user of the port (challenge ACK); only a SYN-ACK of *this* SYN counts.
+            Direction::Reply => on_answer(segment, seen).unwrap_or(Step::Pass),
+        },
+        State::Refused => match direction {
+            Direction::Original => Step::Pass,
+            Direction::Reply => on_answer(segment, seen).unwrap_or(Step::Pass),
+        },
+        State::Established | State::ClientFin | State::ServerFin => {
+            if flags.has(TcpFlags::FIN) {
+                on_fin(state, direction)
+            } else {
+                Step::Refresh
+            }
+        }
+        // RFC 7857 §2.2: a packet after the RST shows that the RST was not taken.
+        State::Reset if flags.has(TcpFlags::FIN) => on_fin(State::Established, direction),
+        State::Reset => Step::Go(State::Established),
+        State::Closed | State::Udp | State::Vacant => Step::Pass,
+    }
+}
+
+fn on_reset(state: State, direction: Direction, segment: &TcpSegment, seen: &Sequences) -> Step {
+    let next = match state {
+        State::HalfOpen => State::Refused,
+        State::Established | State::ClientFin | State::ServerFin => State::Reset,
+        State::Closed | State::Reset | State::Refused | State::Udp | State::Vacant => {
+            return Step::Pass;
+        }
+    };
+    let valid = match (state, direction) {
+        // Nothing of the server's was seen yet; it must name the SYN it refuses (RFC 9293 §3.5.2).
+        (State::HalfOpen, Direction::Reply) => {
+            segment.flags.has(TcpFlags::ACK) && segment.acknowledgement == seen.server_ack
+        }
+        (_, Direction::Original) => [seen.server_ack, seen.client_end].contains(&segment.sequence),
+        (_, Direction::Reply) => [seen.client_ack, seen.server_end].contains(&segment.sequence),
+    };
+    if valid { Step::Go(next) } else { Step::Pass }
+}
+
+fn on_open(state: State, segment: &TcpSegment, seen: &Sequences) -> Step {
+    match state {
+        State::HalfOpen if segment.sequence.wrapping_add(1) == seen.server_ack => Step::Touch,
+        State::HalfOpen | State::Closed | State::Reset | State::Refused => Step::Restart,
+        // The server answers: with a challenge ACK if it still has the connection (RFC 5961 §4).
+        State::Established | State::ClientFin | State::ServerFin => Step::Touch,
+        State::Udp | State::Vacant => Step::Pass,
+    }
+}
+
+/// Judges a server's packet before the connection is established.
+fn on_answer(segment: &TcpSegment, seen: &Sequences) -> Option<Step> {
+    // The SYN may carry data, of which the server may acknowledge a part (RFC 7413).
+    let of_this_syn = !newer(seen.server_ack, segment.acknowledgement)
+        && !newer(segment.acknowledgement, seen.client_end);
+    let answers = segment.flags.has(TcpFlags::SYN | TcpFlags::ACK) && of_this_syn;
+    answers.then_some(if segment.flags.has(TcpFlags::FIN) {
+        Step::Go(State::ServerFin)
+    } else {
+        Step::Go(State::Established)
+    })
+}
+
+const fn on_fin(state: State, direction: Direction) -> Step {
+    match (state, direction) {
+        (State::ClientFin, Direction::Original) | (State::ServerFin, Direction::Reply) => {
+            Step::Refresh
+        }
+        (State::ClientFin, Direction::Reply) | (State::ServerFin, Direction::Original) => {
+            Step::Go(State::Closed)
+        }
+        (_, Direction::Original) => Step::Go(State::ClientFin),
+        (_, Direction::Reply) => Step::Go(State::ServerFin),
+    }
+}
+
+/// Compares sequence numbers modulo 2^32 (RFC 9293 §3.4).
+#[inline]
+const fn newer(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b) as i32 > 0
+}

@@ -1,0 +1,21 @@
+//! Tests of the NAT engine from outside: a reference model, exhaustive small pools, exact times,
+//! ports, TCP and isolation.
+
+#[cfg(test)]
+mod exhaustive;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod idle;
+#[cfg(test)]
+mod isolation;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod ports;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod refusal;
+#[cfg(test)]
+mod tcp;

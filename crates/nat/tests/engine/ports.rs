@@ -1,0 +1,331 @@
+//! Ports: all of them are found, at any occupancy, and all come back.
+
+use crate::harness::{CLIENT_ISN, Nat, PLS, SECOND, SYN, nat_ip, segment, small};
+use plsim_nat::{
+    Allocation, BitmapPorts, FifoPorts, HeldPorts, NatError, NatEvent, PoolConfig, PortAllocator,
+    Release, State,
+};
+use plsim_types::{Instant, KeyedHash, Protocol};
+use std::collections::{BTreeSet, VecDeque};
+
+const ALL: u32 = 64_512;
+
+/// Fills a port set, frees `holes`, and expects to get back just those, from any start.
+fn finds_the_last_free(ports: &mut dyn PortAllocator, holes: &[u16]) {
+    while ports.allocate(0).is_some() {}
+    let random = KeyedHash::new(3, "start");
+    for trial in 0..16 {
+        let random = match trial {
+            0 => 0,
+            1 => u64::MAX,
+            _ => random.pair(trial, u64::from(holes[0])),
+        };
+        holes.iter().for_each(|port| ports.release(*port));
+        assert_eq!(ports.free(), holes.len() as u32);
+        let found: BTreeSet<u16> = holes
+            .iter()
+            .filter_map(|_| ports.allocate(random))
+            .collect();
+        assert!(found.iter().eq(holes), "{found:?} instead of {holes:?}");
+        assert_eq!(ports.allocate(random), None);
+    }
+}
+
+#[test]
+fn one_or_two_free_ports_are_found_wherever_they_are() {
+    let mut bitmap = BitmapPorts::new(PoolConfig::ALL_PORTS);
+    let mut fifo = FifoPorts::new(PoolConfig::ALL_PORTS);
+    let edges = [
+        1_024, 1_025, 1_087, 1_088, 5_119, 5_120, 33_000, 65_471, 65_472, 65_534, 65_535,
+    ];
+    for (at, &low) in edges.iter().enumerate() {
+        finds_the_last_free(&mut bitmap, &[low]);
+        finds_the_last_free(&mut fifo, &[low]);
+        for &high in &edges[at + 1..] {
+            finds_the_last_free(&mut bitmap, &[low, high]);
+            finds_the_last_free(&mut fifo, &[low, high]);
+        }
+    }
+}
+
+#[test]
+fn ranges_of_any_size_give_each_port_once_and_none_outside() {
+    let ranges = [1, 2, 63, 64, 65, 127, 4_095, 4_096, 4_097, 64_512];
+    for count in ranges {
+        for first in [1_024, 65_536 - count] {
+            let range = first as u16..=(first + count - 1) as u16;
+            let sets: [&mut dyn PortAllocator; 2] = [
+                &mut BitmapPorts::new(range.clone()),
+                &mut FifoPorts::new(range.clone()),
+            ];
+            for ports in sets {
+                let mut seen = BTreeSet::new();
+                let random = KeyedHash::new(4, "start");
+                while let Some(port) = ports.allocate(random.word(seen.len() as u64)) {
+                    assert!(range.contains(&port) && seen.insert(port));
+                }
+                assert_eq!((seen.len() as u32, ports.free()), (count, 0));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_bitmap_takes_the_next_free_port_from_the_start_and_wraps() {
+    let mut ports = BitmapPorts::new(1_024..=1_033);
+    let start = |index: u128| (index << 64).div_ceil(10) as u64;
+    assert_eq!(ports.allocate(start(8)), Some(1_032));
+    assert_eq!(ports.allocate(start(8)), Some(1_033));
+    assert_eq!(ports.allocate(start(8)), Some(1_024));
+    ports.release(1_033);
+    assert_eq!(ports.allocate(start(8)), Some(1_033));
+}
+
+#[test]
+#[should_panic(expected = "a free port is released")]
+fn the_bitmap_does_not_take_a_port_back_twice() {
+    let mut ports = BitmapPorts::new(1_024..=1_033);
+    let port = ports.allocate(0).unwrap();
+    ports.release(port);
+    ports.release(port);
+}
+
+#[test]
+fn fifo_hands_out_the_port_that_was_freed_first() {
+    let mut ports = FifoPorts::new(1_024..=1_027);
+    let mut order: VecDeque<u16> = (1_024..=1_027).collect();
+    for step in 0..100_u64 {
+        let port = ports.allocate(step).unwrap();
+        assert_eq!(Some(port), order.pop_front());
+        if step % 3 == 0 {
+            let second = ports.allocate(step).unwrap();
+            assert_eq!(Some(second), order.pop_front());
+            ports.release(second);
+            order.push_back(second);
+        }
+        ports.release(port);
+        order.push_back(port);
+    }
+}
+
+#[test]
+fn one_free_port_anywhere_in_eight_nat_ips_is_found() {
+    for allocator in [Allocation::Bitmap, Allocation::Fifo] {
+        let mut config = small(8, ALL as u16);
+        config.pools[0].allocator = allocator;
+        let mut nat = Nat::new(config);
+        let mut taken = BTreeSet::new();
+        for number in 0..8 * ALL {
+            let got = nat.datagram(number).unwrap();
+            assert!(taken.insert(got.source), "{} has two owners", got.source);
+        }
+        assert_eq!(nat.datagram(8 * ALL), Err(NatError::PortsExhausted));
+        let failures: u64 = nat
+            .usage(Protocol::Udp)
+            .iter()
+            .map(|u| u.bind_failures)
+            .sum();
+        assert_eq!(failures, 1);
+        // Nobody else was harmed: keep all but some alive, in other places each time.
+        let random = KeyedHash::new(5, "victims");
+        let service =
+            core::net::SocketAddrV4::new(crate::harness::BACKEND, crate::harness::SERVICE);
+        let mut taken: Vec<_> = taken.into_iter().collect();
+        for free in [1, 2] {
+            let first = KeyedHash::scale(random.word(free), taken.len() as u32) as usize;
+            let mut idle = BTreeSet::new();
+            for _ in 0..2 {
+                nat.after(100 * SECOND);
+                for (at, port) in taken.iter().enumerate() {
+                    if at == first || (free == 2 && at == taken.len() - 1 - first) {
+                        idle.insert(*port);
+                    } else {
+                        nat.answer_from(service, *port, None).unwrap();
+                    }
+                }
+            }
+            nat.after(100 * SECOND).timeout();
+            assert_eq!(nat.used(Protocol::Udp).0, 8 * ALL - free as u32);
+            let base = 8 * ALL + 10 * free as u32;
+            let found = (0..free as u32).map(|number| nat.datagram(base + number).unwrap().source);
+            assert_eq!(found.collect::<BTreeSet<_>>(), idle);
+            assert_eq!(nat.datagram(base + 9), Err(NatError::PortsExhausted));
+            taken.rotate_left(1);
+        }
+    }
+}
+
+#[test]
+fn all_ports_fill_expire_and_fill_again() {
+    for allocator in [Allocation::Bitmap, Allocation::Fifo] {
+        let mut config = small(1, ALL as u16);
+        config.pools[0].allocator = allocator;
+        let mut nat = Nat::new(config);
+        for round in 1..=3_u64 {
+            for number in 0..ALL {
+                nat.open(number).unwrap();
+            }
+            assert_eq!(nat.open(ALL), Err(NatError::PortsExhausted));
+            assert_eq!(nat.used(Protocol::Tcp), (ALL, 0));
+            nat.after(300 * SECOND).timeout();
+            assert_eq!(nat.used(Protocol::Tcp), (0, 0));
+            assert_eq!(nat.engine.poll_timeout(), None);
+            assert_eq!(nat.resets().len() as u32, 2 * ALL);
+            let usage = nat.usage(Protocol::Tcp)[0];
+            assert_eq!(usage.binds, round * u64::from(ALL));
+            assert_eq!(usage.expired_idle, usage.binds);
+            assert_eq!(usage.first_exhausted, Some(Instant::ZERO));
+            assert_eq!(usage.peak, ALL);
+        }
+    }
+}
+
+#[test]
+fn a_flow_hashes_to_one_nat_ip_and_falls_through_when_it_is_full() {
+    let mut nat = Nat::new(small(4, 1_000));
+    for number in 0..2_000 {
+        nat.datagram(number).unwrap();
+    }
+    for usage in nat.usage(Protocol::Udp) {
+        assert!(usage.in_use.abs_diff(500) < 100, "{usage:?}");
+    }
+    for number in 2_000..4_000 {
+        nat.datagram(number).unwrap();
+    }
+    assert!(
+        nat.usage(Protocol::Udp)
+            .iter()
+            .all(|usage| usage.in_use == 1_000)
+    );
+    assert_eq!(nat.datagram(4_000), Err(NatError::PortsExhausted));
+}
+
+#[test]
+fn an_added_nat_ip_takes_new_flows_and_moves_no_old_one() {
+    let mut nat = Nat::new(small(1, 2));
+    let old = [
+        nat.datagram(1).unwrap().source,
+        nat.datagram(2).unwrap().source,
+    ];
+    assert_eq!(nat.datagram(3), Err(NatError::PortsExhausted));
+    nat.engine.add_nat_ip(PLS, nat_ip(1)).unwrap();
+    assert_eq!(*nat.datagram(3).unwrap().source.ip(), nat_ip(1));
+    assert_eq!(
+        old,
+        [1, 2].map(|number| nat.datagram(number).unwrap().source)
+    );
+    assert_eq!(nat.engine.usage().count(), 4);
+}
+
+#[test]
+fn the_flow_limit_refuses_without_blaming_the_ports() {
+    let mut config = small(1, 10);
+    config.flow_limit = Some(2);
+    let mut nat = Nat::new(config);
+    let first = nat.open(1).unwrap();
+    nat.open(2).unwrap();
+    assert_eq!(nat.open(3), Err(NatError::VmFlowLimit));
+    assert_eq!(nat.engine.flow_limit_refusals(), 1);
+    assert_eq!(nat.usage(Protocol::Tcp)[0].bind_failures, 0);
+    // A held-down binding does not count.
+    nat.close(1, first).unwrap();
+    nat.open(3).unwrap();
+    assert_eq!(
+        (nat.engine.active_flows(), nat.used(Protocol::Tcp)),
+        (2, (2, 1))
+    );
+    // So its re-opening is refused, and changes nothing.
+    let syn = segment(SYN, CLIENT_ISN, 0, 0);
+    assert_eq!(nat.send(1, syn), Err(NatError::VmFlowLimit));
+    assert_eq!(nat.state(first), Some(State::Closed));
+}
+
+#[test]
+fn reuse_oldest_takes_the_port_held_longest_and_only_when_none_is_free() {
+    let mut config = small(1, 3);
+    config.pools[0].held_ports = HeldPorts::ReuseOldest;
+    config.events = true;
+    let mut nat = Nat::new(config);
+    let ports: Vec<_> = (0..3).map(|number| nat.open(number).unwrap()).collect();
+    for number in [1, 0] {
+        nat.after(SECOND);
+        nat.close(number, ports[number as usize]).unwrap();
+    }
+    assert_eq!(nat.open(10), Ok(ports[1]));
+    assert_eq!(nat.open(11), Ok(ports[0]));
+    assert_eq!(nat.open(12), Err(NatError::PortsExhausted));
+    assert_eq!(nat.usage(Protocol::Tcp)[0].reused_held, 2);
+    let reused = core::iter::from_fn(|| nat.engine.poll_event()).filter(|event| {
+        let NatEvent::Released { cause, .. } = event else {
+            return false;
+        };
+        *cause == Release::Reused
+    });
+    assert_eq!(reused.count(), 2);
+    // The old owner's late packet finds nothing; the new owner is safe.
+    assert_eq!(nat.abort(1), Err(NatError::NoFlow));
+    assert_eq!(nat.state(ports[1]), Some(State::Established));
+    // The stale timer of the old hold-down does not end the new flow.
+    nat.after(100 * SECOND).timeout();
+    assert_eq!(nat.used(Protocol::Tcp), (3, 0));
+}
+
+#[test]
+fn exhaustion_is_told_once_and_again_after_a_recovery() {
+    let mut nat = Nat::new(small(1, 128));
+    let told = |nat: &mut Nat| {
+        core::iter::from_fn(|| nat.engine.poll_event())
+            .filter(|event| matches!(event, NatEvent::Exhausted { .. }))
+            .count()
+    };
+    let mut ports: VecDeque<_> = (0..128).map(|n| (n, nat.open(n).unwrap())).collect();
+    assert_eq!(told(&mut nat), 1);
+    // One port of 128 comes and goes: nearly full is no recovery.
+    for number in 200..210 {
+        let (client, port) = ports.pop_front().unwrap();
+        nat.close(client, port).unwrap();
+        nat.after(65 * SECOND).timeout();
+        for (client, _) in &ports {
+            nat.send(*client, segment(crate::harness::ACK, 0, 0, 0))
+                .unwrap();
+        }
+        ports.push_back((number, nat.open(number).unwrap()));
+    }
+    assert_eq!(told(&mut nat), 0);
+    // Two of 128 are.
+    for round in 0..5 {
+        for _ in 0..2 {
+            let (client, port) = ports.pop_front().unwrap();
+            nat.close(client, port).unwrap();
+        }
+        nat.after(65 * SECOND).timeout();
+        for (client, _) in &ports {
+            nat.send(*client, segment(crate::harness::ACK, 0, 0, 0))
+                .unwrap();
+        }
+        for number in 0..2 {
+            let number = 300 + round * 2 + number;
+            ports.push_back((number, nat.open(number).unwrap()));
+        }
+    }
+    // Nobody polled in between: one waits, not five.
+    assert_eq!(told(&mut nat), 1);
+}
+
+#[test]
+fn without_events_nothing_piles_up_when_nobody_polls() {
+    let mut config = small(1, 64);
+    config.pools[0].on_idle = plsim_nat::OnIdle::Silent;
+    let mut nat = Nat::new(config);
+    let fill = |nat: &mut Nat| {
+        for number in 0..64 {
+            nat.open(number).unwrap();
+        }
+        nat.after(300 * SECOND).timeout();
+    };
+    (0..3).for_each(|_| fill(&mut nat));
+    let before = nat.engine.memory_bytes();
+    (0..50).for_each(|_| fill(&mut nat));
+    assert!(nat.engine.memory_bytes() <= before + 64 * 1024);
+    assert_eq!(core::iter::from_fn(|| nat.engine.poll_event()).count(), 1);
+}

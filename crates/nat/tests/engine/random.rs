@@ -1,0 +1,387 @@
+//! The engine against the reference model under random steps.
+
+use crate::harness::BACKEND;
+use crate::model::{Expected, Key, Model, Phase, Rst};
+use core::net::{Ipv4Addr, SocketAddrV4};
+use plsim_nat::{
+    Allocation, HeldPorts, NatConfig, NatEngine, NatError, NatEvent, OnIdle, Original, PoolConfig,
+    Reply, State, Timers,
+};
+use plsim_types::{Direction, Duration, Instant, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
+use std::collections::BTreeSet;
+
+/// All sequence numbers lie within a few bytes of the wrap, so every relation between them occurs.
+const BASE: u32 = u32::MAX - 3;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Wait(u64),
+    Timeout,
+    Original(Key, Option<TcpSegment>),
+    /// To the binding at this place of the model's list, or to any address.
+    Reply(usize, Source, Option<TcpSegment>),
+    AddNatIp,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Backend,
+    OtherHost,
+    OtherPort,
+    UnknownNat,
+}
+
+fn timers() -> impl Strategy<Value = Timers> {
+    (0..4_u8, any::<bool>()).prop_map(|(kind, rest)| {
+        let mut timers = Timers::azure();
+        match kind {
+            0 => {
+                timers.idle_scan_interval = Some(Duration::from_secs(60));
+                timers.established_idle = Duration::from_secs(240);
+            }
+            1 if rest => timers.hold_down_fin = Duration::ZERO,
+            1 => timers.hold_down_rst = Duration::ZERO,
+            // Held longer than idle: the wheel item moves both ways.
+            2 => timers.hold_down_fin = Duration::from_secs(400),
+            _ => timers.hold_down_rst = Duration::from_millis(300),
+        }
+        timers
+    })
+}
+
+fn config() -> impl Strategy<Value = NatConfig> {
+    let pool = (timers(), 1..4_usize, 1..4_u16, 0..8_u8);
+    let limit = prop_oneof![Just(None), (1..6_u32).prop_map(Some)];
+    (pool, any::<u64>(), limit, any::<bool>()).prop_map(|(pool, seed, flow_limit, two)| {
+        let (timers, nat_ips, ports, switches) = pool;
+        let build = |number: u8, count: usize| PoolConfig {
+            pls: PlsId(u16::from(number)),
+            nat_ips: (0..count as u8)
+                .map(|at| Ipv4Addr::new(10, 2, 1 + number, at))
+                .collect(),
+            // Around the border of a 64-port page.
+            ports: 1_087..=1_086 + ports,
+            allocator: [Allocation::Bitmap, Allocation::Fifo][usize::from(switches & 1)],
+            held_ports: [HeldPorts::Refuse, HeldPorts::ReuseOldest][usize::from(switches >> 1 & 1)],
+            on_idle: [OnIdle::Reset, OnIdle::Silent][usize::from(switches >> 2 & 1)],
+            timers,
+        };
+        let mut pools = vec![build(0, nat_ips)];
+        if two {
+            pools.push(build(1, 1));
+        }
+        NatConfig {
+            backend: BACKEND,
+            seed,
+            flow_limit,
+            pools,
+            events: true,
+        }
+    })
+}
+
+fn wait() -> impl Strategy<Value = u64> {
+    let timeouts = prop_oneof![
+        Just(16_u64),
+        Just(30),
+        Just(65),
+        Just(240),
+        Just(300),
+        Just(400)
+    ];
+    prop_oneof![
+        Just(0),
+        Just(1),
+        // With a short hold-down: it ends just before a half-open timer of 30 s would.
+        Just(29_400_000_000),
+        (timeouts, 0..3_u64).prop_map(|(secs, by)| secs * 1_000_000_000 - 1 + by),
+        0..70_000_000_000_u64,
+    ]
+}
+
+fn flags() -> impl Strategy<Value = u8> {
+    prop_oneof![
+        4 => Just(0x02_u8),
+        4 => Just(0x12),
+        3 => Just(0x10),
+        3 => Just(0x11),
+        3 => Just(0x04),
+        2 => Just(0x14),
+        1 => 0..=0x1F_u8,
+    ]
+}
+
+fn segment() -> impl Strategy<Value = TcpSegment> {
+    (flags(), 0..6_u32, 0..6_u32, 0..3_u16).prop_map(|(flags, sequence, ack, length)| TcpSegment {
+        flags: TcpFlags(flags),
+        sequence: BASE.wrapping_add(sequence),
+        acknowledgement: BASE.wrapping_add(ack),
+        window: 0,
+        length: length.saturating_sub(1),
+    })
+}
+
+fn key() -> impl Strategy<Value = (Key, Option<TcpSegment>)> {
+    let tcp = prop_oneof![1 => Just(None), 5 => segment().prop_map(Some)];
+    (0..5_u8, 0..8_u32, tcp).prop_map(|(pls, bits, segment)| {
+        let client = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 4), 5_000 + (bits & 1) as u16);
+        let key = Key {
+            pls: PlsId(u16::from(pls == 0)),
+            link: LinkId(bits >> 1 & 1),
+            client,
+            endpoint: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 443),
+            backend_port: 8_443 + (bits >> 2) as u16,
+            protocol: segment.map_or(Protocol::Udp, |_| Protocol::Tcp),
+        };
+        (key, segment)
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let source = prop_oneof![
+        12 => Just(Source::Backend),
+        1 => Just(Source::OtherHost),
+        1 => Just(Source::OtherPort),
+        1 => Just(Source::UnknownNat),
+    ];
+    let reply = prop_oneof![1 => Just(None), 5 => segment().prop_map(Some)];
+    prop_oneof![
+        5 => wait().prop_map(Step::Wait),
+        2 => Just(Step::Timeout),
+        10 => key().prop_map(|(key, segment)| Step::Original(key, segment)),
+        10 => (any::<usize>(), source, reply)
+            .prop_map(|(which, source, segment)| Step::Reply(which, source, segment)),
+        1 => Just(Step::AddNatIp),
+    ]
+}
+
+struct Pair {
+    engine: NatEngine,
+    model: Model,
+    pools: usize,
+    now: u64,
+    added: u8,
+    /// What the events say is bound.
+    told: BTreeSet<(SocketAddrV4, Protocol)>,
+}
+
+impl Pair {
+    fn new(config: &NatConfig) -> Self {
+        Self {
+            engine: NatEngine::new(config.clone()).unwrap(),
+            model: Model::new(config),
+            pools: config.pools.len(),
+            now: 0,
+            added: 0,
+            told: BTreeSet::new(),
+        }
+    }
+
+    fn apply(&mut self, step: &Step) {
+        let now = Instant::from_nanos(self.now);
+        match step {
+            Step::Wait(nanos) => {
+                self.now += nanos;
+                return;
+            }
+            Step::Timeout => {
+                self.engine.handle_timeout(now);
+                self.model.advance(self.now);
+            }
+            Step::Original(key, segment) => self.original(key, segment.as_ref()),
+            Step::Reply(which, source, segment) => self.reply(*which, *source, segment.as_ref()),
+            Step::AddNatIp => {
+                if self.model.pool(PlsId(0)).nat_ips.len() < 8 {
+                    let address = Ipv4Addr::new(10, 2, 9, self.added);
+                    self.engine.add_nat_ip(PlsId(0), address).unwrap();
+                    self.model.add_nat_ip(PlsId(0), address);
+                    self.added += 1;
+                }
+                self.engine.handle_timeout(now);
+                self.model.advance(self.now);
+            }
+        }
+        self.compare();
+    }
+
+    fn original(&mut self, key: &Key, segment: Option<&TcpSegment>) {
+        let packet = Original {
+            pls: key.pls,
+            link: key.link,
+            client: key.client,
+            endpoint: key.endpoint,
+            backend_port: key.backend_port,
+            protocol: key.protocol,
+            segment: segment.copied(),
+        };
+        let got = self.engine.original(&packet, Instant::from_nanos(self.now));
+        if usize::from(key.pls.0) >= self.pools {
+            assert_eq!(got, Err(NatError::NoFlow));
+            self.model.advance(self.now);
+            return;
+        }
+        if let Ok(got) = got {
+            assert_eq!(
+                got.destination,
+                SocketAddrV4::new(BACKEND, key.backend_port)
+            );
+            assert_eq!((got.pls, got.link), (key.pls, key.link));
+        }
+        let got = got.map(|translation| translation.source);
+        match self.model.original(key, segment, self.now) {
+            Expected::Fails(error) => assert_eq!(got, Err(error)),
+            Expected::Known(nat) => assert_eq!(got, Ok(nat)),
+            Expected::OneOf(legal) => {
+                let nat = got.unwrap();
+                assert!(legal.contains(&nat), "{nat} is not one of {legal:?}");
+                self.model.bound(key, segment, nat, self.now);
+            }
+            Expected::Exhausted(known) => {
+                assert_eq!(got, Err(NatError::PortsExhausted));
+                let failures = |address: &Ipv4Addr| {
+                    let counters = self.model.counters.get(&(*address, key.protocol));
+                    counters.map_or(0, |counters| counters.bind_failures)
+                };
+                let grown = self
+                    .engine
+                    .usage()
+                    .find(|u| u.protocol == key.protocol && u.bind_failures > failures(&u.nat_ip));
+                let blamed = grown.expect("a refusal that nobody counted").nat_ip;
+                assert!(known.is_none_or(|known| known == blamed));
+                self.model.failed(key, blamed);
+            }
+        }
+    }
+
+    fn reply(&mut self, which: usize, source: Source, segment: Option<&TcpSegment>) {
+        let protocol = segment.map_or(Protocol::Udp, |_| Protocol::Tcp);
+        let flows: Vec<_> = self.model.flows.iter().collect();
+        let any = SocketAddrV4::new(Ipv4Addr::new(10, 2, 1, 0), 1_087 + (which % 4) as u16);
+        let picked = flows.get(which % flows.len().max(1));
+        let (mut nat, port) = picked.map_or((any, 8_443), |f| (f.nat, f.key.backend_port));
+        let mut from = SocketAddrV4::new(BACKEND, port);
+        match source {
+            Source::Backend => {}
+            Source::OtherHost => from.set_ip(Ipv4Addr::new(10, 2, 0, 5)),
+            Source::OtherPort => from.set_port(port + 1_000),
+            Source::UnknownNat => nat.set_port(nat.port().wrapping_add((which % 7) as u16 * 400)),
+        }
+        let packet = Reply {
+            source: from,
+            destination: nat,
+            protocol,
+            segment: segment.copied(),
+        };
+        let got = self.engine.reply(&packet, Instant::from_nanos(self.now));
+        let got = got.map(|got| (got.link, got.source, got.destination));
+        let expected = self.model.reply(from, nat, segment, self.now);
+        assert_eq!(got, expected);
+    }
+
+    /// Compares everything that can be seen from outside.
+    fn compare(&mut self) {
+        let wake = self.engine.poll_timeout();
+        let now = Instant::from_nanos(self.now);
+        assert!(wake.is_none_or(|wake| wake > now), "no progress");
+        let mut resets: Vec<Rst> = core::iter::from_fn(|| self.engine.poll_reset())
+            .map(|r| {
+                let to_backend = r.toward == Direction::Original;
+                (to_backend, r.link, r.source, r.destination, r.sequence)
+            })
+            .collect();
+        resets.sort();
+        self.model.resets.sort();
+        assert_eq!(resets, core::mem::take(&mut self.model.resets));
+        assert_eq!(self.engine.active_flows() as usize, self.model.active());
+        assert_eq!(
+            self.engine.flow_limit_refusals(),
+            self.model.refused_by_limit
+        );
+        for usage in self.engine.usage() {
+            let at = (usage.nat_ip, usage.protocol);
+            assert_eq!((usage.in_use, usage.held), self.model.used(at.0, at.1));
+            let counters = self.model.counters.get(&at).cloned().unwrap_or_default();
+            let seen = crate::model::Counters {
+                peak: usage.peak,
+                binds: usage.binds,
+                bind_failures: usage.bind_failures,
+                expired_idle: usage.expired_idle,
+                expired_half_open: usage.expired_half_open,
+                reused_held: usage.reused_held,
+                first_exhausted: usage.first_exhausted.map(Instant::as_nanos),
+            };
+            assert_eq!(seen, counters, "{at:?}");
+        }
+        self.compare_bindings();
+    }
+
+    fn compare_bindings(&mut self) {
+        let mut count = 0;
+        for binding in self.engine.bindings() {
+            count += 1;
+            let mut flows = self.model.flows.iter();
+            let flow = flows
+                .find(|flow| flow.nat == binding.nat && flow.key.protocol == binding.protocol)
+                .expect("a binding nobody knows");
+            assert_eq!(flow.key.client, binding.client);
+            assert_eq!(flow.key.link, binding.link);
+            assert_eq!(flow.since, binding.last.as_nanos());
+            assert_eq!(state_of(flow.phase), binding.state);
+        }
+        assert_eq!(count, self.model.flows.len());
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                NatEvent::Bound { binding, .. } => {
+                    assert!(self.told.insert((binding.nat, binding.protocol)));
+                }
+                NatEvent::Expired { binding, .. } | NatEvent::Released { binding, .. } => {
+                    assert!(self.told.remove(&(binding.nat, binding.protocol)));
+                }
+                NatEvent::Revived { binding, .. } => {
+                    assert!(self.told.contains(&(binding.nat, binding.protocol)));
+                }
+                NatEvent::Exhausted { .. } => {}
+            }
+        }
+        let flows = self.model.flows.iter();
+        let bound: BTreeSet<_> = flows.map(|flow| (flow.nat, flow.key.protocol)).collect();
+        assert_eq!(self.told, bound);
+    }
+}
+
+fn state_of(phase: Phase) -> State {
+    match phase {
+        Phase::Udp => State::Udp,
+        Phase::Init => State::HalfOpen,
+        Phase::Open {
+            client_fin: true, ..
+        } => State::ClientFin,
+        Phase::Open {
+            server_fin: true, ..
+        } => State::ServerFin,
+        Phase::Open { .. } => State::Established,
+        Phase::HeldFin => State::Closed,
+        Phase::HeldRst => State::Reset,
+        Phase::HeldRefused => State::Refused,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12_000) })]
+    #[test]
+    fn behaves_like_the_reference_model(
+        config in config(),
+        steps in proptest::collection::vec(step(), 1..120),
+    ) {
+        let mut pair = Pair::new(&config);
+        for step in &steps {
+            pair.apply(step);
+        }
+        // Everything ends, and every port comes back.
+        pair.apply(&Step::Wait(1_000_000_000_000));
+        pair.apply(&Step::Timeout);
+        assert!(pair.model.flows.is_empty());
+        assert_eq!(pair.engine.poll_timeout(), None);
+    }
+}
