@@ -1,0 +1,237 @@
+use crate::{FrontendId, LbConfig, LbError, LbPoolId, LoadBalancer, PoolConfig, Rule, Stickiness};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, SocketAddrV4};
+use plsim_types::{BackendId, Duration, FiveTuple, Instant, LinkId, Protocol};
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
+
+const IDLE: u64 = 2_000_000_000_000;
+const LIMIT: usize = 20;
+/// Pools 0 and 1 may change and share backend 2; pool 2 cannot; pool 3 is empty.
+const POOLS: [&[u16]; 4] = [&[0, 1, 2], &[2, 3], &[8, 9], &[]];
+
+#[derive(Debug, Clone)]
+enum Step {
+    Packet {
+        link: u32,
+        client: u16,
+        rule: usize,
+        opens: bool,
+    },
+    Backend(u16, bool),
+    Advance(u64),
+    Wake,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let packet = (0..3_u32, 0..6_u16, 0..6_usize, any::<bool>());
+    let packet = packet.prop_map(|(link, client, rule, opens)| Step::Packet {
+        link,
+        client,
+        rule,
+        opens,
+    });
+    let span = prop_oneof![
+        Just(0),
+        Just(1),
+        Just(IDLE / 2),
+        Just(IDLE - 1),
+        Just(IDLE),
+        0..1_000_u64,
+        0..IDLE / 8,
+    ];
+    prop_oneof![
+        12 => packet,
+        2 => (0..5_u16, any::<bool>()).prop_map(|(backend, up)| Step::Backend(backend, up)),
+        2 => span.prop_map(Step::Advance),
+        1 => Just(Step::Wake),
+    ]
+}
+
+fn rules() -> Vec<Rule> {
+    let rule = |protocol, frontend_port, pool| Rule {
+        frontend: FrontendId(0),
+        protocol,
+        frontend_port,
+        backend_port: frontend_port + 1,
+        pool: LbPoolId(pool),
+    };
+    vec![
+        rule(Protocol::Tcp, 80, 0),
+        rule(Protocol::Tcp, 81, 1),
+        rule(Protocol::Udp, 80, 0),
+        rule(Protocol::Tcp, 82, 2),
+        rule(Protocol::Tcp, 83, 3),
+    ]
+}
+
+type FlowName = (LinkId, FiveTuple);
+
+/// The slow balancer: lists that are searched from end to end. What the hash says it does not
+/// know; it learns it, and holds the engine to it: one flow and one set of backends, one answer.
+#[derive(Default)]
+struct Model {
+    /// Flow, backend, time of the last packet.
+    flows: Vec<(FlowName, u16, u64)>,
+    down: BTreeSet<u16>,
+    answers: BTreeMap<(FlowName, Vec<u16>), u16>,
+    now: u64,
+}
+
+impl Model {
+    fn expire(&mut self) {
+        let now = self.now;
+        self.flows.retain(|flow| now < flow.2 + IDLE);
+    }
+
+    /// Returns what the packet must get; `Ok(None)` is "what the hash says".
+    fn expect(&self, rule: &Rule, name: FlowName, opens: bool) -> Result<Option<u16>, LbError> {
+        let up = self.up(rule);
+        let known = self.flows.iter().find(|flow| flow.0 == name);
+        match known {
+            Some(flow) if !opens || !self.down.contains(&flow.1) => Ok(Some(flow.1)),
+            _ if up.is_empty() => Err(LbError::NoHealthyBackend),
+            None if opens && self.remembers(rule) && self.flows.len() == LIMIT => {
+                Err(LbError::EdgeTableFull)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Takes note of a packet that went to `backend`.
+    fn learn(&mut self, rule: &Rule, name: FlowName, opens: bool, backend: u16, hashed: bool) {
+        if hashed {
+            let up = self.up(rule);
+            assert!(up.contains(&backend), "{backend} is down or foreign");
+            let answer = *self.answers.entry((name, up)).or_insert(backend);
+            assert_eq!(answer, backend, "the hash changed its mind");
+        }
+        let now = self.now;
+        if let Some(flow) = self.flows.iter_mut().find(|flow| flow.0 == name) {
+            (flow.1, flow.2) = (backend, now);
+        } else if opens && self.remembers(rule) {
+            self.flows.push((name, backend, now));
+        }
+    }
+
+    fn up(&self, rule: &Rule) -> Vec<u16> {
+        let members = POOLS[usize::from(rule.pool.0)].iter();
+        members
+            .copied()
+            .filter(|backend| !self.down.contains(backend))
+            .collect()
+    }
+
+    fn remembers(&self, rule: &Rule) -> bool {
+        rule.protocol == Protocol::Tcp && rule.pool.0 != 2
+    }
+}
+
+fn engine() -> LoadBalancer {
+    let pools = (0..).zip(POOLS).map(|(id, backends)| PoolConfig {
+        backends: backends.iter().copied().map(BackendId).collect(),
+        may_change: id != 2,
+    });
+    LoadBalancer::new(&LbConfig {
+        seed: 7,
+        rules: rules(),
+        pools: pools.collect(),
+        stickiness: Stickiness {
+            idle: Duration::from_nanos(IDLE),
+            limit: LIMIT as u32,
+        },
+    })
+    .unwrap()
+}
+
+fn packet(engine: &mut LoadBalancer, model: &mut Model, step: (u32, u16, usize, bool)) {
+    let (link, client, rule, opens) = step;
+    let now = Instant::from_nanos(model.now);
+    let rules = rules();
+    let port = rules.get(rule).map_or(99, |rule| rule.frontend_port);
+    let protocol = rules.get(rule).map_or(Protocol::Udp, |rule| rule.protocol);
+    let endpoint = Ipv4Addr::from_bits(0x0A00_0100 + link);
+    let tuple = FiveTuple {
+        protocol,
+        source: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 4), client),
+        destination: SocketAddrV4::new(endpoint, port),
+    };
+    let name = (LinkId(link), tuple);
+    let got = engine.select(FrontendId(0), LinkId(link), &tuple, opens, now);
+    let Some(rule) = rules.get(rule) else {
+        assert_eq!(got, Err(LbError::NoLbRule));
+        return;
+    };
+    model.expire();
+    match (model.expect(rule, name, opens), got) {
+        (Err(expected), got) => assert_eq!(got, Err(expected)),
+        (Ok(expected), Ok(got)) => {
+            assert_eq!(got.backend_port, rule.backend_port);
+            let hashed = expected.is_none();
+            assert_eq!(expected.unwrap_or(got.backend.0), got.backend.0);
+            model.learn(rule, name, opens, got.backend.0, hashed);
+        }
+        (Ok(expected), Err(error)) => panic!("{error} instead of {expected:?}"),
+    }
+}
+
+/// Moves both to the model's time and compares everything that can be seen.
+fn compare(engine: &mut LoadBalancer, model: &mut Model) {
+    let now = Instant::from_nanos(model.now);
+    model.expire();
+    let late = engine.sticky_flows() as usize;
+    assert!(late >= model.flows.len() && late <= LIMIT);
+    engine.handle_timeout(now);
+    assert_eq!(engine.sticky_flows() as usize, model.flows.len());
+    for usage in engine.backend_usage() {
+        let backend = usage.backend.0;
+        let flows = model.flows.iter().filter(|flow| flow.1 == backend).count();
+        assert_eq!(usage.sticky_flows as usize, flows);
+        assert_eq!(usage.up, !model.down.contains(&backend));
+    }
+    let wake = engine.poll_timeout();
+    assert!(wake.is_none_or(|wake| wake > now), "no progress");
+    let deadline = model.flows.iter().map(|flow| flow.2 + IDLE).min();
+    assert_eq!(wake.is_some(), deadline.is_some());
+    assert!(deadline.is_none_or(|deadline| wake <= Some(Instant::from_nanos(deadline))));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #[test]
+    fn engine_agrees_with_the_slow_model_under_random_steps(
+        steps in proptest::collection::vec((step(), any::<bool>()), 0..250)
+    ) {
+        let mut engine = engine();
+        let mut model = Model::default();
+        for (step, look) in steps {
+            match step {
+                Step::Packet { link, client, rule, opens } => {
+                    packet(&mut engine, &mut model, (link, client, rule, opens));
+                }
+                Step::Backend(backend, up) => {
+                    let known = backend < 4;
+                    assert_eq!(engine.set_backend(BackendId(backend), up).is_ok(), known);
+                    if known && up {
+                        model.down.remove(&backend);
+                    } else if known {
+                        model.down.insert(backend);
+                    }
+                }
+                Step::Advance(span) => model.now += span,
+                Step::Wake => {
+                    let wake = engine.poll_timeout().map_or(0, Instant::as_nanos);
+                    model.now = model.now.max(wake);
+                }
+            }
+            // Looking calls `handle_timeout`; without it the engine must be as right.
+            if look {
+                compare(&mut engine, &mut model);
+            }
+            let wake = engine.poll_timeout();
+            assert!(!look || wake.is_none_or(|wake| wake.as_nanos() > model.now));
+        }
+        compare(&mut engine, &mut model);
+    }
+}

@@ -1,0 +1,35 @@
+use crate::config::Rule;
+use plsim_types::BackendId;
+
+/// What one backend got so far.
+///
+/// A new flow is a TCP connection attempt. Where flows are remembered, a repeated SYN of a
+/// remembered flow is not a new one; in a pool that cannot change every SYN counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackendUsage {
+    /// The backend.
+    pub backend: BackendId,
+    /// Whether it gets new flows.
+    pub up: bool,
+    /// Packets sent to it, TCP and UDP.
+    pub packets: u64,
+    /// TCP flows that were given to it.
+    pub new_flows: u64,
+    /// TCP flows that are remembered to be on it now.
+    pub sticky_flows: u32,
+}
+
+/// What one rule did so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleUsage {
+    /// The rule.
+    pub rule: Rule,
+    /// Packets sent to a backend.
+    pub packets: u64,
+    /// TCP flows given to a backend, counted as in [`BackendUsage`].
+    pub new_flows: u64,
+    /// Packets refused because no backend was up.
+    pub no_healthy_backend: u64,
+    /// Packets refused because the flow table was full.
+    pub table_full: u64,
+}
