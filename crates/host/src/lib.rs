@@ -1,1 +1,49 @@
-//! placeholder
+//! Client and server VMs: light TCP and UDP endpoints and the workloads that start there.
+//!
+//! What it is: two nodes. [`ClientVms`] holds all VMs of one group and starts connections on them
+//! as their [`WorkloadConfig`]s say; [`ServerVm`] is one backend VM that answers. Both ends run the
+//! same TCP state machine: handshake, request, response, keepalive, FIN and RST, retransmission
+//! with back-off and go-back-N, resets checked as RFC 5961 asks.
+//!
+//! What it is not: a full TCP. There is no reassembly queue (a segment after a hole is dropped and
+//! sent again), no SACK, no round-trip estimate and no congestion control beyond slow start inside
+//! a fixed window; two ends never open one connection at the same time (RFC 9293 §3.5, figure 7).
+//! That serves churn, port use and idle timeouts, not throughput under loss.
+//!
+//! The application protocol, over TCP and UDP alike: a request begins with its own length and the
+//! length of the wanted response, both u32 in network byte order; everything else is zeros. The
+//! server answers once it has the whole request.
+//!
+//! # Invariants
+//! - `attempted = connecting + established + closed + reset + idle_expired + timed_out + failed`,
+//!   after every event ([`WorkloadStats::accounted`]).
+//! - A port of a client VM belongs to at most one connection; it is free again only when that
+//!   connection is gone, TIME_WAIT included.
+//! - A connection needs its slot and nothing else: no buffer, no list, one pending timer.
+//! - Every received packet ends delivered or dropped with a reason; every sent one is injected.
+//! - Two mismatched ends cannot answer each other for ever.
+#![forbid(unsafe_code)]
+
+mod alarm;
+mod client;
+mod client_tcp;
+mod client_udp;
+mod config;
+mod histogram;
+mod parameters;
+mod ports;
+mod request;
+mod schedule;
+mod segment;
+mod server;
+mod stats;
+mod tcp;
+
+pub use client::ClientVms;
+pub use config::{
+    Arrival, ClientVmsConfig, Close, Hold, Rate, ServerVmConfig, TcpSession, UdpSession,
+    WorkloadConfig, WorkloadKind,
+};
+pub use histogram::Histogram;
+pub use server::ServerVm;
+pub use stats::{FailedBy, ServerStats, WorkloadStats};

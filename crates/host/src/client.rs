@@ -1,0 +1,274 @@
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use plsim_packet::{Origin, Packet};
+use plsim_sim::{ChannelId, Context, Node, Stream};
+use plsim_types::{DropReason, KeyedHash, Protocol};
+
+use crate::client_tcp::{TcpClients, send};
+use crate::client_udp::UdpClients;
+use crate::config::{ClientVmsConfig, WorkloadConfig, WorkloadKind};
+use crate::schedule::Schedule;
+use crate::segment::answer_closed;
+use crate::stats::WorkloadStats;
+
+/// What a timer is for: the upper half of its token.
+const ARRIVAL: u64 = 0;
+const TCP: u64 = 1;
+const UDP: u64 = 2;
+
+pub(crate) const fn tcp_token(position: u32) -> u64 {
+    TCP << 32 | position as u64
+}
+
+pub(crate) const fn udp_token(position: u32) -> u64 {
+    UDP << 32 | position as u64
+}
+
+/// All client VMs of one group, with the workloads that start there.
+///
+/// Connections take turns over the VMs; each takes the next free ephemeral port of its VM, or of
+/// the next VM that has one, and fails for want of a client port only if none has.
+#[derive(Debug)]
+pub struct ClientVms {
+    group: Group,
+    /// What [`ClientVms::start`] will start.
+    planned: Vec<WorkloadConfig>,
+    workloads: Vec<Workload>,
+    stats: Vec<WorkloadStats>,
+    tcp: TcpClients,
+    udp: UdpClients,
+}
+
+/// The VMs as all their connections see them.
+#[derive(Debug)]
+pub(crate) struct Group {
+    addresses: Vec<Ipv4Addr>,
+    /// The same in rising order, to tell whose packets are ours.
+    sorted: Vec<Ipv4Addr>,
+    pub(crate) out: ChannelId,
+    hash: KeyedHash,
+}
+
+impl Group {
+    /// Returns the address of a VM with a port on it.
+    pub(crate) fn socket(&self, vm: u16, port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(self.addresses[usize::from(vm)], port)
+    }
+
+    pub(crate) const fn hash(&self, local: SocketAddrV4) -> u64 {
+        self.hash
+            .word((local.ip().to_bits() as u64) << 16 | local.port() as u64)
+    }
+
+    fn owns(&self, address: &Ipv4Addr) -> bool {
+        self.sorted.binary_search(address).is_ok()
+    }
+}
+
+/// A workload and its own randomness, which no packet disturbs.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) config: WorkloadConfig,
+    schedule: Schedule,
+    arrivals: Stream,
+    pub(crate) holds: Stream,
+    isn: KeyedHash,
+}
+
+impl ClientVms {
+    /// Builds the VMs; nothing happens before [`ClientVms::start`].
+    ///
+    /// # Panics
+    /// If a value of the configuration lies outside its documented range.
+    #[must_use]
+    pub fn new(config: ClientVmsConfig) -> Self {
+        let ClientVmsConfig {
+            addresses,
+            ephemeral_ports,
+            out,
+            seed,
+            workloads,
+        } = config;
+        assert!(
+            (1..=65_536).contains(&addresses.len()),
+            "a group has 1..=65536 client VMs"
+        );
+        assert!(
+            workloads.len() <= 65_536,
+            "a group has at most 65536 workloads"
+        );
+        let mut sorted = addresses.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(
+            sorted.len(),
+            addresses.len(),
+            "two client VMs have one address"
+        );
+        let key = |purpose| KeyedHash::new(seed, purpose);
+        let tcp = TcpClients::new(&ephemeral_ports, &addresses, key("tcp ports"));
+        let udp = UdpClients::new(&ephemeral_ports, &addresses, key("udp ports"));
+        let group = Group {
+            addresses,
+            sorted,
+            out,
+            hash: key("client look-up"),
+        };
+        let stats = vec![WorkloadStats::default(); workloads.len()];
+        workloads.iter().for_each(WorkloadConfig::check);
+        Self {
+            group,
+            planned: workloads,
+            workloads: Vec::new(),
+            stats,
+            tcp,
+            udp,
+        }
+    }
+
+    /// Starts the workloads; call it once, at the start of the run, through
+    /// [`World::visit`](plsim_sim::World::visit).
+    ///
+    /// Connections that start at this instant send at once. Initial sequence numbers, arrivals and
+    /// hold times derive from the node's own stream of randomness.
+    pub fn start(&mut self, cx: &mut Context<'_>) {
+        for (at, config) in std::mem::take(&mut self.planned).into_iter().enumerate() {
+            self.workloads
+                .push(Workload::new(config, cx.random().bits()));
+            self.arrive(at, cx);
+        }
+    }
+
+    /// Returns what became of each workload's connections, in the order of the configuration.
+    #[must_use]
+    pub fn workloads(&self) -> &[WorkloadStats] {
+        &self.stats
+    }
+
+    /// Returns the number of connections that hold a port now, those in TIME_WAIT included.
+    #[must_use]
+    pub const fn live(&self) -> usize {
+        self.tcp.live() + self.udp.live()
+    }
+
+    /// Returns the bytes of heap memory held for connections, look-up and ports.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.tcp.memory_bytes() + self.udp.memory_bytes()
+    }
+
+    /// Starts every connection that is due and sets the timer for the next one.
+    fn arrive(&mut self, at: usize, cx: &mut Context<'_>) {
+        let now = cx.now();
+        let workload = &mut self.workloads[at];
+        let stats = &mut self.stats[at];
+        while let Some(start) = workload.schedule.next() {
+            if start > now {
+                cx.set_timer(start, ARRIVAL << 32 | at as u64);
+                return;
+            }
+            workload
+                .schedule
+                .advance(&workload.config, &mut workload.arrivals);
+            match workload.config.kind {
+                WorkloadKind::Tcp(_) => {
+                    let isn = workload.isn.word(stats.attempted) as u32;
+                    self.tcp
+                        .open(at as u16, isn, &self.group, workload, stats, cx);
+                }
+                WorkloadKind::Udp(_) => {
+                    self.udp.open(at as u16, &self.group, workload, stats, cx);
+                }
+            }
+        }
+    }
+
+    fn on_tcp(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
+        let (local, remote) = (packet.destination(), packet.source());
+        let Some(segment) = packet.tcp_segment() else {
+            return cx.deliver(packet);
+        };
+        let found = self.tcp.find(local, &self.group);
+        let found = found.filter(|&(_, at)| self.workloads[at].config.target == remote);
+        let Some((position, at)) = found else {
+            if !self.group.owns(local.ip()) {
+                return cx.drop(packet, DropReason::NoHost);
+            }
+            cx.deliver(packet);
+            if let Some(answer) = answer_closed(&segment) {
+                send(local, remote, &answer, None, self.group.out, cx);
+            }
+            return;
+        };
+        let (mss, is_from_nat) = (packet.mss(), packet.origin == Origin::Nat);
+        cx.deliver(packet);
+        let (workload, stats) = (&mut self.workloads[at], &mut self.stats[at]);
+        let input = (segment, mss, is_from_nat);
+        self.tcp
+            .on_segment(position, input, &self.group, workload, stats, cx);
+    }
+
+    fn on_udp(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
+        let (local, remote) = (packet.destination(), packet.source());
+        let found = self.udp.find(local, &self.group);
+        let found = found.filter(|&(_, at)| self.workloads[at].config.target == remote);
+        let Some((position, at)) = found else {
+            let is_ours = self.group.owns(local.ip());
+            let reason = if is_ours {
+                DropReason::NoListener
+            } else {
+                DropReason::NoHost
+            };
+            return cx.drop(packet, reason);
+        };
+        let length = packet.payload_len() as u32;
+        cx.deliver(packet);
+        let (workload, stats) = (&mut self.workloads[at], &mut self.stats[at]);
+        self.udp
+            .on_datagram(position, length, &self.group, workload, stats, cx);
+    }
+}
+
+impl Node for ClientVms {
+    fn on_packet(&mut self, packet: Box<Packet>, _by: ChannelId, cx: &mut Context<'_>) {
+        match packet.protocol() {
+            Protocol::Tcp => self.on_tcp(packet, cx),
+            Protocol::Udp => self.on_udp(packet, cx),
+        }
+    }
+
+    fn on_timer(&mut self, token: u64, cx: &mut Context<'_>) {
+        let position = token as u32;
+        if token >> 32 == ARRIVAL {
+            return self.arrive(position as usize, cx);
+        }
+        let is_tcp = token >> 32 == TCP;
+        let fired = if is_tcp {
+            self.tcp.fired(position, cx.now())
+        } else {
+            self.udp.fired(position, cx.now())
+        };
+        let Some(at) = fired else { return };
+        let (workload, stats) = (&mut self.workloads[at], &mut self.stats[at]);
+        if is_tcp {
+            self.tcp
+                .on_timer(position, &self.group, workload, stats, cx);
+        } else {
+            self.udp
+                .on_timer(position, &self.group, workload, stats, cx);
+        }
+    }
+}
+
+impl Workload {
+    fn new(config: WorkloadConfig, seed: u64) -> Self {
+        let mut arrivals = Stream::new(seed, "workload", "arrivals");
+        Self {
+            schedule: Schedule::new(&config, &mut arrivals),
+            arrivals,
+            holds: Stream::new(seed, "workload", "holds"),
+            isn: KeyedHash::new(seed, "initial sequence numbers"),
+            config,
+        }
+    }
+}

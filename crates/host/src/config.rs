@@ -1,0 +1,213 @@
+use core::net::{Ipv4Addr, SocketAddrV4};
+use core::ops::RangeInclusive;
+
+use plsim_sim::{ChannelId, Stream};
+use plsim_types::{Duration, Instant, Protocol};
+
+use crate::request::Request;
+
+/// The largest request or response, in bytes: half of what sequence numbers can tell apart.
+const MAX_SIZE: u32 = 1 << 30;
+/// The largest UDP payload in one Ethernet frame, in bytes.
+pub(crate) const MAX_DATAGRAM: u16 = 1_472;
+
+/// One group of client VMs and the workloads that start there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientVmsConfig {
+    /// The VMs' addresses, 1..=65 536, without duplicates.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Local ports of connections; Linux has 32768..=60999 (`ip_local_port_range`).
+    ///
+    /// A VM has one space for TCP and one for UDP, whatever the destination. That is conservative:
+    /// Linux lets connections to different destinations share a port.
+    pub ephemeral_ports: RangeInclusive<u16>,
+    /// The link toward the VMs' virtual network.
+    pub out: ChannelId,
+    /// Decides where each VM's ports begin.
+    pub seed: u64,
+    /// What starts there, at most 65 536 workloads.
+    pub workloads: Vec<WorkloadConfig>,
+}
+
+/// A stream of connections that have the same target and do the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkloadConfig {
+    /// Where the connections go.
+    pub target: SocketAddrV4,
+    /// What each of them does.
+    pub kind: WorkloadKind,
+    /// When they start.
+    pub arrival: Arrival,
+    /// How many start in which time; needed unless all start at once.
+    pub rate: Option<Rate>,
+    /// The most that start; needed if all start at once. `None` means without limit.
+    pub connections: Option<u64>,
+    /// Nothing starts before.
+    pub start: Instant,
+    /// Nothing starts then or later.
+    pub stop: Instant,
+}
+
+/// The protocol of a workload and its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkloadKind {
+    /// TCP connections.
+    Tcp(TcpSession),
+    /// UDP flows.
+    Udp(UdpSession),
+}
+
+/// When connections start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// Connection k, counted from 1, starts `floor((k - 1) * per / count)` after `start`.
+    Constant,
+    /// Gaps are exponential with the mean `per / count`, the first one counted from `start`.
+    Poisson,
+    /// All `connections` start at `start`.
+    AtOnce,
+}
+
+/// A number of events in a span of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, above zero.
+    pub count: u64,
+    /// In which time, above zero.
+    pub per: Duration,
+}
+
+/// The time between the whole response and the close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// The span, or the mean of it.
+    pub mean: Duration,
+    /// True draws each connection's span from the exponential distribution.
+    pub exponential: bool,
+}
+
+impl Hold {
+    pub(crate) fn draw(&self, random: &mut Stream) -> Duration {
+        if self.exponential {
+            random.exponential(self.mean)
+        } else {
+            self.mean
+        }
+    }
+}
+
+/// How a TCP client ends its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Close {
+    /// FIN, then TIME_WAIT for 60 s, which keeps the client's port (Linux).
+    Fin,
+    /// RST; the port is free at once.
+    Rst,
+    /// Not at all: after the response both applications fall silent. The connection stays open and
+    /// keeps its port until a reset arrives; `hold` and `keepalive` mean nothing then.
+    Abandon,
+}
+
+/// What one TCP connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpSession {
+    /// Bytes of the request, 8..=2^30.
+    pub request: u32,
+    /// Bytes of the response, 0..=2^30.
+    pub response: u32,
+    /// How long the connection rests after the response.
+    pub hold: Hold,
+    /// How it ends.
+    pub close: Close,
+    /// Silence after which the client probes the server (RFC 9293 §3.8.4), and the time between
+    /// probes.
+    pub keepalive: Option<Duration>,
+    /// How often the SYN is sent again before the connection fails (Linux `tcp_syn_retries`, 6).
+    pub syn_retries: u8,
+    /// How often data, FIN or a keepalive probe is sent again before the connection times out.
+    pub retries: u8,
+    /// Time until the first retransmission, doubled each time up to 60 s (RFC 6298: 1 s).
+    pub initial_rto: Duration,
+}
+
+/// What one UDP flow does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UdpSession {
+    /// Bytes of the request, 8..=1 472: one datagram.
+    pub request: u32,
+    /// Bytes of the response, 0..=2^30, in as many datagrams as it takes, at least one.
+    pub response: u32,
+    /// How long the flow lives after the first response.
+    pub hold: Hold,
+    /// Time from one request to the next, until `hold` has passed; `None` means one request. A
+    /// request never leaves before the one before it is answered.
+    pub interval: Option<Duration>,
+    /// How long an answer may take. One still due when `hold` ends is waited for.
+    pub response_timeout: Duration,
+}
+
+/// One backend VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerVmConfig {
+    /// The VM's address.
+    pub address: Ipv4Addr,
+    /// The link toward its host.
+    pub out: ChannelId,
+    /// The ports that answer.
+    pub listeners: Vec<(Protocol, u16)>,
+    /// Decides the order inside look-up tables; no packet depends on it.
+    pub seed: u64,
+}
+
+impl WorkloadConfig {
+    /// # Panics
+    /// If a value lies outside its documented range.
+    pub(crate) fn check(&self) {
+        let (request, response) = match &self.kind {
+            WorkloadKind::Tcp(session) => {
+                let keepalive = session.keepalive;
+                assert!(
+                    keepalive.is_none_or(|span| !span.is_zero()),
+                    "keepalive must be above 0"
+                );
+                assert!(
+                    !session.initial_rto.is_zero(),
+                    "initial_rto must be above zero"
+                );
+                (session.request, session.response)
+            }
+            WorkloadKind::Udp(session) => {
+                let interval = session.interval;
+                assert!(
+                    interval.is_none_or(|span| !span.is_zero()),
+                    "interval must be above 0"
+                );
+                assert!(
+                    !session.response_timeout.is_zero(),
+                    "response_timeout must be above zero"
+                );
+                let limit = u32::from(MAX_DATAGRAM);
+                assert!(session.request <= limit, "a UDP request is one datagram");
+                (session.request, session.response)
+            }
+        };
+        assert!(
+            request >= Request::LENGTH,
+            "a request holds at least its own 8-byte head"
+        );
+        assert!(
+            request.max(response) <= MAX_SIZE,
+            "a request or response has at most 2^30 bytes"
+        );
+        match self.arrival {
+            Arrival::AtOnce => assert!(self.connections.is_some(), "how many start at once?"),
+            Arrival::Constant | Arrival::Poisson => {
+                let rate = self.rate.expect("an arrival process needs a rate");
+                assert!(
+                    rate.count > 0 && !rate.per.is_zero(),
+                    "a rate must be above zero"
+                );
+            }
+        }
+    }
+}

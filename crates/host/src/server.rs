@@ -1,0 +1,300 @@
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use plsim_packet::{Packet, Payload};
+use plsim_sim::{ChannelId, Context, Node};
+use plsim_table::FlowTable;
+use plsim_types::{DropReason, Duration, KeyedHash, Protocol, TcpSegment};
+
+use crate::alarm::Alarm;
+use crate::client_tcp::send;
+use crate::config::{MAX_DATAGRAM, ServerVmConfig};
+use crate::parameters::Parameters;
+use crate::request::Request;
+use crate::segment::{Kind, answer_closed};
+use crate::stats::ServerStats;
+use crate::tcp::{State, Tcb, Verdict};
+
+/// Linux: `tcp_synack_retries` is 5, `tcp_retries2` is 15; a server sends no keepalive.
+const PARAMETERS: Parameters = Parameters {
+    initial_rto: Duration::from_secs(1),
+    open_retries: 5,
+    retries: 15,
+    keepalive: None,
+};
+
+/// One backend VM: answers each request with as many bytes as it asks for.
+///
+/// A connection lives until the client closes or resets it. UDP is answered without state.
+#[derive(Debug)]
+pub struct ServerVm {
+    address: Ipv4Addr,
+    out: ChannelId,
+    listeners: Vec<(Protocol, u16)>,
+    slots: FlowTable<Slot>,
+    hash: KeyedHash,
+    stats: ServerStats,
+}
+
+/// One server end. Vacant slots have a closed [`Tcb`] and an alarm that no timer matches.
+#[derive(Debug, Default)]
+struct Slot {
+    tcb: Tcb,
+    alarm: Alarm,
+    remote: u32,
+    remote_port: u16,
+    local_port: u16,
+}
+
+/// With 64 bytes at the client both ends and their look-up stay below 200 bytes.
+const _: () = assert!(size_of::<Slot>() <= 56);
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy)]
+enum Ended {
+    Closed,
+    Reset,
+    TimedOut,
+    Aborted,
+}
+
+impl ServerVm {
+    /// Builds the VM.
+    #[must_use]
+    pub fn new(config: ServerVmConfig) -> Self {
+        Self {
+            address: config.address,
+            out: config.out,
+            listeners: config.listeners,
+            slots: FlowTable::new(),
+            hash: KeyedHash::new(config.seed, "server look-up"),
+            stats: ServerStats::default(),
+        }
+    }
+
+    /// Returns what the VM did so far.
+    #[must_use]
+    pub const fn stats(&self) -> &ServerStats {
+        &self.stats
+    }
+
+    /// Returns the bytes of heap memory held for connections and look-up.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        self.slots.memory_bytes()
+    }
+
+    fn listens(&self, protocol: Protocol, port: u16) -> bool {
+        self.listeners.contains(&(protocol, port))
+    }
+
+    fn key(&self, remote: SocketAddrV4, local_port: u16) -> u64 {
+        let ports = u64::from(remote.port()) << 16 | u64::from(local_port);
+        self.hash
+            .word(u64::from(remote.ip().to_bits()) << 32 | ports)
+    }
+
+    fn on_tcp(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
+        let (local, remote) = (packet.destination(), packet.source());
+        let Some(segment) = packet.tcp_segment() else {
+            return cx.deliver(packet);
+        };
+        let mss = packet.mss();
+        let is_known =
+            |slot: &Slot| slot.local_port == local.port() && slot.remote_socket() == remote;
+        let Some(position) = self.slots.find(self.key(remote, local.port()), is_known) else {
+            cx.deliver(packet);
+            return self.on_stranger(remote, local.port(), &segment, mss, cx);
+        };
+        let slot = self.slots.entry_mut(position);
+        let head = (!slot.tcb.is_expecting() && segment.length > 0)
+            .then(|| Request::parse(packet.payload()));
+        cx.deliver(packet);
+        let was_open = slot.tcb.is_open();
+        let before = slot.tcb.received();
+        let verdict = slot.tcb.on_segment(&segment, mss, cx.now(), &PARAMETERS);
+        if !was_open && slot.tcb.is_open() {
+            self.stats.half_open -= 1;
+            self.stats.accepted += 1;
+            self.stats.live += 1;
+        }
+        // A FIN counts one in sequence numbers, but is no byte.
+        let fresh = slot
+            .tcb
+            .received()
+            .wrapping_sub(before)
+            .min(u32::from(segment.length));
+        self.stats.request_bytes += u64::from(fresh);
+        if let Some(head) = head
+            && fresh > 0
+            && segment.sequence == before
+        {
+            match head {
+                Some(head) => slot.begin(head, before),
+                None => return self.abort(position, cx),
+            }
+        }
+        if slot.tcb.is_satisfied() && slot.tcb.uncork() {
+            self.stats.requests += 1;
+        }
+        self.conclude(position, verdict, cx);
+    }
+
+    /// Takes a segment that belongs to no connection.
+    fn on_stranger(
+        &mut self,
+        remote: SocketAddrV4,
+        local_port: u16,
+        segment: &TcpSegment,
+        mss: Option<u16>,
+        cx: &mut Context<'_>,
+    ) {
+        if segment.flags.opens() && self.listens(Protocol::Tcp, local_port) {
+            let isn = cx.random().bits() as u32;
+            let slot = Slot {
+                tcb: Tcb::accept(isn, segment, mss),
+                alarm: Alarm::default(),
+                remote: remote.ip().to_bits(),
+                remote_port: remote.port(),
+                local_port,
+            };
+            self.stats.half_open += 1;
+            let position = self.slots.insert(self.key(remote, local_port), slot);
+            return self.conclude(position, Verdict::Continue, cx);
+        }
+        if let Some(answer) = answer_closed(segment) {
+            self.stats.refused += u64::from(segment.flags.opens());
+            let local = SocketAddrV4::new(self.address, local_port);
+            send(local, remote, &answer, None, self.out, cx);
+        }
+    }
+
+    /// Draws the consequences of a verdict, sends what is due and sets the timer.
+    fn conclude(&mut self, position: u32, verdict: Verdict, cx: &mut Context<'_>) {
+        let slot = self.slots.entry_mut(position);
+        let local = SocketAddrV4::new(self.address, slot.local_port);
+        let remote = slot.remote_socket();
+        let ended = match verdict {
+            Verdict::Continue => None,
+            Verdict::Challenged => {
+                self.stats.challenge_acks += 1;
+                None
+            }
+            Verdict::Answer(segment) => {
+                send(local, remote, &segment, None, self.out, cx);
+                None
+            }
+            Verdict::Reset | Verdict::Refused => Some(Ended::Reset),
+            Verdict::Closed => Some(Ended::Closed),
+            Verdict::TimedOut => Some(Ended::TimedOut),
+        };
+        if let Some(ended) = ended {
+            return self.end(position, ended);
+        }
+        while let Some(segment) = slot.tcb.poll_transmit(cx.now(), &PARAMETERS) {
+            self.stats.retransmissions += u64::from(segment.kind == Kind::Retransmission);
+            send(local, remote, &segment, None, self.out, cx);
+        }
+        slot.alarm.arm(slot.tcb.deadline(), u64::from(position), cx);
+    }
+
+    /// Resets a connection that brought no request.
+    fn abort(&mut self, position: u32, cx: &mut Context<'_>) {
+        let slot = self.slots.entry(position);
+        let local = SocketAddrV4::new(self.address, slot.local_port);
+        send(
+            local,
+            slot.remote_socket(),
+            &slot.tcb.abort(),
+            None,
+            self.out,
+            cx,
+        );
+        self.end(position, Ended::Aborted);
+    }
+
+    fn end(&mut self, position: u32, ended: Ended) {
+        let slot = self.slots.entry(position);
+        let key = self.key(slot.remote_socket(), slot.local_port);
+        let stats = &mut self.stats;
+        if slot.tcb.is_open() {
+            stats.live -= 1;
+            match ended {
+                Ended::Closed => stats.closed += 1,
+                Ended::Reset => stats.reset += 1,
+                Ended::TimedOut => stats.timed_out += 1,
+                Ended::Aborted => stats.aborted += 1,
+            }
+        } else {
+            stats.half_open -= 1;
+            stats.half_open_lost += 1;
+        }
+        self.slots.remove(key, position);
+    }
+
+    /// Answers a UDP request at once.
+    fn on_udp(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
+        let (local, remote) = (packet.destination(), packet.source());
+        if !self.listens(Protocol::Udp, local.port()) {
+            return cx.drop(packet, DropReason::NoListener);
+        }
+        let head = Request::parse(packet.payload());
+        let length = packet.payload_len() as u64;
+        cx.deliver(packet);
+        let Some(head) = head else { return };
+        self.stats.requests += 1;
+        self.stats.request_bytes += length;
+        let mut left = head.response;
+        loop {
+            let length = left.min(u32::from(MAX_DATAGRAM));
+            let datagram = Packet::udp(local, remote, Payload::Zeros(length as u16));
+            let datagram = cx.inject(datagram);
+            cx.send(self.out, datagram);
+            left -= length;
+            if left == 0 {
+                return;
+            }
+        }
+    }
+}
+
+impl Node for ServerVm {
+    fn on_packet(&mut self, packet: Box<Packet>, _by: ChannelId, cx: &mut Context<'_>) {
+        if *packet.destination().ip() != self.address {
+            return cx.drop(packet, DropReason::NoHost);
+        }
+        match packet.protocol() {
+            Protocol::Tcp => self.on_tcp(packet, cx),
+            Protocol::Udp => self.on_udp(packet, cx),
+        }
+    }
+
+    fn on_timer(&mut self, token: u64, cx: &mut Context<'_>) {
+        let position = token as u32;
+        let slot = self.slots.entry_mut(position);
+        if !slot.alarm.fired(cx.now()) {
+            return;
+        }
+        let is_due = slot.tcb.deadline().is_some_and(|at| at <= cx.now());
+        let verdict = match is_due {
+            true => slot.tcb.on_timer(cx.now(), &PARAMETERS),
+            false => Verdict::Continue,
+        };
+        self.conclude(position, verdict, cx);
+    }
+}
+
+impl Slot {
+    fn remote_socket(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::from_bits(self.remote), self.remote_port)
+    }
+
+    /// Notes what the request will be long and prepares the response.
+    fn begin(&mut self, head: Request, first: u32) {
+        self.tcb.expect_until(first.wrapping_add(head.request));
+        // The peer may close with the request's last byte: then nothing is written any more.
+        if self.tcb.state() == State::Established {
+            self.tcb.cork();
+            self.tcb.write(head.response);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+use plsim_types::Duration;
+
+use crate::histogram::Histogram;
+
+/// What became of the connections of one workload.
+///
+/// Every attempted connection is in exactly one of `connecting`, `established`, `closed`, `reset`,
+/// `idle_expired`, `timed_out` and `failed`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkloadStats {
+    /// Connections started; a retransmitted SYN starts none.
+    pub attempted: u64,
+    /// Not yet established.
+    pub connecting: u64,
+    /// Open now. A TCP connection counts until both FINs are exchanged.
+    pub established: u64,
+    /// Ever established.
+    pub established_total: u64,
+    /// Ended in good order: by FIN both ways, by the client's own RST, or at the end of `hold`.
+    pub closed: u64,
+    /// Reset by the server.
+    pub reset: u64,
+    /// Reset by the NAT, which had forgotten the connection.
+    pub idle_expired: u64,
+    /// Given up after data, FIN, a keepalive probe or a UDP request went unanswered.
+    pub timed_out: u64,
+    /// Never established.
+    pub failed: u64,
+    /// Why they failed; the parts add up to `failed`.
+    pub failed_by: FailedBy,
+    /// Requests written.
+    pub requests: u64,
+    /// Whole responses received.
+    pub responses: u64,
+    /// SYNs sent again.
+    pub syn_retransmissions: u64,
+    /// Segments with data or FIN sent again.
+    pub retransmissions: u64,
+    /// Keepalive probes sent.
+    pub keepalive_probes: u64,
+    /// Challenge ACKs sent (RFC 5961).
+    pub challenge_acks: u64,
+    /// From the first SYN, or UDP request, to the SYN-ACK, or first whole response.
+    pub connect_latency: Histogram,
+}
+
+/// Why connections failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FailedBy {
+    /// No answer came.
+    pub timeout: u64,
+    /// The server answered the SYN with a reset.
+    pub refused: u64,
+    /// No client VM had an ephemeral port left.
+    pub client_ports: u64,
+}
+
+/// The end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Closed,
+    Reset,
+    IdleExpired,
+    TimedOut,
+    Refused,
+}
+
+impl WorkloadStats {
+    /// Adds the parts that `attempted` falls into: always equal to it.
+    #[must_use]
+    pub const fn accounted(&self) -> u64 {
+        self.connecting
+            + self.established
+            + self.closed
+            + self.reset
+            + self.idle_expired
+            + self.timed_out
+            + self.failed
+    }
+
+    pub(crate) const fn started(&mut self) {
+        self.attempted += 1;
+        self.connecting += 1;
+    }
+
+    pub(crate) const fn lacked_port(&mut self) {
+        self.attempted += 1;
+        self.failed += 1;
+        self.failed_by.client_ports += 1;
+    }
+
+    pub(crate) fn connected(&mut self, after: Duration) {
+        self.connecting -= 1;
+        self.established += 1;
+        self.established_total += 1;
+        self.connect_latency.record(after);
+    }
+
+    /// Ends a connection that never was established: by refusal, or else for want of an answer.
+    pub(crate) const fn failed(&mut self, outcome: Outcome) {
+        self.connecting -= 1;
+        self.failed += 1;
+        match outcome {
+            Outcome::Refused | Outcome::Reset | Outcome::IdleExpired => self.failed_by.refused += 1,
+            Outcome::TimedOut | Outcome::Closed => self.failed_by.timeout += 1,
+        }
+    }
+
+    /// Ends a connection that was established.
+    pub(crate) const fn ended(&mut self, outcome: Outcome) {
+        self.established -= 1;
+        match outcome {
+            Outcome::Closed => self.closed += 1,
+            Outcome::Reset | Outcome::Refused => self.reset += 1,
+            Outcome::IdleExpired => self.idle_expired += 1,
+            Outcome::TimedOut => self.timed_out += 1,
+        }
+    }
+}
+
+/// What a server VM did.
+///
+/// `accepted = live + closed + reset + timed_out + aborted`, always.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerStats {
+    /// SYN received, handshake not complete.
+    pub half_open: u64,
+    /// Half-open connections given up: SYN-ACK unanswered or reset.
+    pub half_open_lost: u64,
+    /// Handshakes completed.
+    pub accepted: u64,
+    /// Open now.
+    pub live: u64,
+    /// Closed by FIN both ways.
+    pub closed: u64,
+    /// Reset by the client or by the NAT.
+    pub reset: u64,
+    /// Given up after data or FIN went unanswered.
+    pub timed_out: u64,
+    /// Reset by the server because no request could be read.
+    pub aborted: u64,
+    /// Whole requests received, over TCP and UDP.
+    pub requests: u64,
+    /// Payload bytes of requests received in order, without repetitions.
+    pub request_bytes: u64,
+    /// SYNs to closed ports answered with a reset.
+    pub refused: u64,
+    /// Challenge ACKs sent (RFC 5961).
+    pub challenge_acks: u64,
+    /// Segments with SYN, data or FIN sent again.
+    pub retransmissions: u64,
+}

@@ -1,0 +1,8 @@
+//! A client group and a server VM joined by two links: what they send, when, and what they count.
+
+mod loss;
+mod resets;
+mod resources;
+mod sessions;
+mod udp;
+mod world;

@@ -1,0 +1,137 @@
+use plsim_host::{Arrival, Close, Rate, TcpSession};
+use plsim_types::{Duration, Instant};
+
+use crate::world::{Setup, at_once, ms, session};
+
+fn abandoned() -> TcpSession {
+    TcpSession {
+        request: 8,
+        response: 8,
+        close: Close::Abandon,
+        ..session()
+    }
+}
+
+#[test]
+fn a_connection_without_a_free_port_on_any_vm_fails_for_client_ports() {
+    let mut setup = Setup::new(at_once(abandoned(), 7));
+    (setup.clients, setup.ports) = (2, (1_024, 1_026));
+    let mut mini = setup.build();
+    mini.run_ms(100);
+    let stats = mini.stats();
+    assert_eq!(
+        (
+            stats.established,
+            stats.failed,
+            stats.failed_by.client_ports
+        ),
+        (6, 1, 1)
+    );
+    assert_eq!(mini.clients().live(), 6);
+    mini.check();
+}
+
+#[test]
+fn time_wait_keeps_the_port_for_60_s() {
+    let mut workload = at_once(session(), 3);
+    (workload.arrival, workload.rate) = (
+        Arrival::Constant,
+        Some(Rate {
+            count: 1,
+            per: Duration::from_secs(30),
+        }),
+    );
+    let mut setup = Setup::new(workload);
+    setup.ports = (5_000, 5_000);
+    // The first connection enters TIME_WAIT 6 ms after its start; the third starts at 60 s.
+    let mut mini = setup.clone().build();
+    mini.run_ms(90_000);
+    assert_eq!(
+        (mini.stats().closed, mini.stats().failed_by.client_ports),
+        (1, 2)
+    );
+    // Six milliseconds and one nanosecond later the port is free.
+    let per = Duration::from_nanos(30_003_000_001);
+    setup.workloads[0].rate = Some(Rate { count: 1, per });
+    let mut mini = setup.build();
+    mini.run_ms(60_005);
+    assert_eq!(mini.clients().live(), 1, "closed, but in TIME_WAIT");
+    mini.run_ms(90_000);
+    assert_eq!(
+        (mini.stats().closed, mini.stats().failed_by.client_ports),
+        (2, 1)
+    );
+    mini.check();
+}
+
+#[test]
+fn connections_take_turns_over_the_vms() {
+    let mut setup = Setup::new(at_once(abandoned(), 9));
+    setup.clients = 3;
+    let mini = setup.build();
+    let sources = mini
+        .log()
+        .sent
+        .iter()
+        .map(|(_, packet)| packet.source().ip().octets()[3]);
+    assert_eq!(sources.collect::<Vec<_>>(), [4, 5, 6, 4, 5, 6, 4, 5, 6]);
+}
+
+/// Just after its index has doubled a table is at its largest; a part of the slab is then only
+/// reserved, so not even that much is resident.
+#[test]
+fn both_ends_of_a_connection_with_their_look_up_take_less_than_200_bytes() {
+    for (connections, limit) in [(64_512, 180), (90_000, 200), (125_000, 190), (131_073, 215)] {
+        let mut setup = Setup::new(at_once(abandoned(), connections));
+        (setup.clients, setup.keep) = (10, false);
+        let mut mini = setup.build();
+        mini.run_ms(100);
+        assert_eq!(mini.server_stats().live, connections);
+        let bytes = mini.clients().memory_bytes() + mini.server().memory_bytes();
+        let each = bytes as u64 / connections;
+        assert!(
+            each <= limit,
+            "{each} bytes for each of {connections} connections"
+        );
+    }
+}
+
+#[test]
+fn ten_thousand_idle_vms_cost_less_than_2_mb() {
+    let mut workload = at_once(abandoned(), 1);
+    workload.start = ms(1);
+    let mut setup = Setup::new(workload);
+    setup.clients = 10_000;
+    let mini = setup.build();
+    assert_eq!(mini.clients().live(), 0);
+    assert!(
+        mini.clients().memory_bytes() < 2_000_000,
+        "{}",
+        mini.clients().memory_bytes()
+    );
+}
+
+#[test]
+fn every_port_of_a_vm_can_be_used_and_the_last_one_is_found() {
+    let mut setup = Setup::new(at_once(abandoned(), 28_233));
+    setup.keep = false;
+    let mut mini = setup.build();
+    mini.run_ms(100);
+    assert_eq!(
+        (
+            mini.stats().established,
+            mini.stats().failed_by.client_ports
+        ),
+        (28_232, 1)
+    );
+    mini.check();
+}
+
+#[test]
+fn nothing_starts_at_stop() {
+    let mut workload = at_once(session(), 5);
+    workload.stop = Instant::ZERO;
+    let mut mini = Setup::new(workload).build();
+    mini.run_ms(100);
+    assert_eq!(mini.stats().attempted, 0);
+}

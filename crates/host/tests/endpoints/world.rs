@@ -1,0 +1,376 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use plsim_host::{
+    Arrival, ClientVms, ClientVmsConfig, Close, Hold, ServerStats, ServerVm, ServerVmConfig,
+    TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
+};
+use plsim_packet::{Origin, Packet, Payload, TcpHeader};
+use plsim_sim::{
+    ChannelConfig, ChannelId, Context, Node, NodeId, Observer, Place, Progress, TapId, World,
+    WorldBuilder,
+};
+use plsim_types::{DropReason, Duration, Instant, Protocol, TcpFlags};
+
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 4);
+pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 4);
+pub(crate) const PORT: u16 = 80;
+
+/// One node of the world; a deaf one drops all it receives.
+#[derive(Debug)]
+pub(crate) enum Vm {
+    Client(Box<ClientVms>),
+    Server { vm: Box<ServerVm>, deaf: bool },
+}
+
+impl Node for Vm {
+    fn on_packet(&mut self, packet: Box<Packet>, by: ChannelId, cx: &mut Context<'_>) {
+        match self {
+            Self::Client(vms) => vms.on_packet(packet, by, cx),
+            Self::Server { deaf: true, .. } => cx.drop(packet, DropReason::NoRoute),
+            Self::Server { vm, deaf: false } => vm.on_packet(packet, by, cx),
+        }
+    }
+
+    fn on_timer(&mut self, token: u64, cx: &mut Context<'_>) {
+        match self {
+            Self::Client(vms) => vms.on_timer(token, cx),
+            Self::Server { vm, .. } => vm.on_timer(token, cx),
+        }
+    }
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    /// Each packet as it was sent.
+    pub(crate) sent: Vec<(Instant, Packet)>,
+    pub(crate) keep: bool,
+    pub(crate) injected: u64,
+    pub(crate) delivered: u64,
+    pub(crate) dropped: BTreeMap<DropReason, u64>,
+    /// Distinct payload runs of each flow that were delivered.
+    runs: BTreeMap<(SocketAddrV4, SocketAddrV4), BTreeSet<(u32, u16)>>,
+    pub(crate) digest: u64,
+}
+
+impl Log {
+    fn fold(&mut self, word: u64) {
+        self.digest = (self.digest ^ word)
+            .wrapping_mul(0x0000_0100_0000_01B3)
+            .rotate_left(17);
+    }
+
+    /// Sums the distinct payload bytes that were delivered from, or to, a port.
+    pub(crate) fn bytes(&self, from_server: bool) -> u64 {
+        let flows = self
+            .runs
+            .iter()
+            .filter(|((from, _), _)| (*from.ip() == SERVER) == from_server);
+        flows
+            .flat_map(|(_, runs)| runs)
+            .map(|(_, length)| u64::from(*length))
+            .sum()
+    }
+}
+
+impl Observer for Log {
+    fn injected(&mut self, now: Instant, node: NodeId, packet: &Packet) {
+        packet.verify().expect("an endpoint sent a broken packet");
+        self.injected += 1;
+        self.fold(now.as_nanos() ^ u64::from(node.0) << 60);
+        let mut bytes = Vec::new();
+        packet.write_to(&mut bytes, usize::MAX);
+        bytes.iter().for_each(|&byte| self.fold(u64::from(byte)));
+        if self.keep {
+            self.sent.push((now, packet.clone()));
+        }
+    }
+
+    fn delivered(&mut self, _now: Instant, _node: NodeId, packet: &Packet) {
+        self.delivered += 1;
+        if let Some(segment) = packet.tcp_segment()
+            && segment.length > 0
+        {
+            let flow = (packet.source(), packet.destination());
+            self.runs
+                .entry(flow)
+                .or_default()
+                .insert((segment.sequence, segment.length));
+        }
+    }
+
+    fn dropped(&mut self, _now: Instant, _place: Place, _packet: &Packet, reason: DropReason) {
+        *self.dropped.entry(reason).or_default() += 1;
+    }
+
+    fn tapped(&mut self, _now: Instant, _tap: TapId, _packet: &Packet) {}
+}
+
+/// What a test may change of the world.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    pub(crate) clients: u32,
+    pub(crate) ports: (u16, u16),
+    pub(crate) workloads: Vec<WorkloadConfig>,
+    pub(crate) listeners: Vec<(Protocol, u16)>,
+    pub(crate) latency: Duration,
+    pub(crate) loss: f64,
+    pub(crate) seed: u64,
+    pub(crate) keep: bool,
+}
+
+impl Setup {
+    /// One client VM, 1 ms each way, no loss, packets kept.
+    pub(crate) fn new(workload: WorkloadConfig) -> Self {
+        Self {
+            clients: 1,
+            ports: (32_768, 60_999),
+            workloads: vec![workload],
+            listeners: vec![(Protocol::Tcp, PORT), (Protocol::Udp, PORT)],
+            latency: Duration::from_millis(1),
+            loss: 0.0,
+            seed: 1,
+            keep: true,
+        }
+    }
+
+    pub(crate) fn build(self) -> Mini {
+        let mut builder = WorldBuilder::new();
+        let client = builder.node("client-vm", "clients");
+        let server = builder.node("backend-vm", "server");
+        let link = ChannelConfig {
+            latency: self.latency,
+            loss: self.loss,
+            ..Default::default()
+        };
+        let up = builder.channel("up", server, link.clone());
+        let down = builder.channel("down", client, link);
+        let first = CLIENT.to_bits();
+        let clients = ClientVms::new(ClientVmsConfig {
+            addresses: (first..first + self.clients)
+                .map(Ipv4Addr::from_bits)
+                .collect(),
+            ephemeral_ports: self.ports.0..=self.ports.1,
+            out: up,
+            seed: self.seed,
+            workloads: self.workloads,
+        });
+        let vm = Box::new(ServerVm::new(ServerVmConfig {
+            address: SERVER,
+            out: down,
+            listeners: self.listeners,
+            seed: self.seed,
+        }));
+        let nodes = vec![
+            Vm::Client(Box::new(clients)),
+            Vm::Server { vm, deaf: false },
+        ];
+        let log = Log {
+            keep: self.keep,
+            ..Log::default()
+        };
+        let mut mini = Mini {
+            world: builder.build(self.seed, nodes, log),
+            client,
+            server,
+            up,
+            down,
+        };
+        mini.world.visit(client, |node, cx| {
+            let Vm::Client(clients) = node else {
+                panic!("the first node is the client group")
+            };
+            clients.start(cx);
+        });
+        mini
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Mini {
+    world: World<Vm, Log>,
+    client: NodeId,
+    server: NodeId,
+    up: ChannelId,
+    down: ChannelId,
+}
+
+impl Mini {
+    pub(crate) fn run_until(&mut self, at: Instant) {
+        let progress = self
+            .world
+            .run_before(at, u64::MAX)
+            .expect("the run is stuck");
+        assert_eq!(progress, Progress::Reached);
+    }
+
+    /// Runs to just before an instant given in milliseconds.
+    pub(crate) fn run_ms(&mut self, millis: u64) {
+        self.run_until(ms(millis));
+    }
+
+    /// Runs at most one event; false at the limit.
+    pub(crate) fn step(&mut self, limit: Instant) -> bool {
+        self.world.run_before(limit, 1).expect("the run is stuck") == Progress::Paused
+    }
+
+    pub(crate) fn clients(&self) -> &ClientVms {
+        let Vm::Client(clients) = &self.world.nodes()[0] else {
+            panic!("the first node")
+        };
+        clients
+    }
+
+    pub(crate) fn stats(&self) -> &WorkloadStats {
+        &self.clients().workloads()[0]
+    }
+
+    pub(crate) fn server(&self) -> &ServerVm {
+        let Vm::Server { vm, .. } = &self.world.nodes()[1] else {
+            panic!("the second node")
+        };
+        vm
+    }
+
+    pub(crate) fn server_stats(&self) -> &ServerStats {
+        self.server().stats()
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        self.world.observer()
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.world.in_flight()
+    }
+
+    /// Makes the server drop all it receives, or hear again.
+    pub(crate) fn set_deaf(&mut self, is_deaf: bool) {
+        self.world.visit(self.server, |node, _| {
+            let Vm::Server { deaf, .. } = node else {
+                panic!("the second node")
+            };
+            *deaf = is_deaf;
+        });
+    }
+
+    /// Forges a bare segment from one end, or from the NAT in its name.
+    pub(crate) fn forge(&mut self, header: &TcpHeader, origin: Origin) {
+        self.forge_data(header, origin, 0);
+    }
+
+    /// The same with that many zero bytes.
+    pub(crate) fn forge_data(&mut self, header: &TcpHeader, origin: Origin, length: u16) {
+        let to_client = *header.source.ip() == SERVER;
+        let (node, out) = if to_client {
+            (self.server, self.down)
+        } else {
+            (self.client, self.up)
+        };
+        let mut packet = Packet::tcp(header, Payload::Zeros(length));
+        packet.origin = origin;
+        self.world.visit(node, |_, cx| {
+            let packet = cx.inject(packet);
+            cx.send(out, packet);
+        });
+    }
+
+    /// Returns the headers of the latest segment from the server or from the clients.
+    pub(crate) fn latest(&self, from_server: bool) -> TcpHeader {
+        let mut sent = self.log().sent.iter().rev().map(|(_, packet)| packet);
+        let packet = sent
+            .find(|packet| (*packet.source().ip() == SERVER) == from_server)
+            .expect("nothing was sent");
+        header_of(packet)
+    }
+
+    /// Checks that every packet is accounted for and every connection is in one place.
+    pub(crate) fn check(&self) {
+        for stats in self.clients().workloads() {
+            assert_eq!(stats.attempted, stats.accounted(), "{stats:?}");
+            let failed = stats.failed_by;
+            assert_eq!(
+                stats.failed,
+                failed.timeout + failed.refused + failed.client_ports
+            );
+        }
+        let server = self.server_stats();
+        let ended = server.closed + server.reset + server.timed_out + server.aborted;
+        assert_eq!(server.accepted, server.live + ended, "{server:?}");
+        let log = self.log();
+        let dropped: u64 = log.dropped.values().sum();
+        assert_eq!(log.injected, log.delivered + dropped + self.in_flight());
+    }
+
+    /// Writes each packet from `since` on as `µs side flags seq ack length`, numbers relative.
+    pub(crate) fn trace(&self, since: Instant) -> Vec<String> {
+        let mut isn = [None, None];
+        let mut lines = Vec::new();
+        for (at, packet) in &self.log().sent {
+            let segment = packet.tcp_segment().expect("a TCP trace");
+            let side = usize::from(*packet.source().ip() == SERVER);
+            let own = *isn[side].get_or_insert(segment.sequence);
+            let acknowledged = match (segment.flags.has(TcpFlags::ACK), isn[1 - side]) {
+                (true, Some(isn)) => segment.acknowledgement.wrapping_sub(isn),
+                _ => 0,
+            };
+            if *at >= since {
+                let micros = at.as_nanos() / 1_000;
+                let sequence = segment.sequence.wrapping_sub(own);
+                let name = ["c", "s"][side];
+                let (flags, length) = (segment.flags, segment.length);
+                lines.push(format!(
+                    "{micros} {name} {flags} {sequence} {acknowledged} {length}"
+                ));
+            }
+        }
+        lines
+    }
+}
+
+pub(crate) fn header_of(packet: &Packet) -> TcpHeader {
+    let segment = packet.tcp_segment().expect("TCP");
+    TcpHeader {
+        source: packet.source(),
+        destination: packet.destination(),
+        sequence: segment.sequence,
+        acknowledgement: segment.acknowledgement,
+        flags: segment.flags,
+        window: segment.window,
+        mss: packet.mss(),
+    }
+}
+
+pub(crate) fn ms(millis: u64) -> Instant {
+    Instant::ZERO + Duration::from_millis(millis)
+}
+
+/// One connection at t = 0: 200 B asked, 3 000 B answered, closed by FIN at once.
+pub(crate) fn session() -> TcpSession {
+    TcpSession {
+        request: 200,
+        response: 3_000,
+        hold: Hold {
+            mean: Duration::ZERO,
+            exponential: false,
+        },
+        close: Close::Fin,
+        keepalive: None,
+        syn_retries: 3,
+        retries: 3,
+        initial_rto: Duration::from_secs(1),
+    }
+}
+
+pub(crate) fn at_once(session: TcpSession, connections: u64) -> WorkloadConfig {
+    WorkloadConfig {
+        target: SocketAddrV4::new(SERVER, PORT),
+        kind: WorkloadKind::Tcp(session),
+        arrival: Arrival::AtOnce,
+        rate: None,
+        connections: Some(connections),
+        start: Instant::ZERO,
+        stop: ms(1_000_000_000),
+    }
+}
