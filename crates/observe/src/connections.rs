@@ -1,0 +1,182 @@
+use plsim_types::Duration;
+use serde_json::Value;
+
+use crate::summary::object;
+
+/// How connections ended or where they are; every attempted connection is in exactly one place.
+///
+/// attempted = connecting + established + closed + reset + idle expired + timed out + failed.
+/// A retransmitted SYN belongs to the same attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Connections {
+    /// Connections that clients began.
+    pub attempted: u64,
+    /// Waiting for an answer now.
+    pub connecting: u64,
+    /// Open now.
+    pub established: u64,
+    /// Ended in order, by FIN.
+    pub closed: u64,
+    /// Ended by a RST of the other end.
+    pub reset: u64,
+    /// Ended by the RST of an idle timeout.
+    pub idle_expired: u64,
+    /// Given up after retransmitting without an answer.
+    pub timed_out: u64,
+    /// Never came to be.
+    pub failed: u64,
+    /// Came to be at some time; beside the partition.
+    pub established_total: u64,
+}
+
+impl Connections {
+    /// Adds the connections of another workload.
+    pub const fn add(&mut self, other: &Self) {
+        self.attempted += other.attempted;
+        self.connecting += other.connecting;
+        self.established += other.established;
+        self.closed += other.closed;
+        self.reset += other.reset;
+        self.idle_expired += other.idle_expired;
+        self.timed_out += other.timed_out;
+        self.failed += other.failed;
+        self.established_total += other.established_total;
+    }
+
+    /// Tells whether the outcomes add up to what was attempted.
+    #[must_use]
+    pub const fn is_partition(&self) -> bool {
+        self.attempted
+            == self.connecting
+                + self.established
+                + self.closed
+                + self.reset
+                + self.idle_expired
+                + self.timed_out
+                + self.failed
+    }
+
+    pub(crate) fn fields(&self) -> [(&'static str, Value); 9] {
+        [
+            ("attempted", self.attempted.into()),
+            ("established", self.established.into()),
+            ("failed", self.failed.into()),
+            ("closed", self.closed.into()),
+            ("reset", self.reset.into()),
+            ("idle_expired", self.idle_expired.into()),
+            ("timed_out", self.timed_out.into()),
+            ("connecting", self.connecting.into()),
+            ("established_total", self.established_total.into()),
+        ]
+    }
+}
+
+/// Failed connections by cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FailedBy {
+    /// No answer to any SYN or request.
+    pub timeout: u64,
+    /// A RST answered the SYN.
+    pub refused: u64,
+    /// The client VM had no ephemeral port left.
+    pub client_ports: u64,
+}
+
+/// How long connecting took, from the first SYN to the SYN-ACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Latency {
+    /// How many connections were measured; the rest is null in the summary if none was.
+    pub count: u64,
+    /// The shortest.
+    pub min: Duration,
+    /// The arithmetic mean, whole nanoseconds.
+    pub mean: Duration,
+    /// The median.
+    pub p50: Duration,
+    /// 99 of 100 took no longer.
+    pub p99: Duration,
+    /// The longest.
+    pub max: Duration,
+}
+
+impl Latency {
+    pub(crate) fn to_value(self) -> Value {
+        let nanos = |span: Duration| match self.count {
+            0 => Value::Null,
+            _ => Value::from(span.as_nanos()),
+        };
+        object([
+            ("count", self.count.into()),
+            ("min_ns", nanos(self.min)),
+            ("mean_ns", nanos(self.mean)),
+            ("p50_ns", nanos(self.p50)),
+            ("p99_ns", nanos(self.p99)),
+            ("max_ns", nanos(self.max)),
+        ])
+    }
+}
+
+/// What became of one workload.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorkloadSummary {
+    /// Its name in the scenario.
+    pub name: String,
+    /// Where its connections are.
+    pub connections: Connections,
+    /// Why connections failed.
+    pub failed_by: FailedBy,
+    /// Requests sent.
+    pub requests: u64,
+    /// Responses received in full.
+    pub responses: u64,
+    /// SYNs sent again.
+    pub syn_retransmissions: u64,
+    /// Other segments sent again.
+    pub retransmissions: u64,
+    /// How long connecting took.
+    pub connect_latency: Latency,
+}
+
+impl WorkloadSummary {
+    pub(crate) fn to_value(&self) -> Value {
+        let failed_by = object([
+            ("timeout", self.failed_by.timeout.into()),
+            ("refused", self.failed_by.refused.into()),
+            ("client_ports", self.failed_by.client_ports.into()),
+        ]);
+        let name = [("name", Value::from(self.name.as_str()))];
+        let rest = [
+            ("failed_by", failed_by),
+            ("requests", self.requests.into()),
+            ("responses", self.responses.into()),
+            ("syn_retransmissions", self.syn_retransmissions.into()),
+            ("retransmissions", self.retransmissions.into()),
+            ("connect_latency", self.connect_latency.to_value()),
+        ];
+        object(
+            name.into_iter()
+                .chain(self.connections.fields())
+                .chain(rest),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Connections;
+
+    #[test]
+    fn outcomes_must_add_up_to_the_attempts() {
+        let one = Connections {
+            attempted: 3,
+            established: 2,
+            failed: 1,
+            ..Default::default()
+        };
+        let mut sum = one;
+        sum.add(&one);
+        assert!(sum.is_partition() && sum.attempted == 6);
+        sum.closed = 1;
+        assert!(!sum.is_partition());
+    }
+}

@@ -1,0 +1,356 @@
+use std::net::Ipv4Addr;
+
+use plsim_types::{DropReason, Instant, LinkId, Protocol};
+use serde_json::{Map, Value};
+
+use crate::connections::{Connections, WorkloadSummary};
+use crate::digest::Digest;
+use crate::expectation::Verdict;
+use crate::ledger::Ledger;
+
+/// The name and version of the summary's format; keys may be added under the same version.
+pub const SCHEMA: &str = "plsim-summary/1";
+
+/// The answer of a run: everything in it follows from scenario, overrides and seed alone.
+///
+/// Times are virtual nanoseconds. No wall time, no memory figure and no thread count belong here.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Summary {
+    /// The version of plsim.
+    pub plsim_version: String,
+    /// The name of the scenario.
+    pub scenario: String,
+    /// The title of the scenario.
+    pub title: String,
+    /// A fingerprint of the scenario's text.
+    pub scenario_hash: String,
+    /// The `key=value` pairs that replaced values of the file, in the order given.
+    pub overrides: Vec<String>,
+    /// The seed of all randomness.
+    pub seed: u64,
+    /// Whether the run came to its planned end.
+    pub complete: bool,
+    /// The virtual time reached.
+    pub virtual_time: Instant,
+    /// The fingerprint of all packet events.
+    pub digest: Digest,
+    /// The book of packets.
+    pub ledger: Ledger,
+    /// Packets on links at the end.
+    pub in_flight: u64,
+    /// Connections of all workloads.
+    pub connections: Connections,
+    /// NAT port spaces, one per (Private Link Service, NAT IP, backend VM, protocol).
+    pub nat: Vec<NatSummary>,
+    /// Who refused what.
+    pub refusals: Vec<RefusalSummary>,
+    /// What became of the scenario's expectations.
+    pub expectations: Vec<Verdict>,
+    /// Each workload.
+    pub workloads: Vec<WorkloadSummary>,
+    /// Each private endpoint.
+    pub endpoints: Vec<EndpointSummary>,
+    /// Each backend VM.
+    pub backends: Vec<BackendSummary>,
+    /// The load balancers together.
+    pub lb: LbSummary,
+}
+
+/// The ports of one NAT IP toward one backend VM, for one protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatSummary {
+    /// The Private Link Service.
+    pub pls: String,
+    /// The NAT IP.
+    pub nat_ip: Ipv4Addr,
+    /// The backend VM.
+    pub backend: String,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Ports there are: 64 512 by default (DP-1).
+    pub capacity: u32,
+    /// Ports of active bindings.
+    pub in_use: u32,
+    /// Ports held down after their connection ended.
+    pub held: u32,
+    /// The most ports in use and held together at any instant.
+    pub peak: u32,
+    /// Connections that got a port.
+    pub binds: u64,
+    /// Connections that found no port, counted on the NAT IP tried first.
+    pub bind_failures: u64,
+    /// Bindings that ended by their idle timeout.
+    pub expired_idle: u64,
+    /// Bindings that ended before their handshake did.
+    pub expired_half_open: u64,
+    /// The first instant without a free port.
+    pub first_exhausted: Option<Instant>,
+    /// The first instant at which an established connection or a UDP flow had idled out.
+    pub first_expired: Option<Instant>,
+}
+
+/// Packets and connections that one place refused for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusalSummary {
+    /// The Private Link Service.
+    pub pls: String,
+    /// The backend VM; null where none was chosen yet.
+    pub backend: Option<String>,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Why.
+    pub reason: DropReason,
+    /// Packets.
+    pub packets: u64,
+    /// Distinct connections.
+    pub connections: u64,
+    /// When the first packet was refused.
+    pub first: Instant,
+}
+
+/// One private endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointSummary {
+    /// Its name.
+    pub name: String,
+    /// Its LINKID (PP-4).
+    pub link_id: LinkId,
+    /// The state of its connection at the end, as Azure spells it: `Approved`, `Pending`, ...
+    pub state: String,
+    /// Packets from the consumer that passed (toward the service).
+    pub packets_in: u64,
+    /// Their bytes at the IP layer (`PEBytesIn`).
+    pub bytes_in: u64,
+    /// Packets to the consumer that passed.
+    pub packets_out: u64,
+    /// Their bytes at the IP layer (`PEBytesOut`).
+    pub bytes_out: u64,
+}
+
+/// One backend VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendSummary {
+    /// Its name.
+    pub name: String,
+    /// Active flows at the end.
+    pub flows: u64,
+    /// The most active flows at any instant.
+    pub peak: u64,
+    /// Flows that came to it.
+    pub new_flows: u64,
+}
+
+/// What the load balancers did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LbSummary {
+    /// Flows whose backend the edge remembers at the end.
+    pub flows: u64,
+    /// Flows for which a backend was chosen.
+    pub new_flows: u64,
+}
+
+impl Summary {
+    /// Returns the summary as JSON text: indented, keys in a fixed order, one trailing newline.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // The alternate form of a JSON value is indented by two blanks.
+        format!("{:#}\n", self.to_value())
+    }
+
+    /// Returns the summary as a JSON value, which a [`crate::Path`] can ask.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        object([
+            ("schema", SCHEMA.into()),
+            ("plsim_version", self.plsim_version.as_str().into()),
+            ("scenario", self.scenario.as_str().into()),
+            ("title", self.title.as_str().into()),
+            ("scenario_hash", self.scenario_hash.as_str().into()),
+            ("overrides", self.overrides.clone().into()),
+            ("seed", self.seed.into()),
+            ("complete", self.complete.into()),
+            ("virtual_time_ns", self.virtual_time.as_nanos().into()),
+            ("digest", self.digest.to_string().into()),
+            ("ledger", self.ledger_value()),
+            ("connections", object(self.connections.fields())),
+            ("nat", rows(&self.nat, NatSummary::to_value)),
+            ("refusals", rows(&self.refusals, RefusalSummary::to_value)),
+            ("expectations", rows(&self.expectations, Verdict::to_value)),
+            (
+                "workloads",
+                rows(&self.workloads, WorkloadSummary::to_value),
+            ),
+            (
+                "endpoints",
+                rows(&self.endpoints, EndpointSummary::to_value),
+            ),
+            ("backends", rows(&self.backends, BackendSummary::to_value)),
+            (
+                "lb",
+                object([
+                    ("flows", self.lb.flows.into()),
+                    ("new_flows", self.lb.new_flows.into()),
+                ]),
+            ),
+        ])
+    }
+
+    /// Returns a summary with one blank row in every list and every drop reason: which keys exist.
+    pub(crate) fn shape() -> Value {
+        let name = String::new;
+        let (protocol, reason) = (Protocol::Tcp, DropReason::NoFlow);
+        let mut summary = Self {
+            nat: vec![NatSummary {
+                pls: name(),
+                nat_ip: Ipv4Addr::UNSPECIFIED,
+                backend: name(),
+                protocol,
+                capacity: 0,
+                in_use: 0,
+                held: 0,
+                peak: 0,
+                binds: 0,
+                bind_failures: 0,
+                expired_idle: 0,
+                expired_half_open: 0,
+                first_exhausted: None,
+                first_expired: None,
+            }],
+            refusals: vec![RefusalSummary {
+                pls: name(),
+                backend: Some(name()),
+                protocol,
+                reason,
+                packets: 0,
+                connections: 0,
+                first: Instant::ZERO,
+            }],
+            workloads: vec![WorkloadSummary::default()],
+            endpoints: vec![EndpointSummary {
+                name: name(),
+                link_id: LinkId(0),
+                state: name(),
+                packets_in: 0,
+                bytes_in: 0,
+                packets_out: 0,
+                bytes_out: 0,
+            }],
+            backends: vec![BackendSummary {
+                name: name(),
+                flows: 0,
+                peak: 0,
+                new_flows: 0,
+            }],
+            ..Self::default()
+        };
+        for reason in DropReason::ALL {
+            summary.ledger.drop(*reason);
+        }
+        summary.to_value()
+    }
+
+    fn ledger_value(&self) -> Value {
+        let Self {
+            ledger, in_flight, ..
+        } = self;
+        let by = &ledger.injected_by;
+        let injected_by = object([
+            ("host", by.host.into()),
+            ("nat", by.nat.into()),
+            ("lb", by.lb.into()),
+            ("probe", by.probe.into()),
+            ("icmp", by.icmp.into()),
+            ("duplicate", by.duplicate.into()),
+        ]);
+        let drops = ledger
+            .drops()
+            .map(|(reason, packets)| (reason.name(), packets.into()));
+        object([
+            ("injected", ledger.injected().into()),
+            ("delivered", ledger.delivered.into()),
+            ("dropped", ledger.dropped().into()),
+            ("merged", ledger.merged.into()),
+            ("in_flight", (*in_flight).into()),
+            ("injected_by", injected_by),
+            ("drops", object(drops)),
+        ])
+    }
+}
+
+impl NatSummary {
+    fn to_value(&self) -> Value {
+        object([
+            ("pls", self.pls.as_str().into()),
+            ("nat_ip", self.nat_ip.to_string().into()),
+            ("backend", self.backend.as_str().into()),
+            ("protocol", self.protocol.name().into()),
+            ("capacity", self.capacity.into()),
+            ("in_use", self.in_use.into()),
+            ("held", self.held.into()),
+            ("peak", self.peak.into()),
+            ("binds", self.binds.into()),
+            ("bind_failures", self.bind_failures.into()),
+            ("expired_idle", self.expired_idle.into()),
+            ("expired_half_open", self.expired_half_open.into()),
+            (
+                "first_exhausted_ns",
+                self.first_exhausted.map(Instant::as_nanos).into(),
+            ),
+            (
+                "first_expired_ns",
+                self.first_expired.map(Instant::as_nanos).into(),
+            ),
+        ])
+    }
+}
+
+impl RefusalSummary {
+    fn to_value(&self) -> Value {
+        object([
+            ("pls", self.pls.as_str().into()),
+            ("backend", self.backend.as_deref().into()),
+            ("protocol", self.protocol.name().into()),
+            ("reason", self.reason.name().into()),
+            ("packets", self.packets.into()),
+            ("connections", self.connections.into()),
+            ("first_ns", self.first.as_nanos().into()),
+        ])
+    }
+}
+
+impl EndpointSummary {
+    fn to_value(&self) -> Value {
+        object([
+            ("name", self.name.as_str().into()),
+            ("link_id", self.link_id.0.into()),
+            ("state", self.state.as_str().into()),
+            ("packets_in", self.packets_in.into()),
+            ("bytes_in", self.bytes_in.into()),
+            ("packets_out", self.packets_out.into()),
+            ("bytes_out", self.bytes_out.into()),
+        ])
+    }
+}
+
+impl BackendSummary {
+    fn to_value(&self) -> Value {
+        object([
+            ("name", self.name.as_str().into()),
+            ("flows", self.flows.into()),
+            ("peak", self.peak.into()),
+            ("new_flows", self.new_flows.into()),
+        ])
+    }
+}
+
+/// Builds a JSON object whose keys keep this order.
+pub(crate) fn object(fields: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    let fields = fields
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    Value::Object(fields.collect::<Map<_, _>>())
+}
+
+fn rows<T>(rows: &[T], to_value: impl Fn(&T) -> Value) -> Value {
+    rows.iter().map(to_value).collect()
+}

@@ -1,0 +1,328 @@
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+
+use plsim_types::{Instant, Protocol};
+
+use crate::connections::Connections;
+use crate::ledger::Ledger;
+use crate::name::sanitised;
+use crate::output::Output;
+
+/// The ports of one NAT IP toward one backend VM, for one protocol, at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortSpaceSample<'a> {
+    /// The Private Link Service.
+    pub pls: &'a str,
+    /// The NAT IP.
+    pub nat_ip: Ipv4Addr,
+    /// The backend VM.
+    pub backend: &'a str,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Ports of active bindings.
+    pub in_use: u32,
+    /// Ports held down after their connection ended.
+    pub held: u32,
+    /// Ports there are.
+    pub capacity: u32,
+    /// Connections that found no port so far, counted on the NAT IP tried first.
+    pub refusals: u64,
+}
+
+/// The whole run at one instant.
+#[derive(Debug, Clone, Copy)]
+pub struct RunSample<'a> {
+    /// Connections of all workloads.
+    pub connections: &'a Connections,
+    /// The book of packets.
+    pub ledger: &'a Ledger,
+}
+
+/// Writes samples as one tidy CSV file (RFC 4180, lines end with LF).
+///
+/// Every row has the same columns; those that do not apply to its `scope` are empty:
+///
+/// | scope | one row per | columns |
+/// |---|---|---|
+/// | `port-space` | PLS, NAT IP, backend VM, protocol | `in_use`, `held`, `free`, `capacity`, `refusals`, `usage_percent` |
+/// | `nat-ip` | PLS, NAT IP, protocol | the same summed over backend VMs; `usage_percent` is their average, as Azure's `PLSNatPortsUsage` shows it (D-MET), and `usage_percent_max` the fullest VM's, which Azure hides |
+/// | `run` | sample | `attempted`, `established`, `closed`, `reset`, `idle_expired`, `timed_out`, `failed`, `connecting`, `established_total` (connections) and `injected`, `delivered`, `dropped` (packets) |
+///
+/// `time_s` is in seconds with all nine decimals. `refusals`, packets and connections count from
+/// the start of the run, except `established` and `connecting`, which are those at the instant.
+/// Usage is (in use + held) / capacity in percent, with four decimals. A name that a spreadsheet
+/// would take for a formula begins with an apostrophe.
+///
+/// The first error of the writer is kept: nothing more is written, and [`TimeSeries::finish`]
+/// returns it.
+#[derive(Debug)]
+pub struct TimeSeries<W> {
+    output: Output<W>,
+}
+
+const HEADER: &str = "time_s,scope,pls,nat_ip,backend,protocol,in_use,held,free,capacity,refusals,\
+                      usage_percent,usage_percent_max,attempted,established,closed,reset,\
+                      idle_expired,timed_out,failed,connecting,established_total,injected,delivered,dropped\n";
+
+/// What the backend VMs behind one NAT IP have in common.
+#[derive(Debug, Default)]
+struct Aggregate {
+    in_use: u64,
+    held: u64,
+    capacity: u64,
+    refusals: u64,
+    backends: u64,
+    usage_sum: u64,
+    usage_max: u64,
+}
+
+impl<W: Write> TimeSeries<W> {
+    /// Opens a file: the header line is written first.
+    #[must_use]
+    pub fn new(out: W) -> Self {
+        let mut output = Output::new(out);
+        output.append(|out| out.extend_from_slice(HEADER.as_bytes()));
+        Self { output }
+    }
+
+    /// Writes the rows of one instant: port spaces as given, then NAT IPs by name, then the run.
+    pub fn sample(&mut self, now: Instant, spaces: &[PortSpaceSample<'_>], run: &RunSample<'_>) {
+        let time = Seconds(now);
+        let mut nat_ips = BTreeMap::<_, Aggregate>::new();
+        for space in spaces {
+            self.output.append(|out| write_space(out, &time, space));
+            nat_ips
+                .entry((space.pls, space.nat_ip, space.protocol))
+                .or_default()
+                .add(space);
+        }
+        for ((pls, nat_ip, protocol), sum) in &nat_ips {
+            self.output.append(|out| {
+                let pls = Field(pls);
+                let free = sum.capacity.saturating_sub(sum.in_use + sum.held);
+                let average = Percent((sum.usage_sum + sum.backends / 2) / sum.backends);
+                // Writing to a vector cannot fail, here and below.
+                let _ = writeln!(
+                    out,
+                    "{time},nat-ip,{pls},{nat_ip},,{protocol},{},{},{free},{},{},{average},{}\
+                     ,,,,,,,,,,,,",
+                    sum.in_use,
+                    sum.held,
+                    sum.capacity,
+                    sum.refusals,
+                    Percent(sum.usage_max)
+                );
+            });
+        }
+        self.output.append(|out| {
+            let c = run.connections;
+            let outcomes = [c.attempted, c.established, c.closed, c.reset];
+            let others = [
+                c.idle_expired,
+                c.timed_out,
+                c.failed,
+                c.connecting,
+                c.established_total,
+            ];
+            let packets = [
+                run.ledger.injected(),
+                run.ledger.delivered,
+                run.ledger.dropped(),
+            ];
+            let _ = write!(out, "{time},run,,,,,,,,,,,");
+            for count in outcomes.iter().chain(&others).chain(&packets) {
+                let _ = write!(out, ",{count}");
+            }
+            out.push(b'\n');
+        });
+    }
+
+    /// Returns the first error of the writer, if it failed.
+    #[must_use]
+    pub const fn error(&self) -> Option<&io::Error> {
+        self.output.error()
+    }
+
+    /// Writes what is buffered, flushes, and returns the writer.
+    ///
+    /// # Errors
+    /// The first error of the writer; nothing was written after it.
+    pub fn finish(self) -> io::Result<W> {
+        self.output.finish()
+    }
+}
+
+fn write_space(out: &mut Vec<u8>, time: &Seconds, space: &PortSpaceSample<'_>) {
+    let PortSpaceSample {
+        nat_ip,
+        protocol,
+        in_use,
+        held,
+        capacity,
+        refusals,
+        ..
+    } = space;
+    let (pls, backend) = (Field(space.pls), Field(space.backend));
+    let free = u64::from(*capacity).saturating_sub(u64::from(*in_use) + u64::from(*held));
+    let usage = Percent(usage(space));
+    let _ = writeln!(
+        out,
+        "{time},port-space,{pls},{nat_ip},{backend},{protocol},{in_use},{held},{free},{capacity},\
+         {refusals},{usage},,,,,,,,,,,,,"
+    );
+}
+
+impl Aggregate {
+    fn add(&mut self, space: &PortSpaceSample<'_>) {
+        let usage = usage(space);
+        self.in_use += u64::from(space.in_use);
+        self.held += u64::from(space.held);
+        self.capacity += u64::from(space.capacity);
+        self.refusals += space.refusals;
+        self.backends += 1;
+        self.usage_sum += usage;
+        self.usage_max = self.usage_max.max(usage);
+    }
+}
+
+/// Returns in use + held as millionths of the capacity, rounded down so that only a full space
+/// shows 100 percent.
+fn usage(space: &PortSpaceSample<'_>) -> u64 {
+    let used = u64::from(space.in_use) + u64::from(space.held);
+    (used * 1_000_000)
+        .checked_div(space.capacity.into())
+        .unwrap_or(0)
+}
+
+/// Millionths, shown as percent with four decimals.
+struct Percent(u64);
+
+impl std::fmt::Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:04}", self.0 / 10_000, self.0 % 10_000)
+    }
+}
+
+/// An instant, shown as seconds with nine decimals.
+struct Seconds(Instant);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let nanos = self.0.as_nanos();
+        write!(f, "{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
+    }
+}
+
+/// A text as a CSV field: quoted where RFC 4180 asks for it, never a formula, and never more than
+/// one line.
+struct Field<'a>(&'a str);
+
+impl std::fmt::Display for Field<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = sanitised(self.0);
+        let formula = text.starts_with(['=', '+', '-', '@']);
+        let guard = if formula { "'" } else { "" };
+        if text.contains(['"', ',']) {
+            write!(f, "\"{guard}{}\"", text.replace('"', "\"\""))
+        } else {
+            write!(f, "{guard}{text}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Field, HEADER, PortSpaceSample, RunSample, TimeSeries};
+    use crate::connections::Connections;
+    use crate::ledger::Ledger;
+    use crate::output::tests::SmallDisk;
+    use plsim_packet::Origin;
+    use plsim_types::{Instant, Protocol};
+    use std::io;
+    use std::net::Ipv4Addr;
+
+    fn space<'a>(pls: &'a str, backend: &'a str, in_use: u32, held: u32) -> PortSpaceSample<'a> {
+        PortSpaceSample {
+            pls,
+            nat_ip: Ipv4Addr::new(10, 2, 0, 4),
+            backend,
+            protocol: Protocol::Tcp,
+            in_use,
+            held,
+            capacity: 64_512,
+            refusals: 7,
+        }
+    }
+
+    fn written(spaces: &[PortSpaceSample<'_>]) -> String {
+        let connections = Connections {
+            attempted: 9,
+            connecting: 8,
+            ..Default::default()
+        };
+        let mut ledger = Ledger::default();
+        ledger.inject(Origin::Host);
+        let run = RunSample {
+            connections: &connections,
+            ledger: &ledger,
+        };
+        let mut series = TimeSeries::new(Vec::new());
+        series.sample(Instant::from_nanos(64_500_000_000), spaces, &run);
+        String::from_utf8(series.finish().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_average_over_vms_hides_what_the_maximum_shows() {
+        let text = written(&[
+            space("orders", "vm-0", 64_000, 512),
+            space("orders", "vm-1", 0, 0),
+        ]);
+        let expected = [
+            "64.500000000,port-space,orders,10.2.0.4,vm-0,tcp,64000,512,0,64512,7,100.0000\
+             ,,,,,,,,,,,,,",
+            "64.500000000,port-space,orders,10.2.0.4,vm-1,tcp,0,0,64512,64512,7,0.0000\
+             ,,,,,,,,,,,,,",
+            "64.500000000,nat-ip,orders,10.2.0.4,,tcp,64000,512,64512,129024,14,50.0000,100.0000\
+             ,,,,,,,,,,,,",
+            "64.500000000,run,,,,,,,,,,,,9,0,0,0,0,0,0,8,0,1,0,0",
+        ];
+        assert_eq!(text, format!("{HEADER}{}\n", expected.join("\n")));
+    }
+
+    #[test]
+    fn every_row_has_every_column() {
+        let text = written(&[space("orders", "vm-0", 1, 0)]);
+        for line in text.lines() {
+            assert_eq!(line.split(',').count(), 25, "{line}");
+        }
+    }
+
+    #[test]
+    fn one_free_port_is_not_yet_100_percent() {
+        let text = written(&[space("orders", "vm-0", 64_511, 0)]);
+        assert!(text.contains(",1,64512,7,99.9984,"), "{text}");
+    }
+
+    #[test]
+    fn names_cannot_break_a_row_or_become_a_formula() {
+        let shown = |text: &str| Field(text).to_string();
+        assert_eq!(shown("vm-0"), "vm-0");
+        assert_eq!(shown("a,b"), "\"a,b\"");
+        assert_eq!(shown("a \"b\"\n"), "\"a \"\"b\"\"\\u{a}\"");
+        assert_eq!(shown("=HYPERLINK(\"x\",1)"), "\"'=HYPERLINK(\"\"x\"\",1)\"");
+        for first in ["=", "+", "-", "@"] {
+            let name = format!("{first}1");
+            assert_eq!(shown(&name), format!("'{name}"));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_at_the_end() {
+        let series = TimeSeries::new(SmallDisk::new(10));
+        assert_eq!(
+            series.finish().unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
+    }
+}
