@@ -1,0 +1,67 @@
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::model::Scenario;
+use crate::source::Sources;
+use crate::tree::Tree;
+use std::sync::Arc;
+
+/// Where each value of a scenario was written.
+#[derive(Clone)]
+pub(crate) struct Located {
+    pub(crate) sources: Arc<Sources>,
+    pub(crate) tree: Arc<Tree>,
+}
+
+impl core::fmt::Debug for Located {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.sources.fmt(f)
+    }
+}
+
+impl Default for Located {
+    fn default() -> Self {
+        Self {
+            sources: Arc::default(),
+            tree: Arc::new(Tree::empty_table()),
+        }
+    }
+}
+
+impl Located {
+    /// Makes a diagnostic about a path.
+    pub(crate) fn diagnostic(&self, severity: Severity, path: &str, message: String) -> Diagnostic {
+        let span = self.tree.span_at(path);
+        let mut diagnostic = Diagnostic::new(severity, &self.sources, span, message);
+        path.clone_into(&mut diagnostic.path);
+        diagnostic
+    }
+}
+
+impl Scenario {
+    /// Makes an error about the value at `path` (as in `expect[3].value`), to be shown with its
+    /// line and a caret; a path that was not written points at the nearest thing that was.
+    #[must_use]
+    pub fn error_at(&self, path: &str, message: impl Into<String>) -> Diagnostic {
+        self.located
+            .diagnostic(Severity::Error, path, message.into())
+    }
+
+    /// Makes a warning about the value at `path`, as [`error_at`](Self::error_at) does.
+    #[must_use]
+    pub fn warning_at(&self, path: &str, message: impl Into<String>) -> Diagnostic {
+        self.located
+            .diagnostic(Severity::Warning, path, message.into())
+    }
+
+    /// Tells whether the value at `path` was written, in the file or by an override.
+    #[must_use]
+    pub fn is_written(&self, path: &str) -> bool {
+        self.located.tree.at(path).is_some()
+    }
+
+    /// Returns the effective scenario as one canonical text: overrides and defaults included,
+    /// units reduced, so that two files that mean the same give the same text.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        toml::to_string(self).expect("broken invariant: a scenario is writable as TOML")
+    }
+}

@@ -1,0 +1,84 @@
+use crate::units::{Name, TimeSpan};
+use core::fmt;
+use core::net::Ipv4Addr;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A change while the run goes on. Events of one instant happen in the order of the file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// When it happens; within the run.
+    pub at: TimeSpan,
+    /// What happens.
+    pub action: Action,
+    /// The private endpoint; for approve-endpoint and reject-endpoint.
+    pub private_endpoint: Option<Name>,
+    /// The Private Link Service; for add-nat-ip.
+    pub private_link_service: Option<Name>,
+    /// A static address for add-nat-ip; otherwise the next free address of the NAT subnet.
+    pub ip_address: Option<Ipv4Addr>,
+    /// A backend VM (as in `web-0`) or a whole group (`web`); for backend-down and backend-up.
+    pub backend_vm: Option<Name>,
+}
+
+/// What an event does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The provider approves a private endpoint connection.
+    ApproveEndpoint,
+    /// The provider rejects a private endpoint connection.
+    RejectEndpoint,
+    /// A Private Link Service gets one more NAT IP.
+    AddNatIp,
+    /// A backend VM, or a whole group, goes down.
+    BackendDown,
+    /// A backend VM, or a whole group, comes back.
+    BackendUp,
+}
+
+/// What must hold when the run is over: exactly one of `equals`, `at_least`, `at_most`, `between`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// The path of a value in the summary, as in `connections.failed`.
+    pub value: String,
+    /// The value must be this (within the tolerance, if there is one).
+    pub equals: Option<ExpectValue>,
+    /// The value must be this or more.
+    pub at_least: Option<ExpectValue>,
+    /// The value must be this or less.
+    pub at_most: Option<ExpectValue>,
+    /// The value must lie between these two, both included.
+    pub between: Option<[ExpectValue; 2]>,
+    /// How far `equals` may be missed, as an absolute difference.
+    pub within: Option<ExpectValue>,
+    /// Why this is expected; shown with the result.
+    pub because: Option<String>,
+}
+
+/// An expected value: an integer, a decimal, a boolean or a text (durations are texts: "300s").
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ExpectValue {
+    /// true or false.
+    Bool(bool),
+    /// An integer.
+    Integer(i64),
+    /// A decimal; finite.
+    Float(f64),
+    /// A text, or a duration such as "300s".
+    Text(String),
+}
+
+impl fmt::Display for ExpectValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool(value) => value.fmt(f),
+            Self::Integer(value) => value.fmt(f),
+            Self::Float(value) => value.fmt(f),
+            Self::Text(value) => f.write_str(value),
+        }
+    }
+}

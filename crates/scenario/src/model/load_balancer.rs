@@ -1,0 +1,84 @@
+use crate::units::{Name, SubnetPath};
+use core::net::Ipv4Addr;
+use plsim_types::Protocol;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A Standard internal load balancer (PLS-1).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoadBalancer {
+    /// The name, unique among load balancers.
+    pub name: Name,
+    /// Frontend IP configurations.
+    #[schemars(length(min = 1, max = 600))]
+    pub frontend: Vec<Frontend>,
+    /// Backend pools.
+    #[schemars(length(min = 1, max = 600))]
+    pub backend_pool: Vec<BackendPool>,
+    /// Load-balancing rules; what no rule matches is dropped.
+    #[serde(default)]
+    #[schemars(length(max = 1_500))]
+    pub rule: Vec<Rule>,
+}
+
+/// A frontend IP configuration.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Frontend {
+    /// The name, unique in the load balancer.
+    pub name: Name,
+    /// The subnet its address comes from.
+    pub subnet: SubnetPath,
+    /// A static address; otherwise the next free address of the subnet is taken.
+    pub ip_address: Option<Ipv4Addr>,
+}
+
+/// A backend pool; its members are the backend VMs that name it.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackendPool {
+    /// The name, unique in the load balancer.
+    pub name: Name,
+}
+
+/// A load-balancing rule.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// The name, unique in the load balancer.
+    pub name: Name,
+    /// The frontend of the same load balancer that it listens on.
+    pub frontend: Name,
+    /// The backend pool of the same load balancer that it feeds.
+    pub backend_pool: Name,
+    /// The protocol it matches (PLS-22).
+    #[serde(default)]
+    pub protocol: Transport,
+    /// The port it listens on.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub frontend_port: u16,
+    /// The port of the backend VM.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub backend_port: u16,
+}
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl From<Transport> for Protocol {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Tcp => Self::Tcp,
+            Transport::Udp => Self::Udp,
+        }
+    }
+}

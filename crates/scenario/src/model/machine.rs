@@ -1,0 +1,69 @@
+use crate::units::{FlowLimit, Name, PoolPath, PortRange, SubnetPath};
+use core::net::Ipv4Addr;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A group of equal consumer machines.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientVm {
+    /// The name of the group, unique among client VMs.
+    pub name: Name,
+    /// The subnet their addresses come from.
+    pub subnet: SubnetPath,
+    /// How many machines the group has.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub count: u32,
+    /// A static address; only for a group of one. Otherwise the next free address is taken.
+    pub ip_address: Option<Ipv4Addr>,
+    /// The source ports a client picks from (Linux's default).
+    #[serde(default = "linux_ephemeral_ports")]
+    pub ephemeral_ports: PortRange,
+}
+
+/// A group of equal provider machines behind a load balancer.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackendVm {
+    /// The name of the group, unique among backend VMs. A group of several has the machines
+    /// `NAME-0`, `NAME-1` and so on, a group of one the machine `NAME`.
+    pub name: Name,
+    /// The subnet their addresses come from.
+    pub subnet: SubnetPath,
+    /// How many machines the group has.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub count: u32,
+    /// A static address; only for a group of one. Otherwise the next free address is taken.
+    pub ip_address: Option<Ipv4Addr>,
+    /// The backend pools they belong to.
+    #[schemars(length(min = 1, max = 64))]
+    pub backend_pools: Vec<PoolPath>,
+    /// Flows one machine can hold at once (Azure: 500 000 active connections per VM, D-VMF),
+    /// or "off".
+    #[serde(default = "azure_flow_limit")]
+    pub vm_flow_limit: FlowLimit,
+}
+
+impl BackendVm {
+    /// Returns the names of the group's machines in order.
+    pub fn machines(&self) -> impl Iterator<Item = String> {
+        (0..self.count).map(|index| match self.count {
+            1 => self.name.to_string(),
+            _ => format!("{}-{index}", self.name),
+        })
+    }
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn azure_flow_limit() -> FlowLimit {
+    FlowLimit(Some(500_000))
+}
+
+fn linux_ephemeral_ports() -> PortRange {
+    PortRange::new(32_768, 60_999).expect("broken invariant: the default range is not empty")
+}

@@ -1,0 +1,93 @@
+//! What a scenario file says, section by section. The doc comments are the schema's descriptions.
+
+mod control;
+mod load_balancer;
+mod machine;
+mod network;
+mod private_link;
+mod run;
+mod workload;
+
+pub use control::{Action, Event, Expect, ExpectValue};
+pub use load_balancer::{BackendPool, Frontend, LoadBalancer, Rule, Transport};
+pub use machine::{BackendVm, ClientVm};
+pub use network::{NetworkPolicies, RegionLatency, Subnet, VirtualNetwork, VirtualNetworkPeering};
+pub use private_link::{
+    ConnectionState, HeldPorts, OnIdle, PortAllocation, PrivateEndpoint, PrivateLinkService,
+};
+pub use run::{
+    ClientEndpointLink, EdgeHostLink, EndpointEdgeLink, HostVmLink, Link, LinkSettings, Output, Run,
+};
+pub use workload::{Arrival, Close, HoldDistribution, Workload};
+
+use crate::located::Located;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A plsim scenario: the network, the traffic, what happens while it runs and what is expected.
+///
+/// Made by [`parse`](crate::parse) only: every reference exists and every rule that can be
+/// checked without running holds. Lists keep the order of the file.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(
+    title = "plsim scenario",
+    description = "The network, the traffic, what happens while it runs and what is expected."
+)]
+pub struct Scenario {
+    /// How long the run takes, and its seed.
+    pub run: Run,
+    /// What is recorded while it runs.
+    #[serde(default)]
+    pub output: Output,
+    /// The four links on the way of a packet: latency, bandwidth, queue and loss.
+    #[serde(default)]
+    pub link: Link,
+    /// Latencies between regions, for endpoints whose service is in another region.
+    #[serde(default)]
+    #[schemars(length(max = 1_000))]
+    pub region_latency: Vec<RegionLatency>,
+    /// Virtual networks with their subnets.
+    #[serde(default)]
+    #[schemars(length(max = 1_000))]
+    pub virtual_network: Vec<VirtualNetwork>,
+    /// Peerings: each joins two virtual networks of one region.
+    #[serde(default)]
+    #[schemars(length(max = 1_000))]
+    pub virtual_network_peering: Vec<VirtualNetworkPeering>,
+    /// Consumer machines, in groups, that open connections.
+    #[serde(default)]
+    #[schemars(length(max = 1_000))]
+    pub client_vm: Vec<ClientVm>,
+    /// Private endpoints: addresses in a consumer's subnet that lead to a Private Link Service.
+    #[serde(default)]
+    #[schemars(length(max = 64_000))]
+    pub private_endpoint: Vec<PrivateEndpoint>,
+    /// Private Link Services: the provider's side, with its NAT.
+    #[serde(default)]
+    #[schemars(length(max = 800))]
+    pub private_link_service: Vec<PrivateLinkService>,
+    /// Standard internal load balancers.
+    #[serde(default)]
+    #[schemars(length(max = 1_000))]
+    pub load_balancer: Vec<LoadBalancer>,
+    /// Provider machines, in groups, that answer connections.
+    #[serde(default)]
+    #[schemars(length(max = 1_000))]
+    pub backend_vm: Vec<BackendVm>,
+    /// The traffic.
+    #[serde(default)]
+    #[schemars(length(max = 1_000))]
+    pub workload: Vec<Workload>,
+    /// Changes while the run goes on.
+    #[serde(default)]
+    #[schemars(length(max = 10_000))]
+    pub event: Vec<Event>,
+    /// What must hold when the run is over; if one does not, the run fails.
+    #[serde(default)]
+    #[schemars(length(max = 1_000))]
+    pub expect: Vec<Expect>,
+    /// Where each value was written.
+    #[serde(skip)]
+    pub(crate) located: Located,
+}

@@ -1,0 +1,192 @@
+use super::Rules;
+use super::lints::{PL060, PL061, PL062, PL070};
+use crate::model::{Action, ConnectionState, Event, Expect, ExpectValue};
+
+impl Rules<'_> {
+    /// Events: their time and their keys.
+    pub(super) fn events(&mut self) {
+        let end = self.scenario.run.duration.0;
+        for (index, event) in self.scenario.event.iter().enumerate() {
+            let path = format!("event[{index}]");
+            if event.at.0 > end {
+                let message = format!("the event at {} comes after the end of the run", event.at.0);
+                self.report(PL060, &format!("{path}.at"), message)
+                    .see("run.duration", "the run ends here")
+                    .help("move it, or let the run last longer");
+            }
+            self.event_keys(&path, event);
+            self.deleted_connection(&path, event);
+        }
+    }
+
+    fn event_keys(&mut self, path: &str, event: &Event) {
+        let (name, needed, allowed): (_, &str, &[&str]) = match event.action {
+            Action::ApproveEndpoint => ("approve-endpoint", "private_endpoint", &[]),
+            Action::RejectEndpoint => ("reject-endpoint", "private_endpoint", &[]),
+            Action::AddNatIp => ("add-nat-ip", "private_link_service", &["ip_address"]),
+            Action::BackendDown => ("backend-down", "backend_vm", &[]),
+            Action::BackendUp => ("backend-up", "backend_vm", &[]),
+        };
+        let given = [
+            ("private_endpoint", event.private_endpoint.is_some()),
+            ("private_link_service", event.private_link_service.is_some()),
+            ("ip_address", event.ip_address.is_some()),
+            ("backend_vm", event.backend_vm.is_some()),
+        ];
+        for (key, given) in given {
+            if key == needed && !given {
+                self.report(
+                    PL061,
+                    &format!("{path}.action"),
+                    format!("\"{name}\" needs `{key}`"),
+                )
+                .label("which one?")
+                .help(format!("add {key} = \"NAME\""));
+            } else if given && key != needed && !allowed.contains(&key) {
+                let message = format!("`{key}` does not belong to \"{name}\"");
+                self.report(PL061, &format!("{path}.{key}"), message)
+                    .see(&format!("{path}.action"), format!("works on `{needed}`"))
+                    .help("remove it");
+            }
+        }
+    }
+
+    fn deleted_connection(&mut self, path: &str, event: &Event) {
+        if !matches!(
+            event.action,
+            Action::ApproveEndpoint | Action::RejectEndpoint
+        ) {
+            return;
+        }
+        let Some(endpoint) = event
+            .private_endpoint
+            .as_ref()
+            .and_then(|name| self.index.endpoint(name))
+        else {
+            return;
+        };
+        if self.scenario.private_endpoint[endpoint].connection_state
+            == ConnectionState::Disconnected
+        {
+            let message =
+                "a connection that the provider has deleted cannot be approved or rejected";
+            self.report(PL062, &format!("{path}.private_endpoint"), message)
+                .see(
+                    &format!("private_endpoint[{endpoint}].connection_state"),
+                    "deleted here",
+                )
+                .help("start it as \"Pending\", or add another private endpoint");
+        }
+    }
+
+    /// Expectations: one comparison each, between values that can be compared.
+    pub(super) fn expectations(&mut self) {
+        for (index, expect) in self.scenario.expect.iter().enumerate() {
+            let path = format!("expect[{index}]");
+            if expect.value.trim().is_empty() {
+                self.report(
+                    PL070,
+                    &format!("{path}.value"),
+                    "the path of the value is empty",
+                )
+                .help("name a value of the summary, for example \"connections.failed\"");
+            }
+            self.comparison(&path, expect);
+        }
+    }
+
+    fn comparison(&mut self, path: &str, expect: &Expect) {
+        let given: Vec<&str> = [
+            ("equals", expect.equals.is_some()),
+            ("at_least", expect.at_least.is_some()),
+            ("at_most", expect.at_most.is_some()),
+            ("between", expect.between.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, given)| given.then_some(key))
+        .collect();
+        match given.as_slice() {
+            [] => {
+                self.report(
+                    PL070,
+                    &format!("{path}.value"),
+                    "the expectation compares with nothing",
+                )
+                .label("what is expected of it?")
+                .help("add one of equals, at_least, at_most and between");
+            }
+            [_] => {}
+            [_, second, ..] => {
+                let message = format!(
+                    "an expectation says one thing, this one has {}",
+                    given.join(" and ")
+                );
+                self.report(PL070, &format!("{path}.{second}"), message)
+                    .help("write a second [[expect]], or use `between`");
+            }
+        }
+        let ordered = [("at_least", &expect.at_least), ("at_most", &expect.at_most)];
+        for (key, value) in ordered {
+            if let Some(ExpectValue::Bool(_)) = value {
+                let message = format!("`{key}` cannot compare true or false");
+                self.report(PL070, &format!("{path}.{key}"), message)
+                    .help("use `equals`");
+            }
+        }
+        if let Some([low, high]) = &expect.between {
+            self.range(&format!("{path}.between"), low, high);
+        }
+        let Some(within) = &expect.within else {
+            return;
+        };
+        let key = format!("{path}.within");
+        match (within, &expect.equals) {
+            (_, None) => {
+                self.report(PL070, &key, "`within` goes with `equals`")
+                    .help("remove it");
+            }
+            (ExpectValue::Bool(_), _) => {
+                self.report(PL070, &key, "a tolerance is a number or a duration")
+                    .help("remove it");
+            }
+            (ExpectValue::Integer(number), _) if *number < 0 => {
+                self.report(PL070, &key, "a tolerance cannot be negative");
+            }
+            (ExpectValue::Float(number), _) if *number < 0.0 => {
+                self.report(PL070, &key, "a tolerance cannot be negative");
+            }
+            (_, Some(ExpectValue::Bool(_))) => {
+                self.report(PL070, &key, "true and false have no tolerance")
+                    .help("remove it");
+            }
+            _ => {}
+        }
+    }
+
+    fn range(&mut self, path: &str, low: &ExpectValue, high: &ExpectValue) {
+        #[expect(clippy::cast_precision_loss, reason = "only to compare two bounds")]
+        let number = |value: &ExpectValue| match value {
+            ExpectValue::Integer(number) => Some(*number as f64),
+            ExpectValue::Float(number) => Some(*number),
+            ExpectValue::Bool(_) | ExpectValue::Text(_) => None,
+        };
+        let texts = matches!((low, high), (ExpectValue::Text(_), ExpectValue::Text(_)));
+        match (number(low), number(high)) {
+            (Some(low), Some(high)) if low > high => {
+                self.report(
+                    PL070,
+                    path,
+                    format!("nothing lies between {low} and {high}"),
+                )
+                .label("the first is above the second")
+                .help("write the lower bound first");
+            }
+            (Some(_), Some(_)) => {}
+            _ if texts => {}
+            _ => {
+                self.report(PL070, path, "the two bounds are not of one kind")
+                    .help("write two numbers, or two durations such as \"1s\"");
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+use crate::diagnostic::Severity;
+
+/// A numbered rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lint {
+    /// The number, as in `PL032`.
+    pub code: &'static str,
+    /// Whether a scenario that breaks it can still run.
+    pub severity: Severity,
+    /// The fact it rests on (docs/sources.md), if it is not plain logic.
+    pub source: Option<&'static str>,
+    /// The rule in one line.
+    pub summary: &'static str,
+}
+
+/// Declares the rules and the list of them.
+macro_rules! lints {
+    ($($code:ident $severity:ident $source:expr, $summary:literal;)+) => {
+        $(
+            #[doc = $summary]
+            pub(crate) const $code: &Lint = &Lint {
+                code: stringify!($code),
+                severity: Severity::$severity,
+                source: $source,
+                summary: $summary,
+            };
+        )+
+
+        /// Returns all numbered rules in order.
+        #[must_use]
+        pub const fn lints() -> &'static [&'static Lint] {
+            &[$($code),+]
+        }
+    };
+}
+
+lints! {
+    PL001 Error None, "names are unique among their kind";
+    PL002 Error None, "what is named exists";
+    PL003 Error None, "the run, its records and its groups stay within the limits of size";
+    PL010 Error None, "the prefixes of one virtual network do not overlap";
+    PL011 Error None, "a subnet lies inside the address space of its virtual network";
+    PL012 Error None, "the subnets of one virtual network do not overlap";
+    PL013 Error Some("TF"), "a subnet is /2 to /29";
+    PL014 Error None, "an address lies inside its subnet";
+    PL015 Error Some("TF"), "Azure reserves the first four addresses and the last of a subnet";
+    PL016 Error None, "an address is used once in a virtual network";
+    PL017 Error None, "a group of several machines has no static address";
+    PL018 Error None, "a subnet has an address for everything in it";
+    PL020 Error None, "a peering joins two different virtual networks, once";
+    PL021 Error Some("PE-5"), "a peering stays in one region";
+    PL022 Error None, "peered virtual networks do not overlap";
+    PL023 Error None, "the latency between two regions is given once, and for two regions";
+    PL024 Error Some("PLS-28"), "the latency to a service in another region is given";
+    PL030 Error Some("PLS-4"), "a Private Link Service has 1 to 8 NAT IPs, static or dynamic";
+    PL031 Error Some("PLS-24"), "the NAT subnet has its network policies disabled";
+    PL032 Error Some("PLS-17"), "NAT subnet, frontend and backends are in one virtual network";
+    PL033 Error Some("PLS-19"), "a frontend carries one Private Link Service";
+    PL034 Error Some("PLS-19"), "a load balancer carries at most 8 Private Link Services";
+    PL035 Warning Some("PLS-3"), "the NAT subnet has 8 free addresses or more";
+    PL036 Error Some("D-NGW"), "NAT ports begin at 1024";
+    PL037 Error None, "timers are above zero";
+    PL038 Error Some("D-LIM"), "a Private Link Service has at most 1000 private endpoints";
+    PL039 Error Some("PP-4"), "link ids are unique";
+    PL040 Error None, "a load balancer's rule matches what no other rule matches";
+    PL041 Warning None, "a backend pool that a rule feeds has members";
+    PL042 Error None, "a machine is in a backend pool once";
+    PL043 Warning Some("D-VMF"), "the flow limit of a VM lets all NAT ports be used";
+    PL050 Error Some("PE-5"), "clients reach their private endpoint directly or over one peering";
+    PL051 Warning Some("DP-7"), "a rule takes the port of a workload";
+    PL052 Error None, "a workload has what its arrivals need, and nothing else";
+    PL053 Error None, "a workload starts at most 100 million connections";
+    PL054 Error None, "a workload has only keys of its protocol";
+    PL055 Error None, "a workload starts within the run";
+    PL056 Error None, "requests and responses have a size that can be sent";
+    PL057 Warning Some("DP-5"), "keepalives come before the idle timeout";
+    PL060 Error None, "an event happens within the run";
+    PL061 Error None, "an event has the keys of its action";
+    PL062 Error Some("PLS-13"), "a deleted connection cannot be approved or rejected";
+    PL070 Error None, "an expectation says one thing, with values that can be compared";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lints;
+
+    #[test]
+    fn rules_are_numbered_in_order_without_repetition() {
+        assert!(lints().is_sorted_by(|one, next| one.code < next.code));
+    }
+}

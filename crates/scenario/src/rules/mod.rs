@@ -1,0 +1,104 @@
+//! The rules a scenario must obey beyond its form: Azure's, and those of sound experiments.
+
+mod addresses;
+mod balancer;
+mod control;
+mod index;
+mod lints;
+mod names;
+mod run;
+mod service;
+mod topology;
+mod traffic;
+
+pub use lints::{Lint, lints};
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::model::Scenario;
+use addresses::Claim;
+use index::Index;
+
+/// The rules at work on one scenario.
+pub(crate) struct Rules<'s> {
+    scenario: &'s Scenario,
+    index: Index<'s>,
+    claims: Vec<Claim>,
+    found: Vec<Diagnostic>,
+}
+
+/// Applies all rules; returns the scenario with the warnings, or everything found.
+pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), Diagnostics> {
+    let index = Index::new(&scenario);
+    let mut rules = Rules {
+        scenario: &scenario,
+        claims: addresses::claims(&scenario, &index),
+        index,
+        found: Vec::new(),
+    };
+    rules.names();
+    rules.references();
+    rules.run();
+    rules.topology();
+    rules.addresses();
+    rules.services();
+    rules.balancers();
+    rules.traffic();
+    rules.events();
+    rules.expectations();
+    let found = Diagnostics::new(rules.found);
+    if found
+        .iter()
+        .any(|diagnostic| diagnostic.severity == Severity::Error)
+    {
+        return Err(found);
+    }
+    Ok((scenario, found.list))
+}
+
+impl<'s> Rules<'s> {
+    /// Adds a finding about the value at `path`.
+    fn report(
+        &mut self,
+        lint: &'static Lint,
+        path: &str,
+        message: impl Into<String>,
+    ) -> Finding<'_, 's> {
+        let located = &self.scenario.located;
+        let mut diagnostic = located.diagnostic(lint.severity, path, message.into());
+        diagnostic.code = Some(lint.code);
+        diagnostic.fact = lint.source;
+        self.found.push(diagnostic);
+        Finding {
+            scenario: self.scenario,
+            diagnostic: self
+                .found
+                .last_mut()
+                .expect("broken invariant: just pushed"),
+        }
+    }
+}
+
+/// A finding that can be given more words.
+struct Finding<'r, 's> {
+    scenario: &'s Scenario,
+    diagnostic: &'r mut Diagnostic,
+}
+
+impl Finding<'_, '_> {
+    fn label(self, label: impl Into<String>) -> Self {
+        self.diagnostic.label = label.into();
+        self
+    }
+
+    fn help(self, help: impl Into<String>) -> Self {
+        self.diagnostic.help.push(help.into());
+        self
+    }
+
+    /// Shows a second place.
+    fn see(self, path: &str, label: impl Into<String>) -> Self {
+        let span = self.scenario.located.tree.span_at(path);
+        self.diagnostic.related.push((span, label.into()));
+        self
+    }
+}

@@ -1,0 +1,220 @@
+use super::Rules;
+use super::lints::{PL030, PL031, PL032, PL033, PL034, PL035, PL036, PL037, PL038, PL039};
+use crate::model::{Action, NetworkPolicies, PrivateLinkService};
+use std::collections::BTreeMap;
+
+/// NAT IPs of a Private Link Service (PLS-4).
+const MAX_NAT_IPS: usize = 8;
+/// Private Link Services of a load balancer (PLS-19).
+const MAX_SERVICES: usize = 8;
+/// Private endpoints of a Private Link Service (D-LIM).
+const MAX_ENDPOINTS: usize = 1_000;
+/// Free addresses that Azure recommends in the NAT subnet (PLS-3).
+const RECOMMENDED_FREE: u64 = 8;
+
+impl Rules<'_> {
+    /// Private Link Services and their endpoints.
+    pub(super) fn services(&mut self) {
+        let mut per_frontend = BTreeMap::new();
+        let mut per_balancer: BTreeMap<&str, usize> = BTreeMap::new();
+        for (index, service) in self.scenario.private_link_service.iter().enumerate() {
+            let path = format!("private_link_service[{index}]");
+            self.nat_ips(&path, service);
+            self.nat_subnet(&path, service);
+            self.timers(&path, service);
+            if service.port_range.first() < 1024 {
+                let message = format!(
+                    "NAT ports begin at 1024, not at {}",
+                    service.port_range.first()
+                );
+                self.report(PL036, &format!("{path}.port_range"), message)
+                    .help("the whole range is \"1024-65535\": 64512 ports per NAT IP and VM");
+            }
+            let frontend = &service.load_balancer_frontend;
+            if let Some(first) = per_frontend.insert(frontend, index) {
+                let first = format!("private_link_service[{first}].load_balancer_frontend");
+                let message =
+                    format!("frontend `{frontend}` already carries a Private Link Service");
+                self.report(PL033, &format!("{path}.load_balancer_frontend"), message)
+                    .label("one service per frontend")
+                    .see(&first, "carries this one")
+                    .help("add a frontend to the load balancer");
+            }
+            let count = per_balancer
+                .entry(frontend.load_balancer.as_str())
+                .or_default();
+            *count += 1;
+            if *count == MAX_SERVICES + 1 {
+                let message = format!(
+                    "load balancer `{}` carries more than {MAX_SERVICES} Private Link Services",
+                    frontend.load_balancer
+                );
+                self.report(PL034, &format!("{path}.load_balancer_frontend"), message)
+                    .label("the ninth")
+                    .help("use a second load balancer");
+            }
+        }
+        self.endpoints();
+    }
+
+    fn nat_ips(&mut self, path: &str, service: &PrivateLinkService) {
+        let key = match (&service.nat_ips, service.nat_ip_count) {
+            (Some(_), Some(_)) => {
+                let message = "NAT IPs are either static or dynamic: `nat_ips` or `nat_ip_count`";
+                self.report(PL030, &format!("{path}.nat_ip_count"), message)
+                    .see(&format!("{path}.nat_ips"), "static ones are given here")
+                    .help("remove one of the two");
+                return;
+            }
+            (Some(_), None) => format!("{path}.nat_ips"),
+            (None, _) => format!("{path}.nat_ip_count"),
+        };
+        let added = self
+            .scenario
+            .event
+            .iter()
+            .enumerate()
+            .filter(|(_, event)| {
+                event.action == Action::AddNatIp
+                    && event.private_link_service.as_ref() == Some(&service.name)
+            })
+            .map(|(index, _)| format!("event[{index}].action"))
+            .collect::<Vec<_>>();
+        let (given, total) = (service.nat_ip_total(), service.nat_ip_total() + added.len());
+        if given == 0 || given > MAX_NAT_IPS {
+            let message =
+                format!("a Private Link Service has 1 to {MAX_NAT_IPS} NAT IPs, not {given}");
+            let help = if given == 0 {
+                "write nat_ip_count = 1, or leave both keys out for one dynamic NAT IP"
+            } else {
+                "to scale further add backend VMs, or Private Link Services on other frontends (DP-4)"
+            };
+            self.report(PL030, &key, message)
+                .label(format!("{given} given"))
+                .help(help);
+        } else if total > MAX_NAT_IPS
+            && let Some(last) = added.get(MAX_NAT_IPS - given)
+        {
+            let message = format!(
+                "this event would give `{}` more than {MAX_NAT_IPS} NAT IPs",
+                service.name
+            );
+            self.report(PL030, last, message)
+                .label(format!("NAT IP number {}", MAX_NAT_IPS + 1))
+                .see(&key, format!("{given} at the start"))
+                .help("remove the event, or start with fewer");
+        }
+    }
+
+    fn nat_subnet(&mut self, path: &str, service: &PrivateLinkService) {
+        let Some(id) = self.index.subnet(&service.nat_subnet) else {
+            return;
+        };
+        let key = format!("{path}.nat_subnet");
+        let subnet = self.index.subnet_of(id);
+        let subnet_path = format!("virtual_network[{}].subnet[{}]", id.0, id.1);
+        if subnet.private_link_service_network_policies == NetworkPolicies::Enabled {
+            let message = format!(
+                "subnet `{}` cannot give NAT IPs: its Private Link Service network policies are enabled",
+                service.nat_subnet
+            );
+            let policies = "private_link_service_network_policies";
+            let (written, label) = if self
+                .scenario
+                .is_written(&format!("{subnet_path}.{policies}"))
+            {
+                (format!("{subnet_path}.{policies}"), "enabled here")
+            } else {
+                (
+                    format!("{subnet_path}.prefix"),
+                    "enabled by default in this subnet",
+                )
+            };
+            self.report(PL031, &key, message)
+                .label("needs them disabled")
+                .see(&written, label)
+                .help(format!("add {policies} = \"Disabled\" to the subnet"));
+        }
+        if let Some((balancer, frontend)) = self.index.frontend(&service.load_balancer_frontend) {
+            let frontend_subnet = &self.scenario.load_balancer[balancer].frontend[frontend].subnet;
+            if self
+                .index
+                .subnet(frontend_subnet)
+                .is_some_and(|other| other.0 != id.0)
+            {
+                let message = format!(
+                    "the NAT subnet `{}` and the frontend's subnet `{frontend_subnet}` are in different virtual networks",
+                    service.nat_subnet
+                );
+                self.report(PL032, &key, message)
+                    .see(
+                        &format!("load_balancer[{balancer}].frontend[{frontend}].subnet"),
+                        "the frontend is here",
+                    )
+                    .help("a Private Link Service takes its NAT IPs from the virtual network of its load balancer");
+            }
+        }
+        let free = self.free_addresses(id, path);
+        if free < RECOMMENDED_FREE {
+            let message = format!(
+                "NAT subnet `{}` has room for {free} NAT IPs",
+                service.nat_subnet
+            );
+            self.report(PL035, &key, message)
+                .label(format!(
+                    "{RECOMMENDED_FREE} free addresses or more are recommended"
+                ))
+                .see(&format!("{subnet_path}.prefix"), "the subnet")
+                .help("a service can grow to 8 NAT IPs only if the subnet has room for them");
+        }
+    }
+
+    fn timers(&mut self, path: &str, service: &PrivateLinkService) {
+        let timers = [
+            ("idle_timeout", Some(service.idle_timeout)),
+            ("idle_scan_interval", service.idle_scan_interval),
+            ("half_open_timeout", Some(service.half_open_timeout)),
+            ("udp_idle_timeout", Some(service.udp_idle_timeout)),
+        ];
+        for (key, timer) in timers {
+            if timer.is_some_and(|timer| timer.0.is_zero()) {
+                let message = format!("`{key}` must be above zero");
+                let finding = self.report(PL037, &format!("{path}.{key}"), message);
+                if key == "idle_scan_interval" {
+                    finding.help("leave it out: flows then expire at the exact time");
+                } else {
+                    finding.help("a flow would be gone in the instant it begins");
+                }
+            }
+        }
+    }
+
+    fn endpoints(&mut self) {
+        let mut per_service: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut links = BTreeMap::new();
+        for (index, endpoint) in self.scenario.private_endpoint.iter().enumerate() {
+            let count = per_service
+                .entry(&endpoint.private_link_service)
+                .or_default();
+            *count += 1;
+            if *count == MAX_ENDPOINTS + 1 {
+                let message = format!(
+                    "`{}` has more than {MAX_ENDPOINTS} private endpoints",
+                    endpoint.private_link_service
+                );
+                let path = format!("private_endpoint[{index}].private_link_service");
+                self.report(PL038, &path, message)
+                    .help("spread the endpoints over several Private Link Services");
+            }
+            let Some(link) = endpoint.link_id else {
+                continue;
+            };
+            if let Some(first) = links.insert(link, index) {
+                let path = |index: usize| format!("private_endpoint[{index}].link_id");
+                self.report(PL039, &path(index), format!("link id {link} is used twice"))
+                    .see(&path(first), "first used here")
+                    .help("leave it out: plsim then derives one from the endpoint's name");
+            }
+        }
+    }
+}

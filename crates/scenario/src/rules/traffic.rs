@@ -1,0 +1,295 @@
+use super::Rules;
+use super::lints::{PL037, PL050, PL051, PL052, PL053, PL054, PL055, PL056, PL057};
+use crate::model::{Arrival, Transport, Workload};
+use crate::units::ByteSize;
+use plsim_types::{Duration, Protocol};
+
+/// Connections of one workload.
+const MAX_CONNECTIONS: u64 = 100_000_000;
+/// The smallest request: its first eight bytes tell the server how much to read and to answer.
+const MIN_REQUEST_BYTES: u64 = 8;
+/// The largest request or response over TCP.
+const MAX_TCP_BYTES: u64 = 1 << 30;
+/// The largest UDP payload in one packet: 1500 bytes less 20 for IP and 8 for UDP.
+const MAX_UDP_BYTES: u64 = 1_472;
+
+impl Rules<'_> {
+    /// Workloads: what they start, where it goes, and whether it can arrive.
+    pub(super) fn traffic(&mut self) {
+        for (index, workload) in self.scenario.workload.iter().enumerate() {
+            let path = format!("workload[{index}]");
+            self.keys_of_protocol(&path, workload);
+            self.arrivals(&path, workload);
+            self.sizes(&path, workload);
+            self.reach(&path, workload);
+            self.rule_for(&path, workload);
+            self.keepalive(&path, workload);
+        }
+    }
+
+    fn keys_of_protocol(&mut self, path: &str, workload: &Workload) {
+        let (foreign, own, other): (&[&str], _, _) = match workload.protocol {
+            Transport::Tcp => (&["interval"], "tcp", "udp"),
+            Transport::Udp => (
+                &[
+                    "close",
+                    "keepalive",
+                    "syn_retries",
+                    "retries",
+                    "initial_rto",
+                ],
+                "udp",
+                "tcp",
+            ),
+        };
+        for key in foreign {
+            let key_path = format!("{path}.{key}");
+            if self.scenario.is_written(&key_path) {
+                self.report(
+                    PL054,
+                    &key_path,
+                    format!("`{key}` is for {other}, this workload is {own}"),
+                )
+                .label(format!("no meaning in {own}"))
+                .help(format!("remove it, or write protocol = \"{other}\""));
+            }
+        }
+        let zero = |timer: Duration| timer.is_zero();
+        if zero(workload.initial_rto.0) {
+            self.report(
+                PL037,
+                &format!("{path}.initial_rto"),
+                "`initial_rto` must be above zero",
+            )
+            .help("RFC 6298 begins with \"1s\"");
+        }
+        if workload.interval.is_some_and(|interval| zero(interval.0)) {
+            self.report(
+                PL037,
+                &format!("{path}.interval"),
+                "`interval` must be above zero",
+            )
+            .help("leave it out: a flow is then one request");
+        }
+    }
+
+    fn arrivals(&mut self, path: &str, workload: &Workload) {
+        let end = self.scenario.run.duration.0;
+        let stop = workload.stop.map_or(end, |stop| stop.0);
+        let start = workload.start.0;
+        if start >= end && !end.is_zero() {
+            self.report(
+                PL055,
+                &format!("{path}.start"),
+                format!("the workload starts at {start}, when the run is over"),
+            )
+            .see("run.duration", "the run ends here")
+            .help("start it earlier, or let the run last longer");
+            return;
+        }
+        if workload.stop.is_some() && stop <= start {
+            let message = format!("the workload stops at {stop}, before it starts at {start}");
+            self.report(PL055, &format!("{path}.stop"), message)
+                .label("must be after the start")
+                .help("`stop` is a point in time, not a length");
+            return;
+        }
+        let connections = workload.connections.map(|count| count.0);
+        if connections == Some(0) {
+            self.report(
+                PL052,
+                &format!("{path}.connections"),
+                "a workload starts at least one connection",
+            )
+            .help("leave the workload out if nothing is to start");
+        }
+        match (workload.arrival, workload.rate) {
+            (Arrival::AtOnce, rate) => self.at_once(path, rate.is_some(), connections, workload),
+            (Arrival::Constant | Arrival::Poisson, None) => {
+                self.report(PL052, path, format!("workload `{}` has no `rate`", workload.name))
+                    .label("how often does a connection start?")
+                    .help("add for example rate = \"1000/s\", or arrival = \"at-once\" and connections = 1000");
+            }
+            (Arrival::Constant | Arrival::Poisson, Some(rate)) => {
+                let span = Duration::from_nanos(stop.min(end).as_nanos() - start.as_nanos());
+                let started = rate
+                    .starts_within(span)
+                    .min(connections.unwrap_or(u64::MAX));
+                if started > MAX_CONNECTIONS {
+                    let message = format!(
+                        "{rate} for {span} are {started} connections; the limit is {MAX_CONNECTIONS}"
+                    );
+                    self.report(PL053, &format!("{path}.rate"), message)
+                        .label("too many in all")
+                        .help("lower the rate, set `stop`, or cap it with `connections`");
+                }
+            }
+        }
+    }
+
+    fn at_once(&mut self, path: &str, rate: bool, connections: Option<u64>, workload: &Workload) {
+        if rate {
+            self.report(
+                PL052,
+                &format!("{path}.rate"),
+                "arrivals at once have no rate",
+            )
+            .see(&format!("{path}.arrival"), "all start in one instant")
+            .help("remove `rate`, or use arrival = \"constant\"");
+        }
+        if workload.stop.is_some() {
+            self.report(
+                PL052,
+                &format!("{path}.stop"),
+                "arrivals at once need no `stop`",
+            )
+            .see(&format!("{path}.arrival"), "all start in one instant")
+            .help("remove `stop`");
+        }
+        match connections {
+            None => {
+                self.report(
+                    PL052,
+                    path,
+                    format!("workload `{}` has no `connections`", workload.name),
+                )
+                .label("how many start at once?")
+                .help("add for example connections = 1000");
+            }
+            Some(count) if count > MAX_CONNECTIONS => {
+                let message =
+                    format!("a workload starts at most {MAX_CONNECTIONS} connections, not {count}");
+                self.report(PL053, &format!("{path}.connections"), message)
+                    .help("split the work over several runs");
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn sizes(&mut self, path: &str, workload: &Workload) {
+        let (most, why) = match workload.protocol {
+            Transport::Tcp => (MAX_TCP_BYTES, "over TCP"),
+            Transport::Udp => (
+                MAX_UDP_BYTES,
+                "over UDP: it must fit into one packet of 1500 bytes",
+            ),
+        };
+        for (key, ByteSize(size), least) in [
+            ("request_size", workload.request_size, MIN_REQUEST_BYTES),
+            ("response_size", workload.response_size, 1),
+        ] {
+            if size < least || size > most {
+                let message = format!(
+                    "`{key}` must lie between {} and {} {why}, not {}",
+                    ByteSize(least),
+                    ByteSize(most),
+                    ByteSize(size)
+                );
+                self.report(PL056, &format!("{path}.{key}"), message)
+                    .label("out of range");
+            }
+        }
+    }
+
+    fn reach(&mut self, path: &str, workload: &Workload) {
+        let client = self.index.client(&workload.client_vm);
+        let endpoint = self.index.endpoint(&workload.private_endpoint);
+        let (Some(client), Some(endpoint)) = (client, endpoint) else {
+            return;
+        };
+        let client_subnet = &self.scenario.client_vm[client].subnet;
+        let endpoint_subnet = &self.scenario.private_endpoint[endpoint].subnet;
+        let (Some(here), Some(there)) = (
+            self.index.subnet(client_subnet),
+            self.index.subnet(endpoint_subnet),
+        ) else {
+            return;
+        };
+        let (here, there) = (
+            &self.index.network_of(here).name,
+            &self.index.network_of(there).name,
+        );
+        let peered = self.scenario.virtual_network_peering.iter().any(|peering| {
+            let [one, other] = &peering.virtual_networks;
+            (one == here && other == there) || (one == there && other == here)
+        });
+        if here != there && !peered {
+            let message = format!(
+                "`{}` in `{here}` cannot reach endpoint `{}` in `{there}`",
+                workload.client_vm, workload.private_endpoint
+            );
+            self.report(PL050, &format!("{path}.private_endpoint"), message)
+                .label("not in the same virtual network, and not peered")
+                .see(&format!("client_vm[{client}].subnet"), "the clients are here")
+                .see(&format!("private_endpoint[{endpoint}].subnet"), "the endpoint is here")
+                .help(format!(
+                    "add [[virtual_network_peering]] with virtual_networks = [\"{here}\", \"{there}\"] (peering is not transitive)"
+                ));
+        }
+    }
+
+    /// Warns if no rule takes the workload's packets: that is a legal experiment.
+    fn rule_for(&mut self, path: &str, workload: &Workload) {
+        let Some(endpoint) = self.index.endpoint(&workload.private_endpoint) else {
+            return;
+        };
+        let service = &self.scenario.private_endpoint[endpoint].private_link_service;
+        let Some(service) = self.index.service(service) else {
+            return;
+        };
+        let frontend = &self.scenario.private_link_service[service].load_balancer_frontend;
+        let Some((balancer, _)) = self.index.frontend(frontend) else {
+            return;
+        };
+        let protocol = Protocol::from(workload.protocol);
+        let rules = &self.scenario.load_balancer[balancer].rule;
+        let on_frontend = || {
+            rules.iter().filter(|rule| {
+                rule.frontend == frontend.frontend && Protocol::from(rule.protocol) == protocol
+            })
+        };
+        if on_frontend().all(|rule| rule.frontend_port != workload.port) {
+            let ports: Vec<String> = on_frontend()
+                .take(8)
+                .map(|rule| rule.frontend_port.to_string())
+                .collect();
+            let help = match ports.as_slice() {
+                [] => format!("frontend `{frontend}` has no {protocol} rule"),
+                ports => format!(
+                    "the {protocol} rules of frontend `{frontend}` take {}",
+                    ports.join(", ")
+                ),
+            };
+            let message = format!(
+                "no rule takes {protocol} port {}: every packet is dropped",
+                workload.port
+            );
+            self.report(PL051, &format!("{path}.port"), message)
+                .label("no rule")
+                .help(help);
+        }
+    }
+
+    fn keepalive(&mut self, path: &str, workload: &Workload) {
+        let Some(keepalive) = workload.keepalive.0 else {
+            return;
+        };
+        let endpoint = self.index.endpoint(&workload.private_endpoint);
+        let service = endpoint.and_then(|endpoint| {
+            self.index
+                .service(&self.scenario.private_endpoint[endpoint].private_link_service)
+        });
+        let Some(service) = service else {
+            return;
+        };
+        let timeout = self.scenario.private_link_service[service].idle_timeout.0;
+        if keepalive >= timeout {
+            let message = format!(
+                "the first keepalive comes after {keepalive}, the flow is gone after {timeout} without packets"
+            );
+            self.report(PL057, &format!("{path}.keepalive"), message)
+                .label("too late")
+                .help("keepalives must come before the idle timeout; Linux's default of 7200 s does not");
+        }
+    }
+}

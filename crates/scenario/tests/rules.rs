@@ -1,0 +1,189 @@
+//! What the rules allow, and what the bad files cannot show.
+
+use plsim_scenario::{Diagnostics, lints, parse};
+use std::fs;
+use std::path::Path;
+
+const GOOD: &str = include_str!("good.toml");
+
+/// Parses the good file after replacing each `(from, to)` once; returns what is reported.
+fn reported(changes: &[(&str, &str)]) -> String {
+    let mut text = GOOD.to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    match parse("good.toml", text.as_bytes(), &[]) {
+        Ok((_, warnings)) if warnings.is_empty() => String::new(),
+        Ok((_, warnings)) => Diagnostics::new(warnings).render(false),
+        Err(problems) => problems.render(false),
+    }
+}
+
+#[test]
+fn every_rule_is_broken_by_a_bad_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad");
+    let mut texts = String::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "stderr")
+        {
+            texts += &fs::read_to_string(path).unwrap();
+        }
+    }
+    // A thousand endpoints make no readable file: the next test has them.
+    let missing = lints()
+        .iter()
+        .filter(|lint| lint.code != "PL038" && !texts.contains(&format!("[{}]: ", lint.code)));
+    assert_eq!(
+        missing.map(|lint| lint.code).collect::<Vec<_>>(),
+        Vec::<&str>::new()
+    );
+}
+
+#[test]
+fn a_service_has_at_most_1000_private_endpoints() {
+    let endpoints = |count: usize| -> String {
+        (0..count)
+            .map(|index| {
+                format!(
+                    "[[private_endpoint]]\nname = \"pe-{index}\"\nsubnet = \"consumer/many\"\nprivate_link_service = \"pls\"\n\n"
+                )
+            })
+            .collect()
+    };
+    let subnet = "[[virtual_network.subnet]]\nname = \"many\"\nprefix = \"10.0.16.0/20\"\n\n";
+    let consumer = "[[virtual_network]]\nname = \"provider\"";
+    let with = |count| {
+        let (before, after) = (
+            format!("{subnet}{consumer}"),
+            format!("{}[[private_link", endpoints(count)),
+        );
+        reported(&[(consumer, &before), ("[[private_link", &after)])
+    };
+    assert_eq!(with(999), "");
+    assert!(with(1_000).contains("error[PL038]"));
+}
+
+#[test]
+fn overlapping_consumers_and_providers_are_legal() {
+    // The good file has 10.0.0.0/16 on both sides already; a second consumer is no different.
+    let second = "[[virtual_network]]\nname = \"second\"\naddress_space = [\"10.0.0.0/16\"]\n\n[[virtual_network.subnet]]\nname = \"all\"\nprefix = \"10.0.0.0/24\"\n\n[[private_endpoint]]\nname = \"pe-2\"\nsubnet = \"second/all\"\nip_address = \"10.0.0.4\"\nprivate_link_service = \"pls\"\n\n[[client_vm]]\nname = \"client-2\"\nsubnet = \"second/all\"\nip_address = \"10.0.0.5\"\n\n[[client_vm]]";
+    assert_eq!(reported(&[("[[client_vm]]", second)]), "");
+}
+
+#[test]
+fn a_peered_network_reaches_the_endpoint() {
+    let spoke = "[[virtual_network]]\nname = \"spoke\"\naddress_space = [\"10.1.0.0/16\"]\n\n[[virtual_network.subnet]]\nname = \"vms\"\nprefix = \"10.1.0.0/24\"\n\n[[virtual_network_peering]]\nvirtual_networks = [\"spoke\", \"consumer\"]\n\n[[client_vm]]";
+    let moved = ("subnet = \"consumer/clients\"", "subnet = \"spoke/vms\"");
+    assert_eq!(reported(&[("[[client_vm]]", spoke), moved]), "");
+}
+
+#[test]
+fn a_service_in_another_region_needs_only_a_latency() {
+    let region = (
+        "name = \"provider\"\n",
+        "name = \"provider\"\nregion = \"eastus\"\n",
+    );
+    let latency = "[[region_latency]]\nbetween = [\"eastus\", \"westeurope\"]\nlatency = \"40ms\"\n\n[[client_vm]]";
+    assert!(reported(&[region]).contains("error[PL024]"));
+    assert_eq!(reported(&[region, ("[[client_vm]]", latency)]), "");
+}
+
+#[test]
+fn nat_backend_and_frontend_may_share_one_subnet() {
+    assert_eq!(
+        reported(&[(
+            "subnet = \"provider/backend\"",
+            "subnet = \"provider/frontend\""
+        )]),
+        ""
+    );
+}
+
+#[test]
+fn the_smallest_subnet_is_a_29_with_three_addresses() {
+    let prefix = |length| format!("prefix = \"10.0.0.0/{length}\"");
+    let small = ("prefix = \"10.0.0.0/24\"", prefix(29));
+    assert_eq!(
+        reported(&[(small.0, &small.1), ("count = 4", "count = 3")]),
+        ""
+    );
+    assert!(reported(&[(small.0, &small.1)]).contains("error[PL018]"));
+    assert!(reported(&[(small.0, &prefix(30))]).contains("error[PL013]"));
+}
+
+#[test]
+fn a_keepalive_at_the_idle_timeout_is_warned_about_and_one_before_is_not() {
+    let keepalive =
+        |text: &str| reported(&[("close = \"abandon\"", &format!("keepalive = \"{text}\""))]);
+    assert_eq!(keepalive("299.999999999s"), "");
+    assert!(keepalive("300s").starts_with("warning[PL057]"));
+}
+
+#[test]
+fn an_event_at_the_end_of_the_run_is_within_it() {
+    assert_eq!(reported(&[("at = \"10s\"", "at = \"120s\"")]), "");
+    assert!(reported(&[("at = \"10s\"", "at = \"120.000000001s\"")]).contains("error[PL060]"));
+}
+
+#[test]
+fn eight_nat_ips_of_64_512_ports_meet_the_flow_limit_of_a_vm() {
+    let nat = |count| {
+        (
+            "nat_ips = [\"10.0.1.10\", \"10.0.1.11\"]",
+            format!("nat_ip_count = {count}"),
+        )
+    };
+    let (from, seven) = nat(7);
+    assert_eq!(reported(&[(from, &seven)]), "");
+    let (from, eight) = nat(8);
+    assert!(reported(&[(from, &eight)]).contains("516096 ports"));
+    let off = ("backend_pools", "vm_flow_limit = \"off\"\nbackend_pools");
+    assert_eq!(reported(&[(from, &eight), off]), "");
+}
+
+#[test]
+fn the_largest_seed_is_two_to_the_64_less_one() {
+    let text = GOOD.replace("seed = 7", "seed = 18446744073709551615");
+    let (scenario, _) = parse("good.toml", text.as_bytes(), &[]).unwrap();
+    assert_eq!(scenario.run.seed, u64::MAX);
+    let (again, _) = parse("again.toml", scenario.canonical().as_bytes(), &[]).unwrap();
+    assert_eq!(again.run.seed, u64::MAX);
+}
+
+#[test]
+fn one_hundred_million_connections_are_the_most() {
+    let rate = |rate: &str| {
+        reported(&[(
+            "rate = \"1000/s\"\nstop = \"60s\"",
+            &format!("rate = \"{rate}\"\nstop = \"10s\""),
+        )])
+    };
+    assert_eq!(rate("10000000/s"), "");
+    let stop = ("stop = \"60s\"", "stop = \"10.0000001s\"");
+    assert!(
+        reported(&[("rate = \"1000/s\"", "rate = \"10000000/s\""), stop]).contains("error[PL053]")
+    );
+}
+
+#[test]
+fn a_diagnostic_can_be_read_by_a_program() {
+    let text = GOOD.replace(
+        "prefix = \"10.0.1.0/24\"\nprivate",
+        "prefix = \"10.9.1.0/24\"\nprivate",
+    );
+    let problems = parse("good.toml", text.as_bytes(), &[]).unwrap_err();
+    let problem = problems
+        .iter()
+        .find(|problem| problem.code() == Some("PL011"))
+        .unwrap();
+    assert_eq!(problem.path(), "virtual_network[1].subnet[0].prefix");
+    assert_eq!(
+        (problem.source_name(), problem.line_and_column()),
+        ("good.toml", (34, 10))
+    );
+    assert!(!problem.remedies().is_empty() && problem.message().contains("outside"));
+}
