@@ -1,1 +1,27 @@
-//! placeholder
+//! The nodes on a packet's way, in path order.
+//!
+//! What it is: thin nodes that ask an engine and then forward or drop — the
+//! [`VirtualNetworkNode`], the [`PrivateEndpointNode`], the [`ProviderEdge`] (Private Link Service
+//! and load balancer), the [`BackendHost`] (NAT) and the [`Backbone`] that carries replies
+//! straight back (direct server return).
+//!
+//! What it is not: no routing, hashing or translation is decided here.
+//!
+//! # Invariants
+//! - A packet that is not translated is not forwarded to a backend, nor back to a consumer.
+//! - Nothing passes a private endpoint whose connection is not Approved, in either direction
+//!   (PLS-14).
+//! - After every call a node's timer is in step with its engine's next deadline.
+#![forbid(unsafe_code)]
+
+mod backbone;
+mod backend_host;
+mod private_endpoint;
+mod provider_edge;
+mod virtual_network;
+
+pub use backbone::Backbone;
+pub use backend_host::{BackendHost, BackendHostConfig, TimedNatEvent};
+pub use private_endpoint::{PrivateEndpointConfig, PrivateEndpointNode, Traffic};
+pub use provider_edge::{ProviderEdge, ProviderEdgeConfig};
+pub use virtual_network::{VirtualNetworkNode, VirtualNetworkNodeConfig};

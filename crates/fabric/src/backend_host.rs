@@ -1,0 +1,155 @@
+use plsim_nat::{NatEngine, NatEvent, Original, Reply, Reset};
+use plsim_packet::{Origin, Packet, Payload, Rewrite, TcpHeader};
+use plsim_sim::{ChannelId, Context, Node, Wakeup};
+use plsim_types::{Direction, DropReason, Instant, TcpFlags};
+
+/// What a backend host is made of.
+#[derive(Debug)]
+pub struct BackendHostConfig {
+    /// The NAT of the one VM on this host.
+    pub nat: NatEngine,
+    /// Toward the VM.
+    pub to_vm: ChannelId,
+    /// Where the VM's packets arrive.
+    pub from_vm: ChannelId,
+    /// Toward the consumers (direct server return).
+    pub to_backbone: ChannelId,
+}
+
+/// Something that happened in a NAT, and when.
+pub type TimedNatEvent = (Instant, NatEvent);
+
+/// The host of a backend VM: translates what goes to the VM and what it answers.
+#[derive(Debug)]
+pub struct BackendHost {
+    config: BackendHostConfig,
+    wakeup: Wakeup,
+    events: Vec<TimedNatEvent>,
+}
+
+impl BackendHost {
+    /// Builds the node.
+    #[must_use]
+    pub fn new(config: BackendHostConfig) -> Self {
+        Self {
+            config,
+            wakeup: Wakeup::default(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Returns the NAT for its counters.
+    #[must_use]
+    pub const fn nat(&self) -> &NatEngine {
+        &self.config.nat
+    }
+
+    /// Returns the NAT for a change at run time.
+    pub const fn nat_mut(&mut self) -> &mut NatEngine {
+        &mut self.config.nat
+    }
+
+    /// Takes what has happened in the NAT since the last call, in order.
+    pub fn take_events(&mut self) -> Vec<TimedNatEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Translates a packet in place.
+    fn translate(
+        &mut self,
+        packet: &mut Packet,
+        direction: Direction,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let nat = &mut self.config.nat;
+        let translation = match direction {
+            Direction::Original => nat.original(
+                &Original {
+                    pls: packet.encap.pls,
+                    link: packet.encap.link,
+                    client: packet.source(),
+                    endpoint: packet.destination(),
+                    backend_port: packet.encap.backend_port,
+                    protocol: packet.protocol(),
+                    segment: packet.tcp_segment(),
+                },
+                now,
+            ),
+            Direction::Reply => nat.reply(
+                &Reply {
+                    source: packet.source(),
+                    destination: packet.destination(),
+                    protocol: packet.protocol(),
+                    segment: packet.tcp_segment(),
+                },
+                now,
+            ),
+        }?;
+        packet.encap.pls = translation.pls;
+        packet.encap.link = translation.link;
+        packet.rewrite(&Rewrite {
+            source: translation.source,
+            destination: translation.destination,
+        });
+        Ok(())
+    }
+
+    /// Sends what the NAT has to say, keeps its events, and follows its next deadline.
+    fn settle(&mut self, context: &mut Context<'_>) {
+        while let Some(reset) = self.config.nat.poll_reset() {
+            let packet = context.inject(reset_packet(&reset));
+            let channel = match reset.toward {
+                Direction::Original => self.config.to_vm,
+                Direction::Reply => self.config.to_backbone,
+            };
+            context.send(channel, packet);
+        }
+        while let Some(event) = self.config.nat.poll_event() {
+            self.events.push((context.now(), event));
+        }
+        self.wakeup.arm(self.config.nat.poll_timeout(), 0, context);
+    }
+}
+
+/// Builds the RST of an idle expiry: exactly the sequence number its receiver expects (RFC 5961).
+fn reset_packet(reset: &Reset) -> Packet {
+    let header = TcpHeader {
+        source: reset.source,
+        destination: reset.destination,
+        sequence: reset.sequence,
+        acknowledgement: 0,
+        flags: TcpFlags::RST,
+        window: 0,
+        mss: None,
+    };
+    let mut packet = Packet::tcp(&header, Payload::Zeros(0));
+    packet.origin = Origin::Nat;
+    packet.encap.pls = reset.pls;
+    packet.encap.link = reset.link;
+    packet
+}
+
+impl Node for BackendHost {
+    fn on_packet(&mut self, mut packet: Box<Packet>, by: ChannelId, context: &mut Context<'_>) {
+        let from_vm = by == self.config.from_vm;
+        let direction = if from_vm {
+            Direction::Reply
+        } else {
+            Direction::Original
+        };
+        let translated = self.translate(&mut packet, direction, context.now());
+        // A look-up may find an expired binding: its resets go out before the packet's own fate.
+        self.settle(context);
+        match (translated, direction) {
+            (Err(reason), _) => context.drop(packet, reason),
+            (Ok(()), Direction::Original) => context.send(self.config.to_vm, packet),
+            (Ok(()), Direction::Reply) => context.send(self.config.to_backbone, packet),
+        }
+    }
+
+    fn on_timer(&mut self, _: u64, context: &mut Context<'_>) {
+        self.wakeup.fired(context.now());
+        self.config.nat.handle_timeout(context.now());
+        self.settle(context);
+    }
+}

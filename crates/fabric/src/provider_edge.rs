@@ -1,0 +1,101 @@
+use plsim_lb::{BackendError, FrontendId, LbEvent, LoadBalancer};
+use plsim_packet::Packet;
+use plsim_sim::{ChannelId, Context, Node, Wakeup};
+use plsim_types::{BackendId, DropReason};
+
+/// What a provider edge is made of.
+#[derive(Debug)]
+pub struct ProviderEdgeConfig {
+    /// The load balancer's decisions.
+    pub load_balancer: LoadBalancer,
+    /// The frontend of each Private Link Service, by its number (PLS-2); `None` where the service
+    /// sits on another load balancer.
+    pub frontends: Vec<Option<FrontendId>>,
+    /// The channel to the host of each backend VM, by its number; `None` for VMs of other pools.
+    pub hosts: Vec<Option<ChannelId>>,
+}
+
+/// The provider's edge: the load balancer picks the backend of the un-translated flow.
+#[derive(Debug)]
+pub struct ProviderEdge {
+    config: ProviderEdgeConfig,
+    wakeup: Wakeup,
+}
+
+impl ProviderEdge {
+    /// Builds the node.
+    #[must_use]
+    pub fn new(config: ProviderEdgeConfig) -> Self {
+        Self {
+            config,
+            wakeup: Wakeup::default(),
+        }
+    }
+
+    /// Returns the load balancer for its counters.
+    #[must_use]
+    pub const fn load_balancer(&self) -> &LoadBalancer {
+        &self.config.load_balancer
+    }
+
+    /// Takes a backend out of the choice for new flows or puts it back.
+    ///
+    /// # Errors
+    /// [`BackendError`] if the backend is in no pool, or in one that was said not to change.
+    pub fn set_backend(&mut self, backend: BackendId, up: bool) -> Result<(), BackendError> {
+        self.config.load_balancer.set_backend(backend, up)
+    }
+
+    /// Takes the next thing that happened in the load balancer.
+    pub fn poll_event(&mut self) -> Option<LbEvent> {
+        self.config.load_balancer.poll_event()
+    }
+
+    fn select(
+        &mut self,
+        packet: &mut Packet,
+        context: &Context<'_>,
+    ) -> Result<ChannelId, DropReason> {
+        let pls = usize::from(packet.encap.pls.0);
+        let frontend = self.config.frontends.get(pls).copied().flatten();
+        let frontend = frontend.ok_or(DropReason::NoLbRule)?;
+        let opens = packet
+            .tcp_segment()
+            .is_some_and(|segment| segment.flags.opens());
+        let tuple = packet.five_tuple();
+        let chosen = self.config.load_balancer.select(
+            frontend,
+            packet.encap.link,
+            &tuple,
+            opens,
+            context.now(),
+        )?;
+        packet.encap.backend = chosen.backend;
+        packet.encap.backend_port = chosen.backend_port;
+        let host = self
+            .config
+            .hosts
+            .get(usize::from(chosen.backend.0))
+            .copied()
+            .flatten();
+        host.ok_or(DropReason::NoHealthyBackend)
+    }
+}
+
+impl Node for ProviderEdge {
+    fn on_packet(&mut self, mut packet: Box<Packet>, _: ChannelId, context: &mut Context<'_>) {
+        match self.select(&mut packet, context) {
+            Ok(channel) => context.send(channel, packet),
+            Err(reason) => context.drop(packet, reason),
+        }
+        self.wakeup
+            .arm(self.config.load_balancer.poll_timeout(), 0, context);
+    }
+
+    fn on_timer(&mut self, _: u64, context: &mut Context<'_>) {
+        self.wakeup.fired(context.now());
+        self.config.load_balancer.handle_timeout(context.now());
+        self.wakeup
+            .arm(self.config.load_balancer.poll_timeout(), 0, context);
+    }
+}
