@@ -1,1 +1,51 @@
-//! placeholder
+//! Scenario to world to report: the library behind the `plsim` command.
+//!
+//! What it is: [`Simulation`] builds the nodes and links of a checked
+//! [`Scenario`](plsim_scenario::Scenario), lets virtual time run in steps, applies the scenario's
+//! events, samples the port spaces, and ends in a [`Report`].
+//!
+//! What it is not: it opens no file, prints nothing and reads no clock; whoever drives it hands in
+//! writers ([`Outputs`]) and may stop between two steps.
+//!
+//! # Invariants
+//! - Same scenario and seed: the same report and the same bytes in every output.
+//! - A run ends only with a balanced ledger and with connection outcomes that partition the
+//!   attempts; anything else is [`RunError::Internal`].
+//!
+//! # Examples
+//! ```
+//! use plsim::{Case, Outputs, Simulation, Step};
+//!
+//! # let text = include_str!("../../../scenarios/quickstart.toml");
+//! let (scenario, _warnings) = plsim_scenario::parse("quickstart.toml", text.as_bytes(), &[])
+//!     .map_err(|problems| problems.render(false))?;
+//! let case = Case { name: "quickstart".into(), scenario, overrides: vec![], seed: None };
+//! let mut simulation = Simulation::new(case, Outputs::none())
+//!     .map_err(|problems| problems.render(false))?;
+//! while simulation.step(100_000)? == Step::Running {}
+//! let report = simulation.finish()?;
+//! assert!(report.passed());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod build;
+mod configure;
+mod control;
+mod events;
+mod expectations;
+mod findings;
+mod layout;
+pub mod numbers;
+mod outputs;
+mod report;
+mod room;
+mod simulation;
+mod summarise;
+
+pub use findings::{Finding, findings};
+pub use outputs::{Outputs, Sink};
+pub use report::Report;
+pub use simulation::{Case, RunError, Simulation, Step};
+
+pub use plsim_observe::{NatSummary, RefusalSummary, Summary, Verdict, WorkloadSummary};

@@ -1,0 +1,469 @@
+use plsim_fabric::{
+    Backbone, BackendHost, BackendHostConfig, PrivateEndpointConfig, PrivateEndpointNode,
+    ProviderEdge, ProviderEdgeConfig, VirtualNetworkNode, VirtualNetworkNodeConfig,
+};
+use plsim_host::{ClientVms, ClientVmsConfig, ServerVm, ServerVmConfig};
+use plsim_lb::{FrontendId, LoadBalancer};
+use plsim_observe::Interface;
+use plsim_scenario::{Diagnostics, LinkSettings, Scenario};
+use plsim_sim::{ChannelConfig, ChannelId, NodeId, TapId, WorldBuilder};
+use plsim_table::FixedMap;
+use plsim_types::{Duration, KeyedHash};
+use plsim_vnet::{EndpointId, PrivateEndpoint, VirtualNetwork, VnetId};
+
+use crate::configure;
+use crate::layout::{Layout, narrow};
+use crate::room::Room;
+
+/// The nodes of a scenario, joined by links, before the world runs.
+pub(crate) struct Building {
+    pub(crate) builder: WorldBuilder,
+    pub(crate) rooms: Vec<Room>,
+    pub(crate) map: Map,
+    /// The capture points, by tap number; empty without a capture.
+    pub(crate) interfaces: Vec<Interface>,
+}
+
+/// Which node is what.
+#[derive(Debug, Default)]
+pub(crate) struct Map {
+    pub(crate) clients: Vec<NodeId>,
+    pub(crate) networks: Vec<NodeId>,
+    pub(crate) endpoints: Vec<NodeId>,
+    pub(crate) edges: Vec<NodeId>,
+    pub(crate) hosts: Vec<NodeId>,
+    pub(crate) servers: Vec<NodeId>,
+}
+
+/// Joins everything a scenario names.
+pub(crate) fn build(
+    scenario: &Scenario,
+    layout: &Layout,
+    seed: u64,
+) -> Result<Building, Diagnostics> {
+    let mut site = Site::new(scenario, layout, seed);
+    let clients = site.clients();
+    let endpoints = site.endpoints();
+    let backends = site.backends();
+    let mut rooms = clients.rooms;
+    rooms.extend(site.networks(&clients.downlinks, &endpoints)?);
+    rooms.extend(site.endpoint_rooms(&endpoints));
+    rooms.extend(site.edges(&backends)?);
+    rooms.extend(backends.rooms);
+    rooms.push(Room::Backbone(endpoints.backbone));
+    Ok(Building {
+        builder: site.builder,
+        rooms,
+        map: site.map,
+        interfaces: site.interfaces,
+    })
+}
+
+/// The construction at work: nodes are announced first, so that links can lead to them.
+struct Site<'a> {
+    scenario: &'a Scenario,
+    layout: &'a Layout,
+    seed: u64,
+    builder: WorldBuilder,
+    map: Map,
+    backbone: NodeId,
+    interfaces: Vec<Interface>,
+}
+
+/// The client groups and the links that lead to them.
+struct Clients {
+    rooms: Vec<Room>,
+    downlinks: Vec<ChannelId>,
+}
+
+/// The links around the private endpoints.
+struct Endpoints {
+    /// From the endpoint to the edge and to its own network.
+    uplinks: Vec<(ChannelId, ChannelId)>,
+    /// The capture point of each endpoint's NIC.
+    taps: Vec<Option<TapId>>,
+    backbone: Backbone,
+}
+
+/// The backend hosts with their VMs, and the links from the edges.
+struct Backends {
+    rooms: Vec<Room>,
+    /// For each load balancer, the link to each backend that it serves.
+    downlinks: Vec<Vec<Option<ChannelId>>>,
+}
+
+impl<'a> Site<'a> {
+    fn new(scenario: &'a Scenario, layout: &'a Layout, seed: u64) -> Self {
+        let mut builder = WorldBuilder::new();
+        let mut announce = |kind: &'static str, names: Vec<&str>| -> Vec<NodeId> {
+            names
+                .into_iter()
+                .map(|name| builder.node(kind, name))
+                .collect()
+        };
+        let names = |list: &'a [_]| list;
+        let clients = names(&scenario.client_vm)
+            .iter()
+            .map(|vm| vm.name.as_str())
+            .collect();
+        let networks = scenario
+            .virtual_network
+            .iter()
+            .map(|net| net.name.as_str())
+            .collect();
+        let endpoints = scenario
+            .private_endpoint
+            .iter()
+            .map(|pe| pe.name.as_str())
+            .collect();
+        let edges = scenario
+            .load_balancer
+            .iter()
+            .map(|lb| lb.name.as_str())
+            .collect();
+        let backends: Vec<&str> = layout.backends.iter().map(|vm| vm.name.as_str()).collect();
+        let mut map = Map {
+            clients: announce("client-vm", clients),
+            networks: announce("virtual-network", networks),
+            endpoints: announce("private-endpoint", endpoints),
+            edges: announce("load-balancer", edges),
+            ..Map::default()
+        };
+        for name in backends {
+            map.hosts.push(builder.node("backend-host", name));
+            map.servers.push(builder.node("backend-vm", name));
+        }
+        let backbone = builder.node("backbone", "backbone");
+        Self {
+            scenario,
+            layout,
+            seed,
+            builder,
+            map,
+            backbone,
+            interfaces: Vec::new(),
+        }
+    }
+
+    fn clients(&mut self) -> Clients {
+        let mut clients = Clients {
+            rooms: Vec::new(),
+            downlinks: Vec::new(),
+        };
+        for (index, group) in self.scenario.client_vm.iter().enumerate() {
+            let place = &self.layout.clients[index];
+            let network = self.map.networks[place.network];
+            let name = &group.name;
+            let config = ChannelConfig::default();
+            let out = self
+                .builder
+                .channel(&format!("client {name} up"), network, config.clone());
+            let node = self.map.clients[index];
+            clients.downlinks.push(self.builder.channel(
+                &format!("client {name} down"),
+                node,
+                config,
+            ));
+            clients
+                .rooms
+                .push(Room::Clients(ClientVms::new(ClientVmsConfig {
+                    addresses: place.addresses.clone(),
+                    ephemeral_ports: group.ephemeral_ports.first()..=group.ephemeral_ports.last(),
+                    out,
+                    seed: self.entity_seed("client-vm", name.as_str()),
+                    workloads: configure::workloads(self.scenario, self.layout, index),
+                })));
+        }
+        clients
+    }
+
+    /// Links each endpoint to its edge, its network and the backbone.
+    fn endpoints(&mut self) -> Endpoints {
+        let mut around = Endpoints {
+            uplinks: Vec::new(),
+            taps: Vec::new(),
+            backbone: Backbone::new(),
+        };
+        for (index, endpoint) in self.scenario.private_endpoint.iter().enumerate() {
+            let place = &self.layout.endpoints[index];
+            let name = &endpoint.name;
+            let tap = self.tap(name.as_str(), &format!("NIC of private endpoint {name}"));
+            let service = &self.layout.services[usize::from(place.service.0)];
+            let far = ChannelConfig {
+                latency: self.backbone_latency(index),
+                ..channel(self.scenario.link.endpoint_edge.into())
+            };
+            let edge = self.map.edges[service.load_balancer];
+            let to_edge = self
+                .builder
+                .channel(&format!("{name} to edge"), edge, far.clone());
+            let near = ChannelConfig {
+                tap_in: tap,
+                ..channel(self.scenario.link.client_endpoint.into())
+            };
+            let network = self.map.networks[place.network];
+            let to_network = self
+                .builder
+                .channel(&format!("{name} to network"), network, near);
+            let node = self.map.endpoints[index];
+            let back = self
+                .builder
+                .channel(&format!("backbone to {name}"), node, far);
+            around.backbone.connect(place.link, back);
+            around.uplinks.push((to_edge, to_network));
+            around.taps.push(tap);
+        }
+        around
+    }
+
+    fn endpoint_rooms(&self, around: &Endpoints) -> Vec<Room> {
+        let endpoints = self
+            .scenario
+            .private_endpoint
+            .iter()
+            .zip(&self.layout.endpoints);
+        endpoints
+            .zip(&around.uplinks)
+            .map(|((endpoint, place), &(to_edge, to_network))| {
+                Room::Endpoint(PrivateEndpointNode::new(PrivateEndpointConfig {
+                    endpoint: PrivateEndpoint {
+                        address: place.address,
+                        link: place.link,
+                        state: configure::connection_state(endpoint.connection_state),
+                    },
+                    pls: place.service,
+                    ttl_decrement: endpoint.ttl_decrement,
+                    to_edge,
+                    to_network,
+                }))
+            })
+            .collect()
+    }
+
+    fn networks(
+        &mut self,
+        downlinks: &[ChannelId],
+        around: &Endpoints,
+    ) -> Result<Vec<Room>, Diagnostics> {
+        let count = self.scenario.virtual_network.len();
+        let peers: Vec<_> = (0..count)
+            .map(|own| configure::peers(self.scenario, own))
+            .collect();
+        let mut to_peers: Vec<Vec<(VnetId, ChannelId)>> = vec![Vec::new(); count];
+        let mut from_peers: Vec<Vec<ChannelId>> = vec![Vec::new(); count];
+        for (own, others) in peers.iter().enumerate() {
+            for &peer in others {
+                let names = (self.network_name(own), self.network_name(peer));
+                let name = format!("{} peered with {}", names.0, names.1);
+                let node = self.map.networks[peer];
+                let link = self.builder.channel(&name, node, ChannelConfig::default());
+                to_peers[own].push((VnetId(narrow(peer)), link));
+                from_peers[peer].push(link);
+            }
+            to_peers[own].sort_unstable();
+        }
+        let mut rooms = Vec::new();
+        for (own, (peers_out, peers_in)) in to_peers.into_iter().zip(from_peers).enumerate() {
+            let config = configure::virtual_network(self.scenario, self.layout, own, &peers[own]);
+            let network = VirtualNetwork::new(&config).map_err(|error| {
+                let path = format!("virtual_network[{own}]");
+                Diagnostics::from(self.scenario.error_at(&path, error.to_string()))
+            })?;
+            rooms.push(Room::Network(VirtualNetworkNode::new(
+                VirtualNetworkNodeConfig {
+                    network,
+                    endpoints: self.links_to_endpoints(own, &peers[own], around),
+                    peers: peers_out,
+                    from_peers: peers_in,
+                    machines: self.machines(own, downlinks),
+                },
+            )));
+        }
+        Ok(rooms)
+    }
+
+    /// Links a network to each endpoint of its own and of its peers.
+    fn links_to_endpoints(
+        &mut self,
+        own: usize,
+        peers: &[usize],
+        around: &Endpoints,
+    ) -> Vec<(EndpointId, ChannelId)> {
+        let mut links = Vec::new();
+        for (index, place) in self.layout.endpoints.iter().enumerate() {
+            if place.network != own && !peers.contains(&place.network) {
+                continue;
+            }
+            let endpoint = &self.scenario.private_endpoint[index].name;
+            let name = format!("{} to {endpoint}", self.network_name(own));
+            let config = ChannelConfig {
+                tap_out: around.taps[index],
+                ..channel(self.scenario.link.client_endpoint.into())
+            };
+            let link = self
+                .builder
+                .channel(&name, self.map.endpoints[index], config);
+            links.push((configure::endpoint_id(index), link));
+        }
+        links
+    }
+
+    fn machines(&self, own: usize, downlinks: &[ChannelId]) -> FixedMap<u32, ChannelId> {
+        let mut machines = FixedMap::default();
+        for (place, link) in self.layout.clients.iter().zip(downlinks) {
+            if place.network == own {
+                for address in &place.addresses {
+                    machines.insert(address.to_bits(), *link);
+                }
+            }
+        }
+        machines
+    }
+
+    fn backends(&mut self) -> Backends {
+        let balancers = self.scenario.load_balancer.len();
+        let mut backends = Backends {
+            rooms: Vec::new(),
+            downlinks: vec![vec![None; self.layout.backends.len()]; balancers],
+        };
+        // Hosts and VMs alternate, as they were announced.
+        for (index, place) in self.layout.backends.iter().enumerate() {
+            let name = &place.name;
+            for balancer in configure::balancers_of(place) {
+                let lb = &self.scenario.load_balancer[balancer].name;
+                let config = channel(self.scenario.link.edge_host.into());
+                let node = self.map.hosts[index];
+                let link = self
+                    .builder
+                    .channel(&format!("{lb} to {name}"), node, config);
+                backends.downlinks[balancer][index] = Some(link);
+            }
+            let (host, server) = self.host_and_vm(index);
+            backends
+                .rooms
+                .extend([Room::Host(host), Room::Server(server)]);
+        }
+        backends
+    }
+
+    fn host_and_vm(&mut self, index: usize) -> (BackendHost, ServerVm) {
+        let place = &self.layout.backends[index];
+        let name = &place.name;
+        let nat_tap = self.tap(
+            &format!("{name} nat"),
+            &format!("provider side of {name}'s NAT"),
+        );
+        let nic_tap = self.tap(&format!("{name} nic"), &format!("NIC of backend VM {name}"));
+        let link = channel(self.scenario.link.host_vm.into());
+        let down = ChannelConfig {
+            tap_in: nat_tap,
+            tap_out: nic_tap,
+            ..link.clone()
+        };
+        let up = ChannelConfig {
+            tap_in: nic_tap,
+            tap_out: nat_tap,
+            ..link
+        };
+        let (host, server) = (self.map.hosts[index], self.map.servers[index]);
+        let to_vm = self
+            .builder
+            .channel(&format!("host to {name}"), server, down);
+        let from_vm = self.builder.channel(&format!("{name} to host"), host, up);
+        let back = channel(self.scenario.link.edge_host.into());
+        let to_backbone = self
+            .builder
+            .channel(&format!("{name} to backbone"), self.backbone, back);
+        let nat = configure::nat(
+            self.scenario,
+            self.layout,
+            index,
+            self.entity_seed("backend-host", name),
+        );
+        let host = BackendHost::new(BackendHostConfig {
+            nat,
+            to_vm,
+            from_vm,
+            to_backbone,
+        });
+        let server = ServerVm::new(ServerVmConfig {
+            address: place.address,
+            out: from_vm,
+            listeners: configure::listeners(self.scenario, place),
+            seed: self.entity_seed("backend-vm", name),
+        });
+        (host, server)
+    }
+
+    fn edges(&self, backends: &Backends) -> Result<Vec<Room>, Diagnostics> {
+        let mut rooms = Vec::new();
+        for (index, lb) in self.scenario.load_balancer.iter().enumerate() {
+            let seed = self.entity_seed("load-balancer", lb.name.as_str());
+            let config = configure::load_balancer(self.scenario, self.layout, index, seed);
+            let load_balancer = LoadBalancer::new(&config).map_err(|error| {
+                let path = format!("load_balancer[{index}]");
+                Diagnostics::from(self.scenario.error_at(&path, error.to_string()))
+            })?;
+            let services = self.layout.services.iter();
+            let frontends = services
+                .map(|place| (place.load_balancer == index).then_some(FrontendId(place.frontend)))
+                .collect();
+            rooms.push(Room::Edge(ProviderEdge::new(ProviderEdgeConfig {
+                load_balancer,
+                frontends,
+                hosts: backends.downlinks[index].clone(),
+            })));
+        }
+        Ok(rooms)
+    }
+
+    /// Returns the latency between an endpoint and the edge: that of the link settings inside a
+    /// region, that of the region table between two.
+    fn backbone_latency(&self, endpoint: usize) -> Duration {
+        let place = &self.layout.endpoints[endpoint];
+        let service = &self.layout.services[usize::from(place.service.0)];
+        let regions = [place.network, service.nat_subnet.0]
+            .map(|network| &self.scenario.virtual_network[network].region);
+        if regions[0] == regions[1] {
+            return self.scenario.link.endpoint_edge.latency.0;
+        }
+        let listed = self.scenario.region_latency.iter().find(|row| {
+            let [a, b] = &row.between;
+            (a == regions[0] && b == regions[1]) || (b == regions[0] && a == regions[1])
+        });
+        listed
+            .expect("broken invariant: a checked scenario lists both regions")
+            .latency
+            .0
+    }
+
+    /// Opens a capture point, if there is to be a capture.
+    fn tap(&mut self, name: &str, description: &str) -> Option<TapId> {
+        if !self.scenario.output.capture {
+            return None;
+        }
+        let number = u32::try_from(self.interfaces.len()).ok()?;
+        let (name, description) = (name.to_owned(), description.to_owned());
+        self.interfaces.push(Interface { name, description });
+        Some(TapId(number))
+    }
+
+    fn network_name(&self, index: usize) -> &'a str {
+        self.scenario.virtual_network[index].name.as_str()
+    }
+
+    fn entity_seed(&self, kind: &str, name: &str) -> u64 {
+        KeyedHash::new(self.seed, kind).derive(name).word(0)
+    }
+}
+
+fn channel(link: LinkSettings) -> ChannelConfig {
+    ChannelConfig {
+        latency: link.latency,
+        bandwidth: link.bandwidth.map(|bandwidth| bandwidth.0),
+        queue_limit: link.queue_limit.map(|limit| limit.0),
+        loss: link.loss,
+        tap_in: None,
+        tap_out: None,
+    }
+}

@@ -1,0 +1,301 @@
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
+use plsim_host::{Close, Hold, Rate, TcpSession, UdpSession, WorkloadConfig, WorkloadKind};
+use plsim_lb::{FrontendId, LbConfig, LbPoolId, PoolConfig, Rule, Stickiness};
+use plsim_nat::{NatConfig, NatEngine, Timers};
+use plsim_scenario as file;
+use plsim_scenario::Scenario;
+use plsim_types::{BackendId, Duration, Instant, PlsId, Protocol};
+use plsim_vnet::{
+    ConnectionState, EndpointId, EndpointRoute, Peering, Subnet, VirtualNetworkConfig, VnetId,
+};
+
+use crate::layout::{BackendPlace, Layout, narrow, position};
+
+/// The most TCP flows an edge remembers: as many as an Azure VM's flow limit over a large pool.
+const EDGE_FLOW_LIMIT: u32 = 10_000_000;
+/// How long a UDP client waits for a response before it gives up, as common resolvers do.
+const UDP_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(crate) fn endpoint_id(index: usize) -> EndpointId {
+    EndpointId(u32::try_from(index).expect("broken invariant: 2^32 endpoints"))
+}
+
+pub(crate) const fn connection_state(state: file::ConnectionState) -> ConnectionState {
+    match state {
+        file::ConnectionState::Approved => ConnectionState::Approved,
+        file::ConnectionState::Pending => ConnectionState::Pending,
+        file::ConnectionState::Rejected => ConnectionState::Rejected,
+        file::ConnectionState::Disconnected => ConnectionState::Disconnected,
+    }
+}
+
+/// Returns the networks that one is peered with, by number.
+pub(crate) fn peers(scenario: &Scenario, own: usize) -> Vec<usize> {
+    let name = &scenario.virtual_network[own].name;
+    let mut peers = BTreeSet::new();
+    for peering in &scenario.virtual_network_peering {
+        let [a, b] = &peering.virtual_networks;
+        let other = match (a == name, b == name) {
+            (true, false) => b,
+            (false, true) => a,
+            (true, true) | (false, false) => continue,
+        };
+        peers.insert(position(&scenario.virtual_network, |network| {
+            network.name == *other
+        }));
+    }
+    peers.into_iter().collect()
+}
+
+/// Collects what a virtual network's routes are made of.
+pub(crate) fn virtual_network(
+    scenario: &Scenario,
+    layout: &Layout,
+    own: usize,
+    peers: &[usize],
+) -> VirtualNetworkConfig {
+    let space = |index: usize| {
+        let spaces = scenario.virtual_network[index].address_space.iter();
+        spaces.map(|network| network.0).collect::<Vec<_>>()
+    };
+    let endpoints = |index: usize| {
+        let places = layout.endpoints.iter().enumerate();
+        places
+            .filter(|(_, place)| place.network == index)
+            .map(|(id, place)| EndpointRoute {
+                id: endpoint_id(id),
+                address: place.address,
+            })
+            .collect::<Vec<_>>()
+    };
+    let subnets = scenario.virtual_network[own].subnet.iter();
+    VirtualNetworkConfig {
+        id: VnetId(narrow(own)),
+        address_space: space(own),
+        subnets: subnets
+            .map(|subnet| {
+                Subnet::new(subnet.prefix.0).expect("broken invariant: the layout checked it")
+            })
+            .collect(),
+        endpoints: endpoints(own),
+        peerings: peers
+            .iter()
+            .map(|&peer| Peering {
+                vnet: VnetId(narrow(peer)),
+                address_space: space(peer),
+                endpoints: endpoints(peer),
+            })
+            .collect(),
+    }
+}
+
+/// Returns the load balancers that serve a backend VM, each once.
+pub(crate) fn balancers_of(place: &BackendPlace) -> BTreeSet<usize> {
+    place.pools.iter().map(|(balancer, _)| *balancer).collect()
+}
+
+/// Collects a load balancer's rules and pools.
+pub(crate) fn load_balancer(
+    scenario: &Scenario,
+    layout: &Layout,
+    index: usize,
+    seed: u64,
+) -> LbConfig {
+    let lb = &scenario.load_balancer[index];
+    let rules = lb.rule.iter().map(|rule| Rule {
+        frontend: FrontendId(narrow(position(&lb.frontend, |fe| {
+            fe.name == rule.frontend
+        }))),
+        protocol: rule.protocol.into(),
+        frontend_port: rule.frontend_port,
+        backend_port: rule.backend_port,
+        pool: LbPoolId(narrow(position(&lb.backend_pool, |pool| {
+            pool.name == rule.backend_pool
+        }))),
+    });
+    let changing = changing_backends(scenario, layout);
+    let pools = (0..lb.backend_pool.len()).map(|pool| {
+        let members = (0..).map(BackendId).zip(&layout.backends);
+        let members = members.filter(|(_, place)| place.pools.contains(&(index, pool)));
+        let backends: Vec<BackendId> = members.map(|(id, _)| id).collect();
+        let may_change = backends.iter().any(|backend| changing.contains(backend));
+        PoolConfig {
+            backends,
+            may_change,
+        }
+    });
+    LbConfig {
+        seed,
+        rules: rules.collect(),
+        pools: pools.collect(),
+        stickiness: Stickiness {
+            idle: longest_idle(scenario, layout, index),
+            limit: EDGE_FLOW_LIMIT,
+        },
+    }
+}
+
+/// Returns the backends that some event takes down or brings back.
+fn changing_backends(scenario: &Scenario, layout: &Layout) -> BTreeSet<BackendId> {
+    let names = scenario
+        .event
+        .iter()
+        .filter_map(|event| event.backend_vm.as_ref());
+    names
+        .flat_map(|name| layout.backends_named(scenario, name.as_str()))
+        .collect()
+}
+
+/// Returns how long the edge remembers a flow: as long as any NAT behind it would.
+fn longest_idle(scenario: &Scenario, layout: &Layout, balancer: usize) -> Duration {
+    let services = scenario.private_link_service.iter().zip(&layout.services);
+    let services = services.filter(|(_, place)| place.load_balancer == balancer);
+    let longest = services.map(|(service, _)| service.idle_timeout.0).max();
+    longest.unwrap_or(Duration::from_secs(300))
+}
+
+/// Returns the services whose rules lead to a backend VM, with the protocols they carry.
+pub(crate) fn services_of<'a>(
+    scenario: &'a Scenario,
+    layout: &'a Layout,
+    place: &'a BackendPlace,
+) -> impl Iterator<Item = (PlsId, BTreeSet<Protocol>)> + 'a {
+    (0..)
+        .map(PlsId)
+        .zip(&layout.services)
+        .filter_map(move |(pls, service)| {
+            let lb = &scenario.load_balancer[service.load_balancer];
+            let frontend = &lb.frontend[usize::from(service.frontend)].name;
+            let rules = lb.rule.iter().filter(|rule| {
+                let pool = position(&lb.backend_pool, |pool| pool.name == rule.backend_pool);
+                rule.frontend == *frontend && place.pools.contains(&(service.load_balancer, pool))
+            });
+            let protocols: BTreeSet<Protocol> = rules.map(|rule| rule.protocol.into()).collect();
+            (!protocols.is_empty()).then_some((pls, protocols))
+        })
+}
+
+/// Builds the NAT of one backend VM: a pool of NAT IPs for each service that reaches it.
+pub(crate) fn nat(scenario: &Scenario, layout: &Layout, index: usize, seed: u64) -> NatEngine {
+    let place = &layout.backends[index];
+    let pools = services_of(scenario, layout, place).map(|(pls, _)| {
+        let service = &scenario.private_link_service[usize::from(pls.0)];
+        plsim_nat::PoolConfig {
+            pls,
+            nat_ips: layout.services[usize::from(pls.0)].nat_ips.clone(),
+            ports: service.port_range.first()..=service.port_range.last(),
+            allocator: match service.port_allocation {
+                file::PortAllocation::Bitmap => plsim_nat::Allocation::Bitmap,
+                file::PortAllocation::Fifo => plsim_nat::Allocation::Fifo,
+            },
+            held_ports: match service.held_ports {
+                file::HeldPorts::Refuse => plsim_nat::HeldPorts::Refuse,
+                file::HeldPorts::ReuseOldest => plsim_nat::HeldPorts::ReuseOldest,
+            },
+            on_idle: match service.on_idle {
+                file::OnIdle::Reset => plsim_nat::OnIdle::Reset,
+                file::OnIdle::Silent => plsim_nat::OnIdle::Silent,
+            },
+            timers: Timers {
+                half_open: service.half_open_timeout.0,
+                established_idle: service.idle_timeout.0,
+                udp_idle: service.udp_idle_timeout.0,
+                hold_down_fin: service.hold_down_fin.0,
+                hold_down_rst: service.hold_down_rst.0,
+                idle_scan_interval: service.idle_scan_interval.map(|interval| interval.0),
+            },
+        }
+    });
+    NatEngine::new(NatConfig {
+        backend: place.address,
+        seed,
+        flow_limit: scenario.backend_vm[place.group].vm_flow_limit.0,
+        events: scenario.output.flows,
+        pools: pools.collect(),
+    })
+    .expect("broken invariant: a checked scenario makes a valid NAT")
+}
+
+/// Returns what a backend VM listens on: the backend ports of every rule that leads to it.
+pub(crate) fn listeners(scenario: &Scenario, place: &BackendPlace) -> Vec<(Protocol, u16)> {
+    let mut listeners = BTreeSet::new();
+    for &(balancer, pool) in &place.pools {
+        let lb = &scenario.load_balancer[balancer];
+        let name = &lb.backend_pool[pool].name;
+        for rule in lb.rule.iter().filter(|rule| rule.backend_pool == *name) {
+            listeners.insert((rule.protocol.into(), rule.backend_port));
+        }
+    }
+    listeners.into_iter().collect()
+}
+
+/// Collects the workloads that start at one client group.
+pub(crate) fn workloads(
+    scenario: &Scenario,
+    layout: &Layout,
+    client: usize,
+) -> Vec<WorkloadConfig> {
+    let name = &scenario.client_vm[client].name;
+    let own = scenario
+        .workload
+        .iter()
+        .filter(|workload| workload.client_vm == *name);
+    own.map(|workload| {
+        let endpoints = &scenario.private_endpoint;
+        let endpoint = position(endpoints, |pe| pe.name == workload.private_endpoint);
+        let address = layout.endpoints[endpoint].address;
+        let stop = workload.stop.unwrap_or(scenario.run.duration);
+        WorkloadConfig {
+            target: SocketAddrV4::new(address, workload.port),
+            kind: session(workload),
+            arrival: match workload.arrival {
+                file::Arrival::Constant => plsim_host::Arrival::Constant,
+                file::Arrival::Poisson => plsim_host::Arrival::Poisson,
+                file::Arrival::AtOnce => plsim_host::Arrival::AtOnce,
+            },
+            rate: workload.rate.map(|rate| Rate {
+                count: rate.count(),
+                per: rate.per(),
+            }),
+            connections: workload.connections.map(|count| count.0),
+            start: Instant::ZERO + workload.start.0,
+            stop: Instant::ZERO + stop.0,
+        }
+    })
+    .collect()
+}
+
+fn session(workload: &file::Workload) -> WorkloadKind {
+    let size = |size: file::ByteSize| u32::try_from(size.0).unwrap_or(u32::MAX);
+    let (request, response) = (size(workload.request_size), size(workload.response_size));
+    let exponential = workload.hold_distribution == file::HoldDistribution::Exponential;
+    let hold = Hold {
+        mean: workload.hold.0,
+        exponential,
+    };
+    match workload.protocol {
+        file::Transport::Tcp => WorkloadKind::Tcp(TcpSession {
+            request,
+            response,
+            hold,
+            close: match workload.close {
+                file::Close::Fin => Close::Fin,
+                file::Close::Rst => Close::Rst,
+                file::Close::Abandon => Close::Abandon,
+            },
+            keepalive: workload.keepalive.0,
+            syn_retries: workload.syn_retries,
+            retries: workload.retries,
+            initial_rto: workload.initial_rto.0,
+        }),
+        file::Transport::Udp => WorkloadKind::Udp(UdpSession {
+            request,
+            response,
+            hold,
+            interval: workload.interval.map(|interval| interval.0),
+            response_timeout: UDP_RESPONSE_TIMEOUT,
+        }),
+    }
+}

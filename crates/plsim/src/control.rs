@@ -1,0 +1,112 @@
+use plsim_observe::Event;
+use plsim_scenario::Action;
+use plsim_types::BackendId;
+use plsim_vnet::{ConnectionAction, ConnectionState};
+
+use crate::configure;
+use crate::layout::position;
+use crate::room::Room;
+use crate::simulation::Simulation;
+
+/// Applies one event of the scenario at the virtual time reached, before the packets of that
+/// instant, and returns what to tell.
+pub(crate) fn apply(simulation: &mut Simulation, index: usize) -> Vec<Event> {
+    let event = &simulation.scenario.event[index];
+    match event.action {
+        Action::ApproveEndpoint => connect(simulation, index, ConnectionAction::Approve),
+        Action::RejectEndpoint => connect(simulation, index, ConnectionAction::Reject),
+        Action::AddNatIp => add_nat_ip(simulation, index),
+        Action::BackendDown => set_backends(simulation, index, false),
+        Action::BackendUp => set_backends(simulation, index, true),
+    }
+}
+
+fn connect(simulation: &mut Simulation, index: usize, action: ConnectionAction) -> Vec<Event> {
+    let scenario = &simulation.scenario;
+    let name = scenario.event[index].private_endpoint.as_ref();
+    let name = name
+        .expect("broken invariant: a checked event names its endpoint")
+        .to_string();
+    let endpoint = position(&scenario.private_endpoint, |pe| pe.name.as_str() == name);
+    let node = simulation.map.endpoints[endpoint];
+    let changed = simulation.world.visit(node, |room, _| match room {
+        Room::Endpoint(node) => node
+            .endpoint_mut()
+            .apply(action)
+            .map(|()| node.endpoint().state),
+        _ => unreachable!("broken invariant: the map lists endpoint nodes"),
+    });
+    let state = |state: ConnectionState| state.name().to_owned();
+    vec![match changed {
+        Ok(now) => Event::new("connection-state")
+            .with("private_endpoint", name)
+            .with("state", state(now)),
+        Err(error) => Event::new("event-refused")
+            .with("private_endpoint", name)
+            .with("reason", error.to_string()),
+    }]
+}
+
+fn add_nat_ip(simulation: &mut Simulation, index: usize) -> Vec<Event> {
+    let scenario = &simulation.scenario;
+    let event = &scenario.event[index];
+    let name = event.private_link_service.as_ref();
+    let name = name
+        .expect("broken invariant: a checked event names its service")
+        .to_string();
+    let service = position(&scenario.private_link_service, |service| {
+        service.name.as_str() == name
+    });
+    let told = Event::new("nat-ip-added").with("pls", name.clone());
+    let refused = |reason: String| {
+        vec![
+            Event::new("event-refused")
+                .with("pls", name.clone())
+                .with("reason", reason),
+        ]
+    };
+    let address = match simulation.layout.add_nat_ip(service, event.ip_address) {
+        Ok(address) => address,
+        Err(error) => return refused(error.to_string()),
+    };
+    for (backend, place) in simulation.layout.backends.iter().enumerate() {
+        let serves = configure::services_of(&simulation.scenario, &simulation.layout, place)
+            .find(|(pls, _)| usize::from(pls.0) == service);
+        let Some((pls, _)) = serves else { continue };
+        let added = simulation
+            .world
+            .visit(simulation.map.hosts[backend], |room, _| match room {
+                Room::Host(host) => host.nat_mut().add_nat_ip(pls, address),
+                _ => unreachable!("broken invariant: the map lists host nodes"),
+            });
+        if let Err(error) = added {
+            return refused(error.to_string());
+        }
+    }
+    vec![told.with("nat_ip", address.to_string())]
+}
+
+fn set_backends(simulation: &mut Simulation, index: usize, up: bool) -> Vec<Event> {
+    let scenario = &simulation.scenario;
+    let name = scenario.event[index].backend_vm.as_ref();
+    let name = name.expect("broken invariant: a checked event names its VM");
+    for backend in simulation.layout.backends_named(scenario, name.as_str()) {
+        set_backend(simulation, backend, up);
+    }
+    // The load balancers tell what changed.
+    Vec::new()
+}
+
+fn set_backend(simulation: &mut Simulation, backend: BackendId, up: bool) {
+    let place = &simulation.layout.backends[usize::from(backend.0)];
+    for balancer in configure::balancers_of(place) {
+        let changed =
+            simulation
+                .world
+                .visit(simulation.map.edges[balancer], |room, _| match room {
+                    Room::Edge(edge) => edge.set_backend(backend, up),
+                    _ => unreachable!("broken invariant: the map lists edge nodes"),
+                });
+        changed.expect("broken invariant: pools that events name may change");
+    }
+}

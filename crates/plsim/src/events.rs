@@ -1,0 +1,131 @@
+use plsim_lb::LbEvent;
+use plsim_nat::{BindingInfo, Expiry, NatEvent, Release};
+use plsim_observe::Event;
+use plsim_types::Instant;
+
+use crate::room::Room;
+use crate::simulation::Simulation;
+
+/// Takes what the engines told since the last call, in the order of time; what happened at one
+/// instant stays in the order of backends.
+pub(crate) fn collect(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
+    let mut told = Vec::new();
+    for (index, node) in simulation.map.hosts.iter().enumerate() {
+        let events = simulation.world.visit(*node, |room, _| match room {
+            Room::Host(host) => host.take_events(),
+            _ => unreachable!("broken invariant: the map lists host nodes"),
+        });
+        let names = Names {
+            simulation,
+            backend: index,
+        };
+        told.extend(
+            events
+                .iter()
+                .map(|(at, event)| (*at, names.nat_event(event))),
+        );
+    }
+    let now = simulation.world.now();
+    for node in &simulation.map.edges {
+        while let Some(event) = simulation.world.visit(*node, |room, _| match room {
+            Room::Edge(edge) => edge.poll_event(),
+            _ => unreachable!("broken invariant: the map lists edge nodes"),
+        }) {
+            told.push((now, lb_event(simulation, *node, &event)));
+        }
+    }
+    told.sort_by_key(|(at, _)| *at);
+    told
+}
+
+/// Puts names where engines have numbers.
+struct Names<'a> {
+    simulation: &'a Simulation,
+    backend: usize,
+}
+
+impl Names<'_> {
+    fn pls(&self, pls: plsim_types::PlsId) -> &str {
+        self.simulation.scenario.private_link_service[usize::from(pls.0)]
+            .name
+            .as_str()
+    }
+
+    fn backend(&self) -> &str {
+        &self.simulation.layout.backends[self.backend].name
+    }
+
+    fn nat_event(&self, event: &NatEvent) -> Event {
+        match event {
+            NatEvent::Exhausted {
+                pls,
+                nat_ip,
+                protocol,
+                ..
+            } => Event::new("nat-ports-exhausted")
+                .with("pls", self.pls(*pls))
+                .with("nat_ip", nat_ip.to_string())
+                .with("backend", self.backend())
+                .with("protocol", protocol.name()),
+            NatEvent::Bound { binding, .. } => self.flow("flow-bound", binding),
+            NatEvent::Revived { binding, .. } => self.flow("flow-revived", binding),
+            NatEvent::Expired { binding, cause, .. } => {
+                let cause = match cause {
+                    Expiry::HalfOpen => "half-open",
+                    Expiry::EstablishedIdle => "established-idle",
+                    Expiry::UdpIdle => "udp-idle",
+                };
+                self.flow("flow-expired", binding).with("cause", cause)
+            }
+            NatEvent::Released { binding, cause, .. } => {
+                let cause = match cause {
+                    Release::HoldDownOver => "hold-down-over",
+                    Release::Reused => "reused",
+                };
+                self.flow("flow-released", binding).with("cause", cause)
+            }
+        }
+    }
+
+    fn flow(&self, kind: &'static str, binding: &BindingInfo) -> Event {
+        Event::new(kind)
+            .with("pls", self.pls(binding.pls))
+            .with("backend", self.backend())
+            .with("protocol", binding.protocol.name())
+            .with("link_id", binding.link.0)
+            .with("client", binding.client.to_string())
+            .with("endpoint", binding.endpoint.to_string())
+            .with("nat", binding.nat.to_string())
+            .with("server", binding.backend.to_string())
+    }
+}
+
+fn lb_event(simulation: &Simulation, edge: plsim_sim::NodeId, event: &LbEvent) -> Event {
+    let index = simulation.map.edges.iter().position(|node| *node == edge);
+    let lb = &simulation.scenario.load_balancer
+        [index.expect("broken invariant: the edge is one of the map's")];
+    let backend = |backend: plsim_types::BackendId| {
+        simulation.layout.backends[usize::from(backend.0)]
+            .name
+            .clone()
+    };
+    let pool = |pool: plsim_lb::LbPoolId| lb.backend_pool[usize::from(pool.0)].name.to_string();
+    let told = match event {
+        LbEvent::BackendDown {
+            backend: id,
+            sticky_flows,
+        } => Event::new("backend-down")
+            .with("backend", backend(*id))
+            .with("sticky_flows", *sticky_flows),
+        LbEvent::BackendUp {
+            backend: id,
+            sticky_flows,
+        } => Event::new("backend-up")
+            .with("backend", backend(*id))
+            .with("sticky_flows", *sticky_flows),
+        LbEvent::PoolDown { pool: id } => Event::new("pool-down").with("backend_pool", pool(*id)),
+        LbEvent::PoolUp { pool: id } => Event::new("pool-up").with("backend_pool", pool(*id)),
+        LbEvent::TableFull { limit } => Event::new("edge-table-full").with("limit", *limit),
+    };
+    told.with("load_balancer", lb.name.as_str())
+}

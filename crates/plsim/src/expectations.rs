@@ -1,0 +1,124 @@
+use plsim_observe::{Expectation, Number, Path, QueryError, Summary, Test, Value, Verdict};
+use plsim_scenario::{Action, Diagnostics, Expect, ExpectValue, Scenario, TimeSpan};
+
+use crate::simulation::Simulation;
+use crate::summarise;
+
+/// An expectation of the scenario, ready to be judged.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    expectation: Expectation,
+    because: Option<String>,
+}
+
+/// Reads the scenario's expectations.
+///
+/// # Errors
+/// A diagnostic that points at the question or value that cannot be.
+pub(crate) fn read(scenario: &Scenario) -> Result<Vec<Expected>, Diagnostics> {
+    let entries = scenario.expect.iter().enumerate();
+    entries
+        .map(|(index, entry)| read_one(scenario, index, entry))
+        .collect()
+}
+
+/// Checks that every question will have an answer: its rows exist before the run begins.
+///
+/// # Errors
+/// A diagnostic that points at the question.
+pub(crate) fn check(simulation: &Simulation) -> Result<(), Diagnostics> {
+    let summary = summarise::summary(simulation).to_value();
+    let scenario = &simulation.scenario;
+    let nat_grows = scenario
+        .event
+        .iter()
+        .any(|event| event.action == Action::AddNatIp);
+    for (index, expected) in simulation.expected().iter().enumerate() {
+        match expected.expectation.path.evaluate(&summary) {
+            Err(QueryError::Rows { list, .. }) if list == "refusals" => {}
+            Err(QueryError::Rows { list, .. }) if list == "nat" && nat_grows => {}
+            Err(error) => {
+                let path = format!("expect[{index}].value");
+                return Err(scenario.error_at(&path, error.to_string()).into());
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Judges a finished run.
+pub(crate) fn judge(simulation: &Simulation, summary: &Summary) -> Vec<Verdict> {
+    let summary = summary.to_value();
+    let judged = simulation.expected().iter();
+    judged
+        .map(|expected| {
+            let mut verdict = expected.expectation.judge(&summary);
+            if verdict.note.is_none() {
+                verdict.note.clone_from(&expected.because);
+            }
+            verdict
+        })
+        .collect()
+}
+
+fn read_one(scenario: &Scenario, index: usize, entry: &Expect) -> Result<Expected, Diagnostics> {
+    let at = |key: &str| format!("expect[{index}].{key}");
+    let path = Path::parse(&entry.value)
+        .map_err(|error| Diagnostics::from(scenario.error_at(&at("value"), error.to_string())))?;
+    let number = |key: &str, value: &ExpectValue| {
+        number(&entry.value, value).ok_or_else(|| {
+            let message = "this comparison needs a number or a time such as \"30s\"";
+            Diagnostics::from(scenario.error_at(&at(key), message))
+        })
+    };
+    let test = match (
+        &entry.equals,
+        &entry.at_least,
+        &entry.at_most,
+        &entry.between,
+    ) {
+        (Some(value), ..) => Test::Equals(wanted(&entry.value, value)),
+        (_, Some(value), ..) => Test::AtLeast(number("at_least", value)?),
+        (_, _, Some(value), _) => Test::AtMost(number("at_most", value)?),
+        (_, _, _, Some([low, high])) => {
+            Test::Between(number("between", low)?, number("between", high)?)
+        }
+        (None, None, None, None) => {
+            unreachable!("broken invariant: a checked expectation compares")
+        }
+    };
+    let within = entry
+        .within
+        .as_ref()
+        .map(|value| number("within", value))
+        .transpose()?;
+    let because = entry.because.clone();
+    Ok(Expected {
+        expectation: Expectation { path, test, within },
+        because,
+    })
+}
+
+/// Turns a value of the file into one of the summary: times of nanosecond keys may be written
+/// with a unit.
+fn wanted(path: &str, value: &ExpectValue) -> Value {
+    match (number(path, value), value) {
+        (Some(number), _) => Value::Number(number),
+        (None, ExpectValue::Bool(value)) => Value::Bool(*value),
+        (None, ExpectValue::Text(text)) => Value::String(text.clone()),
+        (None, ExpectValue::Integer(_) | ExpectValue::Float(_)) => Value::Null,
+    }
+}
+
+fn number(path: &str, value: &ExpectValue) -> Option<Number> {
+    match value {
+        ExpectValue::Integer(value) => Some((*value).into()),
+        ExpectValue::Float(value) => Number::from_f64(*value),
+        ExpectValue::Text(text) if path.trim_end_matches(')').ends_with("_ns") => text
+            .parse::<TimeSpan>()
+            .ok()
+            .map(|span| span.0.as_nanos().into()),
+        ExpectValue::Text(_) | ExpectValue::Bool(_) => None,
+    }
+}

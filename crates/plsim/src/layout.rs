@@ -1,0 +1,361 @@
+use std::net::Ipv4Addr;
+
+use plsim_scenario::{Diagnostics, Scenario, SubnetPath};
+use plsim_types::{BackendId, KeyedHash, LinkId, PlsId};
+use plsim_vnet::{AddressPlan, Subnet};
+
+/// Where everything of a scenario stands: numbers instead of names, and an address for each.
+///
+/// Static addresses are reserved first; then private endpoints, client VMs, frontends, NAT IPs
+/// and backend VMs take the lowest free ones of their subnets, in the order of the file.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    /// The address plan of each subnet of each virtual network.
+    plans: Vec<Vec<AddressPlan>>,
+    /// The VMs of each client group.
+    pub(crate) clients: Vec<ClientPlace>,
+    pub(crate) endpoints: Vec<EndpointPlace>,
+    pub(crate) services: Vec<ServicePlace>,
+    /// Every backend VM, groups expanded; the position is the [`BackendId`].
+    pub(crate) backends: Vec<BackendPlace>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ClientPlace {
+    pub(crate) network: usize,
+    pub(crate) addresses: Vec<Ipv4Addr>,
+}
+
+#[derive(Debug)]
+pub(crate) struct EndpointPlace {
+    pub(crate) network: usize,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) link: LinkId,
+    pub(crate) service: PlsId,
+}
+
+#[derive(Debug)]
+pub(crate) struct ServicePlace {
+    pub(crate) nat_subnet: SubnetPlace,
+    pub(crate) nat_ips: Vec<Ipv4Addr>,
+    pub(crate) load_balancer: usize,
+    pub(crate) frontend: u16,
+}
+
+#[derive(Debug)]
+pub(crate) struct BackendPlace {
+    pub(crate) name: String,
+    /// The section of the file it comes from.
+    pub(crate) group: usize,
+    pub(crate) address: Ipv4Addr,
+    /// (load balancer, pool) of each pool it belongs to.
+    pub(crate) pools: Vec<(usize, usize)>,
+}
+
+/// A subnet by numbers: (virtual network, subnet).
+pub(crate) type SubnetPlace = (usize, usize);
+
+impl Layout {
+    /// Gives everything its number and address.
+    ///
+    /// # Errors
+    /// A diagnostic that points at the section whose subnet is full.
+    pub(crate) fn new(scenario: &Scenario) -> Result<Self, Diagnostics> {
+        let mut planner = Planner::new(scenario)?;
+        planner.reserve_static()?;
+        let endpoints = planner.endpoints()?;
+        let clients = planner.clients()?;
+        planner.take_frontends()?;
+        let services = planner.services()?;
+        let backends = planner.backends()?;
+        Ok(Self {
+            plans: planner.plans,
+            clients,
+            endpoints,
+            services,
+            backends,
+        })
+    }
+
+    /// Takes the address of a NAT IP that is added at run time: the given one or the next free.
+    pub(crate) fn add_nat_ip(
+        &mut self,
+        service: usize,
+        wanted: Option<Ipv4Addr>,
+    ) -> Result<Ipv4Addr, plsim_vnet::AddressError> {
+        let (network, subnet) = self.services[service].nat_subnet;
+        let plan = &mut self.plans[network][subnet];
+        let address = match wanted {
+            Some(address) => {
+                plan.reserve(address)?;
+                address
+            }
+            None => plan.allocate()?,
+        };
+        self.services[service].nat_ips.push(address);
+        Ok(address)
+    }
+
+    /// Finds a backend VM by its name, or all VMs of a group by the group's name.
+    pub(crate) fn backends_named(&self, scenario: &Scenario, name: &str) -> Vec<BackendId> {
+        let mut found = Vec::new();
+        for (index, backend) in (0..).zip(&self.backends) {
+            let group = scenario.backend_vm[backend.group].name.as_str();
+            if backend.name == name || group == name {
+                found.push(BackendId(index));
+            }
+        }
+        found
+    }
+}
+
+struct Planner<'a> {
+    scenario: &'a Scenario,
+    plans: Vec<Vec<AddressPlan>>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(scenario: &'a Scenario) -> Result<Self, Diagnostics> {
+        let mut plans = Vec::new();
+        for (network_index, network) in scenario.virtual_network.iter().enumerate() {
+            let mut subnets = Vec::new();
+            for (index, subnet) in network.subnet.iter().enumerate() {
+                let subnet = Subnet::new(subnet.prefix.0).map_err(|error| {
+                    let path = format!("virtual_network[{network_index}].subnet[{index}].prefix");
+                    Diagnostics::from(scenario.error_at(&path, error.to_string()))
+                })?;
+                subnets.push(AddressPlan::new(subnet));
+            }
+            plans.push(subnets);
+        }
+        Ok(Self { scenario, plans })
+    }
+
+    /// Reserves every address that the file gives, so that no dynamic one takes it.
+    fn reserve_static(&mut self) -> Result<(), Diagnostics> {
+        let scenario = self.scenario;
+        for (index, endpoint) in scenario.private_endpoint.iter().enumerate() {
+            self.reserve(&endpoint.subnet, endpoint.ip_address, || {
+                format!("private_endpoint[{index}].ip_address")
+            })?;
+        }
+        for (index, client) in scenario.client_vm.iter().enumerate() {
+            self.reserve(&client.subnet, client.ip_address, || {
+                format!("client_vm[{index}].ip_address")
+            })?;
+        }
+        for (index, balancer) in scenario.load_balancer.iter().enumerate() {
+            for (inner, frontend) in balancer.frontend.iter().enumerate() {
+                self.reserve(&frontend.subnet, frontend.ip_address, || {
+                    format!("load_balancer[{index}].frontend[{inner}].ip_address")
+                })?;
+            }
+        }
+        for (index, service) in scenario.private_link_service.iter().enumerate() {
+            for (inner, address) in service.nat_ips.iter().flatten().enumerate() {
+                self.reserve(&service.nat_subnet, Some(*address), || {
+                    format!("private_link_service[{index}].nat_ips[{inner}]")
+                })?;
+            }
+        }
+        for (index, backend) in scenario.backend_vm.iter().enumerate() {
+            self.reserve(&backend.subnet, backend.ip_address, || {
+                format!("backend_vm[{index}].ip_address")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn reserve(
+        &mut self,
+        subnet: &SubnetPath,
+        address: Option<Ipv4Addr>,
+        path: impl Fn() -> String,
+    ) -> Result<(), Diagnostics> {
+        let Some(address) = address else {
+            return Ok(());
+        };
+        let (network, index) = self.subnet(subnet);
+        let reserved = self.plans[network][index].reserve(address);
+        reserved.map_err(|error| self.scenario.error_at(&path(), error.to_string()).into())
+    }
+
+    /// Returns the given address, or the next free one of the subnet.
+    fn address(
+        &mut self,
+        subnet: &SubnetPath,
+        given: Option<Ipv4Addr>,
+        path: impl Fn() -> String,
+    ) -> Result<Ipv4Addr, Diagnostics> {
+        if let Some(address) = given {
+            return Ok(address);
+        }
+        let (network, index) = self.subnet(subnet);
+        let allocated = self.plans[network][index].allocate();
+        allocated.map_err(|error| {
+            self.scenario
+                .error_at(&path(), error.to_string())
+                .help("take a wider prefix for the subnet, or another subnet")
+                .into()
+        })
+    }
+
+    fn endpoints(&mut self) -> Result<Vec<EndpointPlace>, Diagnostics> {
+        let scenario = self.scenario;
+        let mut links = Links::new(scenario);
+        let mut places = Vec::new();
+        for (index, endpoint) in scenario.private_endpoint.iter().enumerate() {
+            let path = || format!("private_endpoint[{index}].subnet");
+            let address = self.address(&endpoint.subnet, endpoint.ip_address, path)?;
+            let (network, _) = self.subnet(&endpoint.subnet);
+            let service = position(&scenario.private_link_service, |service| {
+                service.name == endpoint.private_link_service
+            });
+            places.push(EndpointPlace {
+                network,
+                address,
+                link: links.link(endpoint.link_id, endpoint.name.as_str()),
+                service: PlsId(narrow(service)),
+            });
+        }
+        Ok(places)
+    }
+
+    fn clients(&mut self) -> Result<Vec<ClientPlace>, Diagnostics> {
+        let mut places = Vec::new();
+        for (index, client) in self.scenario.client_vm.iter().enumerate() {
+            let (network, _) = self.subnet(&client.subnet);
+            let mut addresses = Vec::new();
+            for _ in 0..client.count {
+                let path = || format!("client_vm[{index}].subnet");
+                addresses.push(self.address(&client.subnet, client.ip_address, path)?);
+            }
+            places.push(ClientPlace { network, addresses });
+        }
+        Ok(places)
+    }
+
+    /// Takes an address for each frontend; no packet carries it, but nobody else may have it.
+    fn take_frontends(&mut self) -> Result<(), Diagnostics> {
+        for (index, balancer) in self.scenario.load_balancer.iter().enumerate() {
+            for (inner, frontend) in balancer.frontend.iter().enumerate() {
+                let path = || format!("load_balancer[{index}].frontend[{inner}].subnet");
+                self.address(&frontend.subnet, frontend.ip_address, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn services(&mut self) -> Result<Vec<ServicePlace>, Diagnostics> {
+        let scenario = self.scenario;
+        let mut places = Vec::new();
+        for (index, service) in scenario.private_link_service.iter().enumerate() {
+            let mut nat_ips = service.nat_ips.clone().unwrap_or_default();
+            while nat_ips.len() < service.nat_ip_total() {
+                let path = || format!("private_link_service[{index}].nat_subnet");
+                nat_ips.push(self.address(&service.nat_subnet, None, path)?);
+            }
+            let wanted = &service.load_balancer_frontend;
+            let load_balancer = position(&scenario.load_balancer, |lb| {
+                lb.name == wanted.load_balancer
+            });
+            let frontends = &scenario.load_balancer[load_balancer].frontend;
+            let frontend = position(frontends, |frontend| frontend.name == wanted.frontend);
+            places.push(ServicePlace {
+                nat_subnet: self.subnet(&service.nat_subnet),
+                nat_ips,
+                load_balancer,
+                frontend: narrow(frontend),
+            });
+        }
+        Ok(places)
+    }
+
+    fn backends(&mut self) -> Result<Vec<BackendPlace>, Diagnostics> {
+        let scenario = self.scenario;
+        let mut places = Vec::new();
+        for (group, backend) in scenario.backend_vm.iter().enumerate() {
+            let pools = backend.backend_pools.iter();
+            let pools: Vec<(usize, usize)> = pools
+                .map(|wanted| {
+                    let balancer = position(&scenario.load_balancer, |lb| {
+                        lb.name == wanted.load_balancer
+                    });
+                    let pools = &scenario.load_balancer[balancer].backend_pool;
+                    (
+                        balancer,
+                        position(pools, |pool| pool.name == wanted.backend_pool),
+                    )
+                })
+                .collect();
+            for name in backend.machines() {
+                let path = || format!("backend_vm[{group}].subnet");
+                let address = self.address(&backend.subnet, backend.ip_address, path)?;
+                places.push(BackendPlace {
+                    name,
+                    group,
+                    address,
+                    pools: pools.clone(),
+                });
+            }
+        }
+        Ok(places)
+    }
+
+    fn subnet(&self, path: &SubnetPath) -> SubnetPlace {
+        let networks = &self.scenario.virtual_network;
+        let network = position(networks, |network| network.name == path.virtual_network);
+        (
+            network,
+            position(&networks[network].subnet, |subnet| {
+                subnet.name == path.subnet
+            }),
+        )
+    }
+}
+
+/// Hands out link ids: those of the file, and for the others a value that depends on the name.
+struct Links {
+    taken: Vec<u32>,
+    hash: KeyedHash,
+}
+
+impl Links {
+    fn new(scenario: &Scenario) -> Self {
+        let given = scenario
+            .private_endpoint
+            .iter()
+            .filter_map(|endpoint| endpoint.link_id);
+        Self {
+            taken: given.collect(),
+            hash: KeyedHash::new(0, "link id"),
+        }
+    }
+
+    fn link(&mut self, given: Option<u32>, name: &str) -> LinkId {
+        if let Some(link) = given {
+            return LinkId(link);
+        }
+        let hash = self.hash.derive(name);
+        let mut attempt = 0;
+        loop {
+            let link = KeyedHash::scale(hash.word(attempt), u32::MAX) + 1;
+            if !self.taken.contains(&link) {
+                self.taken.push(link);
+                return LinkId(link);
+            }
+            attempt += 1;
+        }
+    }
+}
+
+/// Finds what a checked scenario promises to contain.
+pub(crate) fn position<T>(list: &[T], matches: impl Fn(&T) -> bool) -> usize {
+    list.iter()
+        .position(matches)
+        .expect("broken invariant: a checked scenario refers to nothing missing")
+}
+
+pub(crate) fn narrow(index: usize) -> u16 {
+    u16::try_from(index).expect("broken invariant: a checked scenario has at most 65 536 of each")
+}

@@ -1,0 +1,331 @@
+use std::fmt;
+use std::io;
+
+use plsim_observe::{
+    Capture, CaptureConfig, EventLog, LedgerError, Places, Recorder, RunSample, TimeSeries,
+};
+use plsim_scenario::{Diagnostics, Scenario};
+use plsim_sim::{Progress, Stuck, World};
+use plsim_types::{Duration, Instant};
+
+use crate::build::{self, Building, Map};
+use crate::control;
+use crate::events;
+use crate::expectations::{self, Expected};
+use crate::layout::Layout;
+use crate::outputs::{Outputs, Sink};
+use crate::report::Report;
+use crate::room::Room;
+use crate::summarise;
+
+pub(crate) type PlsimWorld = World<Room, Recorder<Sink>>;
+
+/// A run of one scenario.
+#[derive(Debug)]
+pub struct Simulation {
+    pub(crate) name: String,
+    pub(crate) overrides: Vec<String>,
+    pub(crate) scenario: Scenario,
+    pub(crate) seed: u64,
+    pub(crate) layout: Layout,
+    pub(crate) map: Map,
+    pub(crate) world: PlsimWorld,
+    expected: Vec<Expected>,
+    /// Whether the clients have set their first timers.
+    started: bool,
+    log: Option<EventLog<Sink>>,
+    series: Option<TimeSeries<Sink>>,
+    end: Instant,
+    next_sample: Option<Instant>,
+    /// The positions of the scenario's events by time; equal times stay in the order of the file.
+    agenda: Vec<usize>,
+    next_event: usize,
+}
+
+/// What is to be run.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// What outputs call the scenario.
+    pub name: String,
+    /// The scenario, with overrides applied.
+    pub scenario: Scenario,
+    /// The overrides that were applied, for the record.
+    pub overrides: Vec<String>,
+    /// Replaces the scenario's own seed.
+    pub seed: Option<u64>,
+}
+
+/// Whether there is more to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The end is not reached; call [`Simulation::step`] again.
+    Running,
+    /// The end of the run is reached; call [`Simulation::finish`].
+    Finished,
+}
+
+/// Why a run could not go on or end.
+#[derive(Debug)]
+pub enum RunError {
+    /// Time does not move any more.
+    Stuck(Stuck),
+    /// An output could not be written.
+    Output(io::Error),
+    /// A promise of the simulator itself is broken: the books do not balance.
+    Internal(String),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stuck(stuck) => stuck.fmt(f),
+            Self::Output(error) => write!(f, "cannot write the output: {error}"),
+            Self::Internal(what) => write!(f, "internal error: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl From<Stuck> for RunError {
+    fn from(stuck: Stuck) -> Self {
+        Self::Stuck(stuck)
+    }
+}
+
+impl From<io::Error> for RunError {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<LedgerError> for RunError {
+    fn from(error: LedgerError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl Simulation {
+    /// Builds the world of a scenario at virtual time zero.
+    ///
+    /// # Errors
+    /// What only building can find: a subnet without a free address, an expectation that asks for
+    /// something that does not exist.
+    pub fn new(case: Case, outputs: Outputs) -> Result<Self, Diagnostics> {
+        let Case {
+            name,
+            scenario,
+            overrides,
+            seed,
+        } = case;
+        let seed = seed.unwrap_or(scenario.run.seed);
+        let expected = expectations::read(&scenario)?;
+        let layout = Layout::new(&scenario)?;
+        let Building {
+            builder,
+            rooms,
+            map,
+            interfaces,
+        } = build::build(&scenario, &layout, seed)?;
+        let places = Places::new(builder.node_names(), builder.channel_names());
+        let snap_length = scenario.output.snap_length;
+        let capture = outputs.capture.filter(|_| scenario.output.capture);
+        let capture = capture.map(|sink| {
+            Capture::new(
+                sink,
+                &CaptureConfig {
+                    interfaces,
+                    snap_length,
+                },
+            )
+        });
+        let world = builder.build(seed, rooms, Recorder::new(places, capture));
+        let mut agenda: Vec<usize> = (0..scenario.event.len()).collect();
+        agenda.sort_by_key(|&index| scenario.event[index].at);
+        let simulation = Self {
+            name,
+            overrides,
+            started: false,
+            end: Instant::ZERO + scenario.run.duration.0,
+            next_sample: outputs.timeseries.is_some().then_some(Instant::ZERO),
+            seed,
+            layout,
+            map,
+            world,
+            log: outputs.events.map(EventLog::new),
+            series: outputs.timeseries.map(TimeSeries::new),
+            agenda,
+            next_event: 0,
+            expected,
+            scenario,
+        };
+        expectations::check(&simulation)?;
+        Ok(simulation)
+    }
+
+    /// Returns the scenario.
+    #[must_use]
+    pub const fn scenario(&self) -> &Scenario {
+        &self.scenario
+    }
+
+    /// Returns the virtual time reached.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.world.now()
+    }
+
+    /// Returns the virtual time at which the run ends.
+    #[must_use]
+    pub const fn end(&self) -> Instant {
+        self.end
+    }
+
+    /// Returns the packets that came into being so far.
+    #[must_use]
+    pub const fn packets(&self) -> u64 {
+        self.world.observer().ledger().injected()
+    }
+
+    pub(crate) fn expected(&self) -> &[Expected] {
+        &self.expected
+    }
+
+    /// Runs on, by about `budget` kernel events at most.
+    ///
+    /// # Errors
+    /// [`RunError::Stuck`], or [`RunError::Output`] as soon as a writer has failed.
+    pub fn step(&mut self, budget: u64) -> Result<Step, RunError> {
+        self.start_clients();
+        let stop = self.next_stop();
+        let progress = self.world.run_before(stop, budget)?;
+        self.record_events();
+        self.check_outputs()?;
+        if progress == Progress::Paused {
+            return Ok(Step::Running);
+        }
+        self.sample_if_due();
+        self.apply_due_events();
+        if self.world.now() < self.end {
+            Ok(Step::Running)
+        } else {
+            Ok(Step::Finished)
+        }
+    }
+
+    /// Ends the run here: writes the outputs to their ends and sums up.
+    ///
+    /// # Errors
+    /// [`RunError::Output`] if a writer fails, [`RunError::Internal`] if the books do not balance.
+    pub fn finish(mut self) -> Result<Report, RunError> {
+        self.record_events();
+        let mut summary = summarise::summary(&self);
+        self.world.observer().ledger().balance(summary.in_flight)?;
+        if !summary.connections.is_partition() {
+            let counts = format!("{:?}", summary.connections);
+            return Err(RunError::Internal(format!(
+                "outcomes do not add up: {counts}"
+            )));
+        }
+        summary.expectations = expectations::judge(&self, &summary);
+        if let Some(log) = self.log.take() {
+            log.finish()?;
+        }
+        if let Some(series) = self.series.take() {
+            series.finish()?;
+        }
+        if let Some(capture) = self.world.observer_mut().take_capture() {
+            capture.finish()?;
+        }
+        Ok(Report {
+            summary,
+            events: self.world.events(),
+        })
+    }
+
+    /// Lets the clients begin, once: what starts at time zero is sent now.
+    fn start_clients(&mut self) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        for node in &self.map.clients {
+            self.world.visit(*node, |room, context| match room {
+                Room::Clients(clients) => clients.start(context),
+                _ => unreachable!("broken invariant: the map lists client nodes"),
+            });
+        }
+    }
+
+    /// Returns the next time at which something happens that is no event of the kernel.
+    fn next_stop(&self) -> Instant {
+        let event = self
+            .agenda
+            .get(self.next_event)
+            .map(|&index| self.event_time(index));
+        let stops = [Some(self.end), self.next_sample, event];
+        stops.into_iter().flatten().min().unwrap_or(self.end)
+    }
+
+    fn event_time(&self, index: usize) -> Instant {
+        Instant::ZERO + self.scenario.event[index].at.0
+    }
+
+    fn sample_if_due(&mut self) {
+        let now = self.world.now();
+        let due = self.next_sample.is_some_and(|at| at <= now) || now >= self.end;
+        let (true, Some(series)) = (due, &mut self.series) else {
+            return;
+        };
+        let spaces = summarise::port_spaces(&self.scenario, &self.layout, &self.map, &self.world);
+        let connections = summarise::connections(&self.map, &self.world);
+        let run = RunSample {
+            connections: &connections,
+            ledger: self.world.observer().ledger(),
+        };
+        series.sample(now, &spaces, &run);
+        self.next_sample = Some(now + interval(&self.scenario));
+    }
+
+    fn apply_due_events(&mut self) {
+        while let Some(&index) = self.agenda.get(self.next_event) {
+            if self.event_time(index) > self.world.now() {
+                return;
+            }
+            self.next_event += 1;
+            let told = control::apply(self, index);
+            if let Some(log) = &mut self.log {
+                for event in told {
+                    log.record(self.world.now(), &event);
+                }
+            }
+            self.record_events();
+        }
+    }
+
+    /// Moves what the engines told since the last step into the log, in the order of time.
+    fn record_events(&mut self) {
+        let told = events::collect(self);
+        if let Some(log) = &mut self.log {
+            for (at, event) in &told {
+                log.record(*at, event);
+            }
+        }
+    }
+
+    fn check_outputs(&self) -> Result<(), RunError> {
+        let log = self.log.as_ref().and_then(EventLog::error);
+        let series = self.series.as_ref().and_then(TimeSeries::error);
+        let capture = self.world.observer().error();
+        match log.or(series).or(capture) {
+            None => Ok(()),
+            Some(error) => Err(RunError::Output(io::Error::new(
+                error.kind(),
+                error.to_string(),
+            ))),
+        }
+    }
+}
+
+fn interval(scenario: &Scenario) -> Duration {
+    scenario.output.interval.0
+}

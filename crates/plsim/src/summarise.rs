@@ -1,0 +1,286 @@
+use std::collections::BTreeSet;
+
+use plsim_host::Histogram;
+use plsim_nat::Usage;
+use plsim_observe::{
+    BackendSummary, Connections, EndpointSummary, FailedBy, Latency, LbSummary, NatSummary,
+    PortSpaceSample, RefusalSummary, Summary, WorkloadSummary,
+};
+use plsim_scenario::Scenario;
+use plsim_types::{Direction, KeyedHash, Protocol};
+
+use crate::build::Map;
+use crate::configure;
+use crate::layout::Layout;
+use crate::room::Room;
+use crate::simulation::{PlsimWorld, Simulation};
+
+/// Sums up a run as it stands, without judging the expectations.
+pub(crate) fn summary(simulation: &Simulation) -> Summary {
+    let Simulation {
+        scenario,
+        layout,
+        map,
+        world,
+        ..
+    } = simulation;
+    let recorder = world.observer();
+    Summary {
+        plsim_version: env!("CARGO_PKG_VERSION").to_owned(),
+        scenario: simulation.name.clone(),
+        title: scenario.run.title.clone().unwrap_or_default(),
+        scenario_hash: fingerprint(&scenario.canonical()),
+        overrides: simulation.overrides.clone(),
+        seed: simulation.seed,
+        complete: world.now() >= simulation.end(),
+        virtual_time: world.now(),
+        digest: recorder.digest(),
+        ledger: recorder.ledger().clone(),
+        in_flight: world.in_flight(),
+        connections: connections(map, world),
+        nat: nat(scenario, layout, map, world),
+        refusals: refusals(simulation),
+        expectations: Vec::new(),
+        workloads: workloads(scenario, map, world),
+        endpoints: endpoints(scenario, map, world),
+        backends: backends(layout, map, world),
+        lb: load_balancers(map, world),
+    }
+}
+
+/// Adds up the connections of all workloads.
+pub(crate) fn connections(map: &Map, world: &PlsimWorld) -> Connections {
+    let mut total = Connections::default();
+    for clients in client_rooms(map, world) {
+        for stats in clients.workloads() {
+            total.add(&outcomes(stats));
+        }
+    }
+    total
+}
+
+/// Returns every port space that traffic can reach, in the order of backends, services, NAT IPs.
+pub(crate) fn port_spaces<'a>(
+    scenario: &'a Scenario,
+    layout: &'a Layout,
+    map: &'a Map,
+    world: &'a PlsimWorld,
+) -> Vec<PortSpaceSample<'a>> {
+    usages(scenario, layout, map, world)
+        .map(|(backend, usage)| PortSpaceSample {
+            pls: scenario.private_link_service[usize::from(usage.pls.0)]
+                .name
+                .as_str(),
+            nat_ip: usage.nat_ip,
+            backend,
+            protocol: usage.protocol,
+            in_use: usage.in_use,
+            held: usage.held,
+            capacity: usage.capacity,
+            refusals: usage.bind_failures,
+        })
+        .collect()
+}
+
+fn nat(scenario: &Scenario, layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<NatSummary> {
+    usages(scenario, layout, map, world)
+        .map(|(backend, usage)| NatSummary {
+            pls: scenario.private_link_service[usize::from(usage.pls.0)]
+                .name
+                .to_string(),
+            nat_ip: usage.nat_ip,
+            backend: backend.to_owned(),
+            protocol: usage.protocol,
+            capacity: usage.capacity,
+            in_use: usage.in_use,
+            held: usage.held,
+            peak: usage.peak,
+            binds: usage.binds,
+            bind_failures: usage.bind_failures,
+            expired_idle: usage.expired_idle,
+            expired_half_open: usage.expired_half_open,
+            first_exhausted: usage.first_exhausted,
+            first_expired: usage.first_expired,
+        })
+        .collect()
+}
+
+/// Visits the port spaces of every host whose protocol some rule carries.
+fn usages<'a>(
+    scenario: &'a Scenario,
+    layout: &'a Layout,
+    map: &'a Map,
+    world: &'a PlsimWorld,
+) -> impl Iterator<Item = (&'a str, Usage)> {
+    map.hosts
+        .iter()
+        .zip(&layout.backends)
+        .flat_map(move |(node, place)| {
+            let Room::Host(host) = &world.nodes()[node.0 as usize] else {
+                unreachable!("broken invariant: the map lists host nodes")
+            };
+            let carried: Vec<(plsim_types::PlsId, BTreeSet<Protocol>)> =
+                configure::services_of(scenario, layout, place).collect();
+            host.nat()
+                .usage()
+                .filter(move |usage| {
+                    carried.iter().any(|(pls, protocols)| {
+                        *pls == usage.pls && protocols.contains(&usage.protocol)
+                    })
+                })
+                .map(|usage| (place.name.as_str(), usage))
+        })
+}
+
+fn refusals(simulation: &Simulation) -> Vec<RefusalSummary> {
+    let Simulation {
+        scenario,
+        layout,
+        world,
+        ..
+    } = simulation;
+    let rows = world.observer().refusals();
+    rows.map(|(key, row)| RefusalSummary {
+        pls: scenario.private_link_service[usize::from(key.pls.0)]
+            .name
+            .to_string(),
+        backend: key
+            .backend
+            .map(|id| layout.backends[usize::from(id.0)].name.clone()),
+        protocol: key.protocol,
+        reason: key.reason,
+        packets: row.packets,
+        connections: row.connections,
+        first: row.first,
+    })
+    .collect()
+}
+
+fn workloads(scenario: &Scenario, map: &Map, world: &PlsimWorld) -> Vec<WorkloadSummary> {
+    let mut rows = Vec::new();
+    for (group, clients) in scenario.client_vm.iter().zip(client_rooms(map, world)) {
+        let own = scenario.workload.iter().enumerate();
+        let own = own.filter(|(_, workload)| workload.client_vm == group.name);
+        for ((position, workload), stats) in own.zip(clients.workloads()) {
+            rows.push((
+                position,
+                WorkloadSummary {
+                    name: workload.name.to_string(),
+                    connections: outcomes(stats),
+                    failed_by: FailedBy {
+                        timeout: stats.failed_by.timeout,
+                        refused: stats.failed_by.refused,
+                        client_ports: stats.failed_by.client_ports,
+                    },
+                    requests: stats.requests,
+                    responses: stats.responses,
+                    syn_retransmissions: stats.syn_retransmissions,
+                    retransmissions: stats.retransmissions,
+                    connect_latency: latency(&stats.connect_latency),
+                },
+            ));
+        }
+    }
+    rows.sort_by_key(|(position, _)| *position);
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn latency(histogram: &Histogram) -> Latency {
+    // Nothing measured: the count of zero says so.
+    let or_zero = Option::unwrap_or_default;
+    Latency {
+        count: histogram.count(),
+        min: or_zero(histogram.min()),
+        mean: or_zero(histogram.mean()),
+        p50: or_zero(histogram.quantile(500)),
+        p99: or_zero(histogram.quantile(990)),
+        max: or_zero(histogram.max()),
+    }
+}
+
+fn outcomes(stats: &plsim_host::WorkloadStats) -> Connections {
+    Connections {
+        attempted: stats.attempted,
+        connecting: stats.connecting,
+        established: stats.established,
+        closed: stats.closed,
+        reset: stats.reset,
+        idle_expired: stats.idle_expired,
+        timed_out: stats.timed_out,
+        failed: stats.failed,
+        established_total: stats.established_total,
+    }
+}
+
+fn endpoints(scenario: &Scenario, map: &Map, world: &PlsimWorld) -> Vec<EndpointSummary> {
+    let nodes = scenario.private_endpoint.iter().zip(&map.endpoints);
+    nodes
+        .map(|(endpoint, node)| {
+            let Room::Endpoint(room) = &world.nodes()[node.0 as usize] else {
+                unreachable!("broken invariant: the map lists endpoint nodes")
+            };
+            let inward = room.traffic(Direction::Original);
+            let outward = room.traffic(Direction::Reply);
+            EndpointSummary {
+                name: endpoint.name.to_string(),
+                link_id: room.endpoint().link,
+                state: room.endpoint().state.name().to_owned(),
+                packets_in: inward.packets,
+                bytes_in: inward.bytes,
+                packets_out: outward.packets,
+                bytes_out: outward.bytes,
+            }
+        })
+        .collect()
+}
+
+fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummary> {
+    let hosts = layout.backends.iter().zip(&map.hosts);
+    hosts
+        .map(|(place, node)| {
+            let Room::Host(host) = &world.nodes()[node.0 as usize] else {
+                unreachable!("broken invariant: the map lists host nodes")
+            };
+            let nat = host.nat();
+            BackendSummary {
+                name: place.name.clone(),
+                flows: u64::from(nat.active_flows()),
+                peak: u64::from(nat.peak_flows()),
+                new_flows: nat.usage().map(|usage| usage.binds).sum(),
+            }
+        })
+        .collect()
+}
+
+fn load_balancers(map: &Map, world: &PlsimWorld) -> LbSummary {
+    let mut sum = LbSummary::default();
+    for node in &map.edges {
+        let Room::Edge(edge) = &world.nodes()[node.0 as usize] else {
+            unreachable!("broken invariant: the map lists edge nodes")
+        };
+        let lb = edge.load_balancer();
+        sum.flows += u64::from(lb.sticky_flows());
+        sum.new_flows += lb.rule_usage().map(|usage| usage.new_flows).sum::<u64>();
+    }
+    sum
+}
+
+fn client_rooms<'a>(
+    map: &'a Map,
+    world: &'a PlsimWorld,
+) -> impl Iterator<Item = &'a plsim_host::ClientVms> {
+    map.clients
+        .iter()
+        .map(|node| match &world.nodes()[node.0 as usize] {
+            Room::Clients(clients) => clients,
+            _ => unreachable!("broken invariant: the map lists client nodes"),
+        })
+}
+
+/// Returns a 64-bit fingerprint of a text, in hexadecimal.
+fn fingerprint(text: &str) -> String {
+    format!(
+        "{:016x}",
+        KeyedHash::new(0, "scenario").derive(text).word(0)
+    )
+}
