@@ -1,1 +1,35 @@
-fn main() {}
+//! The `plsim` command: runs scenario files, checks them, and prints their schema.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod directory;
+mod exit;
+mod progress;
+mod run;
+mod signals;
+mod sources;
+mod terminal;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::exit::Exit;
+use crate::terminal::Terminal;
+
+fn main() -> ExitCode {
+    // clap itself ends usage errors with 2 and help with 0.
+    let arguments = Arguments::parse();
+    let terminal = Terminal::new();
+    exit::report_panics(&terminal);
+    let exit = match arguments.command {
+        Command::Run(options) => run::run(&options, &terminal),
+        Command::Validate(options) => sources::validate(&options, &terminal),
+        Command::Schema => terminal
+            .print(&plsim_scenario::schema())
+            .map_or_else(Exit::from, |()| Exit::Success),
+    };
+    exit.into()
+}

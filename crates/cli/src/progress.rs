@@ -1,0 +1,45 @@
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use plsim::Simulation;
+
+/// A bar on standard error that follows virtual time; nothing where that is no terminal.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    pub(crate) fn new(name: &str, simulation: &Simulation, quiet: bool) -> Self {
+        let bar = ProgressBar::new(simulation.end().as_nanos().max(1));
+        let visible = !quiet && io::stderr().is_terminal();
+        bar.set_draw_target(match visible {
+            true => ProgressDrawTarget::stderr_with_hz(10),
+            false => ProgressDrawTarget::hidden(),
+        });
+        let template = "{prefix} {bar:30} {percent:>3} %  {msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+        }
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(250));
+        Self { bar }
+    }
+
+    pub(crate) fn update(&self, simulation: &Simulation) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        self.bar.set_position(simulation.now().as_nanos());
+        let packets = plsim::numbers::counted(simulation.packets(), "packet");
+        self.bar.set_message(format!(
+            "{:.1} s virtual, {packets}",
+            simulation.now().as_secs_f64()
+        ));
+    }
+
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

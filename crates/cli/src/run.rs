@@ -1,0 +1,340 @@
+use std::io::{self, BufWriter, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Instant as WallClock;
+
+use plsim::{Case, Outputs, Report, RunError, Simulation, Sink, Step};
+use plsim_types::KeyedHash;
+
+use crate::arguments::{Format, RunOptions};
+use crate::directory::Directory;
+use crate::exit::Exit;
+use crate::progress::Progress;
+use crate::signals::Signals;
+use crate::sources::{self, Source};
+use crate::terminal::Terminal;
+use crate::text;
+use plsim::numbers::{counted, grouped};
+
+/// How many kernel events run between two looks at signals and the progress bar.
+const BUDGET: u64 = 200_000;
+
+/// Runs scenario files, one after the other; all are checked before the first one starts.
+pub(crate) fn run(options: &RunOptions, terminal: &Terminal) -> Exit {
+    let prepared = prepare(options, terminal);
+    let (sources, directories, signals) = match prepared {
+        Ok(prepared) => prepared,
+        Err(exit) => return exit,
+    };
+    let mut exit = Exit::Success;
+    for (source, directory) in sources.into_iter().zip(directories) {
+        let runner = Runner {
+            options,
+            terminal,
+            signals: &signals,
+            case: &source.case,
+        };
+        for warning in source.warnings.iter().filter(|_| !options.quiet) {
+            terminal.message(&warning.render(terminal.color_error()));
+        }
+        exit = exit.worse(runner.run(directory));
+        if matches!(exit, Exit::Signal(_)) {
+            break;
+        }
+    }
+    exit
+}
+
+type Prepared = (Vec<Source>, Vec<Option<Directory>>, Signals);
+
+/// Does everything that can go wrong before virtual time begins.
+fn prepare(options: &RunOptions, terminal: &Terminal) -> Result<Prepared, Exit> {
+    let sources = sources::read_all(&options.files, &options.overrides, options.seed, terminal)?;
+    let mut exit = Exit::Success;
+    for source in &sources {
+        let built = Simulation::new(source.case.clone(), Outputs::none());
+        if let Err(problems) = built {
+            terminal.message(&problems.render(terminal.color_error()));
+            exit = Exit::Invalid;
+        }
+    }
+    if exit != Exit::Success {
+        return Err(exit);
+    }
+    let directories = directories(options, &sources, terminal)?;
+    let signals = Signals::listen().map_err(|error| {
+        terminal.error(&format!("cannot listen for signals: {error}"));
+        Exit::Failure
+    })?;
+    Ok((sources, directories, signals))
+}
+
+/// Takes the output directory of each scenario: DIR itself for one, DIR/NAME for several.
+fn directories(
+    options: &RunOptions,
+    sources: &[Source],
+    terminal: &Terminal,
+) -> Result<Vec<Option<Directory>>, Exit> {
+    let Some(out) = &options.out else {
+        return Ok(sources.iter().map(|_| None).collect());
+    };
+    let mut taken: Vec<Option<Directory>> = Vec::new();
+    for (index, source) in sources.iter().enumerate() {
+        let earlier = sources[..index]
+            .iter()
+            .filter(|other| other.case.name == source.case.name)
+            .count();
+        let path = match (sources.len(), earlier) {
+            (1, _) => out.clone(),
+            (_, 0) => out.join(&source.case.name),
+            (_, count) => out.join(format!("{}-{}", source.case.name, count + 1)),
+        };
+        taken.push(Some(Directory::take(&path, options.force, terminal)?));
+    }
+    Ok(taken)
+}
+
+/// Runs one scenario.
+struct Runner<'a> {
+    options: &'a RunOptions,
+    terminal: &'a Terminal,
+    signals: &'a Signals,
+    case: &'a Case,
+}
+
+/// What one pass over a scenario gave.
+struct Pass {
+    report: Report,
+    /// The signal that ended it early.
+    signal: Option<u8>,
+}
+
+impl Runner<'_> {
+    fn run(&self, directory: Option<Directory>) -> Exit {
+        let started = now();
+        match self.run_and_write(directory) {
+            Ok(pass) => {
+                let seconds = started.elapsed().as_secs_f64();
+                self.tell(&pass, seconds)
+            }
+            Err(error) => {
+                self.terminal.error(&format!("{}: {error}", self.case.name));
+                Exit::Failure
+            }
+        }
+    }
+
+    fn run_and_write(&self, mut directory: Option<Directory>) -> Result<Pass, RunError> {
+        let capture = self.case.scenario.output.capture;
+        let first = Fingerprints::default();
+        let outputs = match &mut directory {
+            Some(directory) => {
+                first.outputs(|name| Ok(Box::new(directory.open(name)?)), capture)?
+            }
+            None if self.options.check_determinism => {
+                first.outputs(|_| Ok(Box::new(io::sink())), capture)?
+            }
+            None => Outputs::none(),
+        };
+        let pass = self.pass(outputs)?;
+        if self.options.check_determinism && pass.signal.is_none() {
+            self.run_again(&pass, &first)?;
+        }
+        if let Some(mut directory) = directory {
+            let mut file = directory.open("summary.json")?;
+            file.write_all(pass.report.summary.to_json().as_bytes())?;
+            file.sync_all()?;
+            directory.finish()?;
+        }
+        Ok(pass)
+    }
+
+    /// Runs a second time and compares every byte that the first run wrote.
+    fn run_again(&self, first: &Pass, expected: &Fingerprints) -> Result<(), RunError> {
+        let second = Fingerprints::default();
+        let outputs = second.outputs(
+            |_| Ok(Box::new(io::sink())),
+            self.case.scenario.output.capture,
+        )?;
+        let again = self.pass(outputs)?;
+        if again.signal.is_some() {
+            return Ok(());
+        }
+        let same_summary = again.report.summary.to_json() == first.report.summary.to_json();
+        if same_summary && second.values() == expected.values() {
+            return Ok(());
+        }
+        Err(RunError::Internal(
+            "two runs of one scenario and seed differ".to_owned(),
+        ))
+    }
+
+    fn pass(&self, outputs: Outputs) -> Result<Pass, RunError> {
+        let built = Simulation::new(self.case.clone(), outputs);
+        let mut simulation =
+            built.map_err(|problems| RunError::Internal(problems.render(false)))?;
+        let progress = Progress::new(&self.case.name, &simulation, self.options.quiet);
+        let signal = loop {
+            if let Some(signal) = self.signals.received() {
+                break Some(signal);
+            }
+            let step = simulation.step(BUDGET)?;
+            progress.update(&simulation);
+            if step == Step::Finished {
+                break None;
+            }
+        };
+        progress.finish();
+        Ok(Pass {
+            report: simulation.finish()?,
+            signal,
+        })
+    }
+
+    /// Prints the result and returns how the run ended.
+    fn tell(&self, pass: &Pass, seconds: f64) -> Exit {
+        let summary = &pass.report.summary;
+        let printed = match (self.options.format, self.options.quiet) {
+            (_, true) => Ok(()),
+            (Format::Json, false) => self.terminal.print(&summary.to_json()),
+            (Format::Text, false) => {
+                let styles = self.terminal.styles();
+                self.terminal
+                    .print(&text::summary(&self.case.scenario, summary, &styles))
+            }
+        };
+        if !self.options.quiet {
+            self.tell_speed(pass, seconds);
+        }
+        let failed = summary
+            .expectations
+            .iter()
+            .filter(|verdict| !verdict.passed);
+        for verdict in failed {
+            let note = verdict
+                .note
+                .as_ref()
+                .map(|note| format!(" ({note})"))
+                .unwrap_or_default();
+            let actual = &verdict.actual;
+            let text = &verdict.text;
+            let message = format!(
+                "{}: expected {text}, but it is {actual}{note}",
+                self.case.name
+            );
+            self.terminal.error(&message);
+        }
+        let judged = match (pass.signal, pass.report.passed()) {
+            (Some(signal), _) => Exit::Signal(signal),
+            (None, true) => Exit::Success,
+            (None, false) => Exit::ExpectationFailed,
+        };
+        match printed {
+            Ok(()) => judged,
+            Err(error) => judged.worse(error.into()),
+        }
+    }
+
+    /// Tells on standard error what depends on the machine and so belongs in no output.
+    fn tell_speed(&self, pass: &Pass, seconds: f64) {
+        let packets = pass.report.summary.ledger.injected();
+        let rate = format!("{:.2}", rate(packets, seconds) / 1e6);
+        let checked = if self.options.check_determinism {
+            ", run twice: identical"
+        } else {
+            ""
+        };
+        self.terminal.message(&format!(
+            "{}: {} and {} events in {seconds:.2} s ({rate} million packets/s){checked}\n",
+            self.case.name,
+            counted(packets, "packet"),
+            grouped(pass.report.events),
+        ));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+fn rate(packets: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 {
+        packets as f64 / seconds
+    } else {
+        0.0
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line may time a run for people"
+)]
+fn now() -> WallClock {
+    WallClock::now()
+}
+
+/// A running hash of each output file's bytes.
+#[derive(Debug, Default, Clone)]
+struct Fingerprints {
+    files: Arc<Mutex<Vec<(&'static str, u64)>>>,
+}
+
+impl Fingerprints {
+    /// Opens the outputs of a run, each watched.
+    fn outputs(
+        &self,
+        mut open: impl FnMut(&'static str) -> io::Result<Box<dyn Write + Send>>,
+        capture: bool,
+    ) -> io::Result<Outputs> {
+        let mut sink = |name: &'static str| -> io::Result<Sink> {
+            let file = BufWriter::with_capacity(1 << 16, open(name)?);
+            Ok(Sink::new(self.watch(name, file)))
+        };
+        Ok(Outputs {
+            events: Some(sink("events.jsonl")?),
+            timeseries: Some(sink("timeseries.csv")?),
+            capture: capture.then(|| sink("capture.pcapng")).transpose()?,
+        })
+    }
+
+    fn watch<W: Write>(&self, name: &'static str, inner: W) -> Watched<W> {
+        let mut files = self.lock();
+        files.push((name, 0));
+        Watched {
+            inner,
+            hash: KeyedHash::new(0, "bytes"),
+            place: files.len() - 1,
+            all: self.clone(),
+        }
+    }
+
+    fn values(&self) -> Vec<(&'static str, u64)> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(&'static str, u64)>> {
+        self.files
+            .lock()
+            .expect("broken invariant: nobody panics while holding the lock")
+    }
+}
+
+/// A writer whose bytes are hashed on their way, however they are cut into pieces.
+struct Watched<W> {
+    inner: W,
+    hash: KeyedHash,
+    place: usize,
+    all: Fingerprints,
+}
+
+impl<W: Write> Write for Watched<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        let mut files = self.all.lock();
+        let value = &mut files[self.place].1;
+        for byte in &bytes[..written] {
+            *value = self.hash.pair(*value, u64::from(*byte));
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

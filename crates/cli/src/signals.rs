@@ -1,0 +1,41 @@
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
+
+/// Remembers the first signal that asks the run to end; a second one ends it at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Signals {
+    received: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    /// Starts to listen for SIGINT, SIGTERM and SIGHUP, and turns a file size limit (SIGXFSZ) into
+    /// an ordinary write error.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub(crate) fn listen() -> io::Result<Self> {
+        let received = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            let again = Arc::new(AtomicBool::new(false));
+            // In this order: the first signal only sets the flag that arms the second.
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
+            flag::register(signal, again)?;
+            let number = usize::try_from(signal).map_err(io::Error::other)?;
+            flag::register_usize(signal, Arc::clone(&received), number)?;
+        }
+        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+        Ok(Self { received })
+    }
+
+    /// Returns the number of the signal that asks the run to end, if one came.
+    pub(crate) fn received(&self) -> Option<u8> {
+        match self.received.load(Ordering::Relaxed) {
+            0 => None,
+            number => u8::try_from(number).ok(),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+use std::path::{Path, PathBuf};
+
+use plsim::{Case, Outputs, Simulation};
+use plsim_scenario::Diagnostic;
+
+use crate::arguments::ValidateOptions;
+use crate::exit::Exit;
+use crate::terminal::Terminal;
+
+/// A scenario file that was read and found right.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// What to run; named after the file, without directory and ending.
+    pub(crate) case: Case,
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// Reads all files; all problems of all files are told.
+///
+/// # Errors
+/// The worst of the ends that the files call for.
+pub(crate) fn read_all(
+    files: &[PathBuf],
+    overrides: &[String],
+    seed: Option<u64>,
+    terminal: &Terminal,
+) -> Result<Vec<Source>, Exit> {
+    let mut exit = Exit::Success;
+    let mut sources = Vec::new();
+    for file in files {
+        match read(file, overrides, seed, terminal) {
+            Ok(source) => sources.push(source),
+            Err(error) => exit = exit.worse(error),
+        }
+    }
+    if exit == Exit::Success {
+        Ok(sources)
+    } else {
+        Err(exit)
+    }
+}
+
+fn read(
+    file: &Path,
+    overrides: &[String],
+    seed: Option<u64>,
+    terminal: &Terminal,
+) -> Result<Source, Exit> {
+    let bytes = plsim_scenario::read_file(file).map_err(|error| {
+        terminal.error(&error.to_string());
+        Exit::Invalid
+    })?;
+    let shown = file.to_string_lossy();
+    let parsed = plsim_scenario::parse(&shown, &bytes, overrides);
+    let (scenario, warnings) = parsed.map_err(|problems| {
+        terminal.message(&problems.render(terminal.color_error()));
+        Exit::Invalid
+    })?;
+    let name = match file.file_stem() {
+        Some(stem) if shown != "-" => slug(&stem.to_string_lossy()),
+        _ => "stdin".to_owned(),
+    };
+    let case = Case {
+        name,
+        scenario,
+        overrides: overrides.to_vec(),
+        seed,
+    };
+    Ok(Source { case, warnings })
+}
+
+/// Makes a name that is safe in any file system: letters, digits, point, underscore and hyphen,
+/// at most 80 of them.
+fn slug(text: &str) -> String {
+    let safe = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let slug: String = text.chars().map(safe).take(80).collect();
+    let slug = slug.trim_matches('.').to_owned();
+    if slug.is_empty() {
+        "scenario".to_owned()
+    } else {
+        slug
+    }
+}
+
+/// Checks scenario files, including what only building their world can find.
+pub(crate) fn validate(options: &ValidateOptions, terminal: &Terminal) -> Exit {
+    let sources = match read_all(&options.files, &options.overrides, None, terminal) {
+        Ok(sources) => sources,
+        Err(exit) => return exit,
+    };
+    let mut exit = Exit::Success;
+    for (source, file) in sources.into_iter().zip(&options.files) {
+        let warnings = source.warnings.len();
+        for warning in &source.warnings {
+            terminal.message(&warning.render(terminal.color_error()));
+        }
+        match Simulation::new(source.case, Outputs::none()) {
+            Ok(_) if options.quiet => {}
+            Ok(_) => {
+                let note = match warnings {
+                    0 => String::new(),
+                    count => format!(", {}", plsim::numbers::counted(count as u64, "warning")),
+                };
+                let line = format!("{}: valid{note}\n", file.display());
+                if let Err(error) = terminal.print(&line) {
+                    return exit.worse(error.into());
+                }
+            }
+            Err(problems) => {
+                terminal.message(&problems.render(terminal.color_error()));
+                exit = exit.worse(Exit::Invalid);
+            }
+        }
+    }
+    exit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::slug;
+
+    #[test]
+    fn slugs_are_safe_file_names() {
+        assert_eq!(slug("port-exhaustion"), "port-exhaustion");
+        assert_eq!(slug("../x y\u{202e}"), "-x-y-");
+        assert_eq!(slug(""), "scenario");
+        assert_eq!(slug("..."), "scenario");
+        assert_eq!(slug(&"a".repeat(70_000)).len(), 80);
+    }
+}
