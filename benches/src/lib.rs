@@ -1,1 +1,111 @@
-//! Helpers shared by the benches.
+//! What the benches share: a NAT full of flows, and a scenario run to its end.
+#![forbid(unsafe_code)]
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use plsim::{Case, Outputs, Report, Simulation, Step};
+use plsim_nat::{NatConfig, NatEngine, Original, PoolConfig, Reply, Translation};
+use plsim_types::{Instant, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
+
+/// The backend VM of every bench.
+pub const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 4);
+
+/// A NAT with this many NAT IPs and no flow limit.
+#[must_use]
+pub fn nat(nat_ips: u8, allocation: plsim_nat::Allocation) -> NatEngine {
+    let addresses = (0..nat_ips)
+        .map(|last| Ipv4Addr::new(10, 2, 0, 10 + last))
+        .collect();
+    let pool = PoolConfig {
+        allocator: allocation,
+        ..PoolConfig::azure(PlsId(0), addresses)
+    };
+    let config = NatConfig {
+        backend: BACKEND,
+        seed: 1,
+        flow_limit: None,
+        pools: vec![pool],
+        events: false,
+    };
+    NatEngine::new(config).expect("broken invariant: the bench's NAT is valid")
+}
+
+/// The packet of a flow's original direction.
+#[must_use]
+pub fn original(flow: u32, flags: TcpFlags) -> Original {
+    let client = Ipv4Addr::from_bits(0x0a01_0000 | (flow >> 15));
+    let port = 32_768 | (flow & 0x7fff) as u16;
+    Original {
+        pls: PlsId(0),
+        link: LinkId(7),
+        client: SocketAddrV4::new(client, port),
+        endpoint: SocketAddrV4::new(Ipv4Addr::new(10, 1, 255, 4), 443),
+        backend_port: 443,
+        protocol: Protocol::Tcp,
+        segment: Some(segment(flags)),
+    }
+}
+
+/// The packet that answers a translated one.
+#[must_use]
+pub fn reply(translation: &Translation, flags: TcpFlags) -> Reply {
+    Reply {
+        source: translation.destination,
+        destination: translation.source,
+        protocol: Protocol::Tcp,
+        segment: Some(segment(flags)),
+    }
+}
+
+const fn segment(flags: TcpFlags) -> TcpSegment {
+    TcpSegment {
+        flags,
+        sequence: 1,
+        acknowledgement: 2,
+        window: 65_535,
+        length: 0,
+    }
+}
+
+/// Opens flows 0..count with complete handshakes and returns how each is translated.
+///
+/// # Panics
+/// If a flow is refused.
+#[must_use]
+pub fn fill(nat: &mut NatEngine, count: u32, now: Instant) -> Vec<Translation> {
+    let open = |flow| {
+        let there = nat
+            .original(&original(flow, TcpFlags::SYN), now)
+            .expect("a port is free");
+        let syn_ack = TcpFlags::SYN | TcpFlags::ACK;
+        let back = nat
+            .reply(&reply(&there, syn_ack), now)
+            .expect("the binding is there");
+        assert_eq!(back.destination, original(flow, TcpFlags::SYN).client);
+        nat.original(&original(flow, TcpFlags::ACK), now)
+            .expect("the binding is there");
+        there
+    };
+    (0..count).map(open).collect()
+}
+
+/// Runs a scenario text to its end, without output.
+///
+/// # Panics
+/// If the scenario is invalid or the run fails.
+#[must_use]
+pub fn run(text: &str, overrides: &[&str]) -> Report {
+    let overrides: Vec<String> = overrides.iter().map(|&pair| pair.to_owned()).collect();
+    let parsed = plsim_scenario::parse("bench.toml", text.as_bytes(), &overrides);
+    let (scenario, _) = parsed.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let case = Case {
+        name: "bench".to_owned(),
+        scenario,
+        overrides,
+        seed: None,
+    };
+    let built = Simulation::new(case, Outputs::none());
+    let mut simulation = built.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    while simulation.step(u64::MAX).expect("the run goes on") == Step::Running {}
+    simulation.finish().expect("the run ends")
+}

@@ -1,1 +1,23 @@
-//! Tests of the whole.
+//! Tests of the whole: architecture, shipped scenarios, the command as a process, captures, theory.
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod capture;
+#[cfg(test)]
+mod command;
+#[cfg(test)]
+mod determinism;
+#[cfg(test)]
+mod invariance;
+#[cfg(test)]
+mod output;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod theory;

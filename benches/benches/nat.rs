@@ -1,0 +1,145 @@
+//! The NAT engine: a known flow, a new flow, expiry, ports near exhaustion, refusal.
+
+use std::hint::black_box;
+
+use criterion::{
+    BatchSize, Bencher, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
+use plsim_benches::{fill, nat, original, reply};
+use plsim_nat::{Allocation, BitmapPorts, FifoPorts, PoolConfig, PortAllocator};
+use plsim_sim::Stream;
+use plsim_types::{Duration, Instant, TcpFlags};
+
+const NAMES: [(&str, Allocation); 2] = [("bitmap", Allocation::Bitmap), ("fifo", Allocation::Fifo)];
+
+/// Visits flows in an order that no prefetcher foresees: an odd multiplier permutes 2^n.
+const fn scattered(step: u32, count: u32) -> u32 {
+    ((step as u64).wrapping_mul(2_654_435_761) % count as u64) as u32
+}
+
+/// One packet of a live flow, in either direction, one at a time.
+fn translate(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("translate");
+    group.throughput(Throughput::Elements(1));
+    for count in [1_000_u32, 64_512, 500_000] {
+        let mut engine = nat(8, Allocation::Bitmap);
+        let translations = fill(&mut engine, count, Instant::ZERO);
+        let packets: Vec<_> = (0..count)
+            .map(|flow| original(flow, TcpFlags::ACK))
+            .collect();
+        let mut step = 0_u32;
+        group.bench_function(BenchmarkId::new("original", count), |bencher| {
+            bencher.iter(|| {
+                step = step.wrapping_add(1);
+                let packet = &packets[scattered(step, count) as usize];
+                engine.original(black_box(packet), Instant::from_nanos(u64::from(step)))
+            });
+        });
+        let packets: Vec<_> = translations
+            .iter()
+            .map(|to| reply(to, TcpFlags::ACK))
+            .collect();
+        group.bench_function(BenchmarkId::new("reply", count), |bencher| {
+            bencher.iter(|| {
+                step = step.wrapping_add(1);
+                let packet = &packets[scattered(step, count) as usize];
+                engine.reply(black_box(packet), Instant::from_nanos(u64::from(step)))
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Whole fills: per flow three packets, one binding.
+fn bind(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("bind");
+    group.sample_size(20);
+    for count in [64_512_u32, 500_000] {
+        group.throughput(Throughput::Elements(u64::from(count)));
+        for (name, allocation) in NAMES {
+            group.bench_function(BenchmarkId::new(name, count), |bencher| {
+                bencher.iter_batched_ref(
+                    || nat(8, allocation),
+                    |engine| fill(engine, count, Instant::ZERO),
+                    BatchSize::PerIteration,
+                );
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Everything idles out at once: expire, reset both ends, free the port.
+fn expire(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("expire");
+    group.sample_size(20);
+    for count in [64_512_u32, 500_000] {
+        group.throughput(Throughput::Elements(u64::from(count)));
+        group.bench_function(BenchmarkId::new("idle", count), |bencher| {
+            bencher.iter_batched_ref(
+                || {
+                    let mut engine = nat(8, Allocation::Bitmap);
+                    let _ = fill(&mut engine, count, Instant::ZERO);
+                    engine
+                },
+                |engine| {
+                    engine.handle_timeout(Instant::ZERO + Duration::from_secs(300));
+                    assert_eq!(engine.active_flows(), 0);
+                    while let Some(reset) = engine.poll_reset() {
+                        black_box(reset);
+                    }
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+/// A port comes and goes at a given occupancy: one release of an arbitrary port, one allocation.
+fn churn(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("churn");
+    group.throughput(Throughput::Elements(1));
+    for used in [1_u32, 32_256, 58_061, 64_447, 64_511] {
+        let bitmap = BitmapPorts::new(PoolConfig::ALL_PORTS);
+        group.bench_function(BenchmarkId::new("bitmap", used), churned(bitmap, used));
+        let fifo = FifoPorts::new(PoolConfig::ALL_PORTS);
+        group.bench_function(BenchmarkId::new("fifo", used), churned(fifo, used));
+    }
+    group.finish();
+}
+
+fn churned(mut ports: impl PortAllocator, used: u32) -> impl FnMut(&mut Bencher<'_>) {
+    let mut random = Stream::new(1, "bench", "churn");
+    let mut taken: Vec<u16> = (0..used)
+        .map(|_| ports.allocate(random.bits()).expect("a port is free"))
+        .collect();
+    move |bencher| {
+        bencher.iter(|| {
+            let place = random.below(used) as usize;
+            ports.release(taken[place]);
+            taken[place] = ports
+                .allocate(random.bits())
+                .expect("one was just released");
+        });
+    }
+}
+
+/// A SYN that finds no port.
+fn refuse(criterion: &mut Criterion) {
+    let mut engine = nat(8, Allocation::Bitmap);
+    let _ = fill(&mut engine, 8 * 64_512, Instant::ZERO);
+    let mut flow = 0x0100_0000_u32;
+    let mut group = criterion.benchmark_group("refuse");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("full", |bencher| {
+        bencher.iter(|| {
+            flow = flow.wrapping_add(1);
+            engine.original(black_box(&original(flow, TcpFlags::SYN)), Instant::ZERO)
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, translate, bind, expire, churn, refuse);
+criterion_main!(benches);

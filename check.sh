@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Checks everything: format, lints, documentation, tests, shipped scenarios, benches.
+#   ./check.sh          what every commit must pass
+#   ./check.sh --full   also the long comparisons: every scenario run twice, byte for byte
+set -euo pipefail
+cd "$(dirname "$0")"
+
+full=no
+case "${1:-}" in
+  "") ;;
+  --full) full=yes ;;
+  *) echo "usage: ./check.sh [--full]" >&2; exit 2 ;;
+esac
+
+begun=$SECONDS
+step() {
+  local title=$1 from=$SECONDS
+  shift
+  printf '== %s\n' "$title"
+  "$@"
+  printf '   %d s\n' $((SECONDS - from))
+}
+
+scenarios=(scenarios/*.toml scenarios/real/*.toml)
+
+run_scenarios() {
+  local options=(--quiet)
+  if [ "$full" = yes ]; then options+=(--check-determinism); fi
+  target/release/plsim run "${options[@]}" "${scenarios[@]}"
+}
+
+# A second process, another build: the same bytes.
+compare_builds() {
+  local folder
+  folder=$(mktemp -d)
+  trap 'rm -rf "$folder"' RETURN
+  local options=(--quiet --set output.capture=true --set run.duration=20s --set workload.requests.stop=15s
+    --set link.endpoint_edge.loss=0.05 scenarios/quickstart.toml)
+  # Its expectations are about the whole run without loss, so exit code 1 is right here.
+  target/release/plsim run "${options[@]}" --out "$folder/release" 2>/dev/null || [ $? -eq 1 ]
+  target/release/plsim run "${options[@]}" --out "$folder/again" 2>/dev/null || [ $? -eq 1 ]
+  target/debug/plsim run "${options[@]}" --out "$folder/debug" 2>/dev/null || [ $? -eq 1 ]
+  diff -r "$folder/release" "$folder/again"
+  diff -r "$folder/release" "$folder/debug"
+  test -s "$folder/debug/capture.pcapng"
+}
+
+command -v tshark >/dev/null ||
+  echo "note: tshark is not installed; the tests that open captures with it will be skipped"
+
+step "format" cargo fmt --all --check
+step "lints" cargo clippy --workspace --all-targets --quiet
+step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+step "build" cargo build --workspace --bins --quiet
+step "tests" cargo test --workspace --quiet
+step "release build" cargo build --release --quiet
+step "scenarios" run_scenarios
+step "one result from two processes and two builds" compare_builds
+step "bench smoke" cargo bench -p plsim-benches --quiet -- --test
+printf 'all checks passed in %d s\n' $((SECONDS - begun))

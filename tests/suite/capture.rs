@@ -1,0 +1,227 @@
+//! Captures, as tshark reads them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{SMALL, run, text};
+
+/// Tells whether tshark is there; says so if it is not, and fails where it must be there.
+fn has_tshark() -> bool {
+    if Command::new("tshark")
+        .arg("--version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        return true;
+    }
+    assert!(
+        std::env::var_os("PLSIM_REQUIRE_TSHARK").is_none(),
+        "tshark is required here"
+    );
+    skipped("tshark is not installed");
+    false
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
+fn tshark(file: &Path, arguments: &[&str]) -> String {
+    let checks = [
+        "ip.check_checksum:TRUE",
+        "tcp.check_checksum:TRUE",
+        "udp.check_checksum:TRUE",
+    ];
+    let mut command = Command::new("tshark");
+    command
+        .arg("-r")
+        .arg(file)
+        .args(checks.iter().flat_map(|check| ["-o", check]));
+    let output = command.args(arguments).output().unwrap();
+    let told = text(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    // As root tshark mentions that on standard error; anything else would be about the file.
+    let about_the_file = told.lines().find(|line| !line.contains("as user \"root\""));
+    assert_eq!(
+        about_the_file.filter(|line| !line.is_empty()),
+        None,
+        "{told}"
+    );
+    text(&output.stdout)
+}
+
+fn count(file: &Path, filter: &str) -> usize {
+    tshark(file, &["-Y", filter]).lines().count()
+}
+
+/// Captures a run of a scenario text.
+fn capture(folder: &Path, content: &str, options: &[&str]) -> PathBuf {
+    let file = folder.join("scenario.toml");
+    std::fs::write(&file, content).unwrap();
+    let out = folder.join("out");
+    let mut arguments = vec!["run", "--quiet", file.to_str().unwrap()];
+    arguments.extend([
+        "--out",
+        out.to_str().unwrap(),
+        "--set",
+        "output.capture=true",
+    ]);
+    arguments.extend(options);
+    let output = run(&arguments);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    out.join("capture.pcapng")
+}
+
+const WORKLOADS: &str = r#"
+[[workload]]
+name = "tcp"
+client_vm = "client"
+private_endpoint = "endpoint"
+port = 443
+rate = "5/s"
+connections = 20
+response_size = "5kB"
+hold = "1s"
+keepalive = "300ms"
+
+[[workload]]
+name = "udp"
+client_vm = "client"
+private_endpoint = "endpoint"
+port = 443
+protocol = "udp"
+rate = "5/s"
+connections = 10
+hold = "1s"
+"#;
+
+#[test]
+fn tshark_finds_no_malformed_packet_and_no_bad_checksum() {
+    if !has_tshark() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = capture(folder.path(), &format!("{SMALL}{WORKLOADS}"), &[]);
+    let packets = tshark(&file, &[]).lines().count();
+    assert!(packets > 500, "{packets}");
+    assert_eq!(count(&file, "_ws.malformed"), 0);
+    for bad in [
+        "ip.checksum.status == 0",
+        "tcp.checksum.status == 0",
+        "udp.checksum.status == 0",
+    ] {
+        assert_eq!(count(&file, bad), 0, "{bad}");
+    }
+    // Checked, and good: not merely unchecked.
+    assert_eq!(count(&file, "ip.checksum.status == 1"), packets);
+    // TCP analysis looks at one interface at a time: a flow stands once per tap.
+    for interface in ["endpoint", "vm nat", "vm nic"] {
+        let one = folder.path().join("one.pcapng");
+        let filter = format!("frame.interface_name == \"{interface}\"");
+        tshark(&file, &["-Y", &filter, "-w", one.to_str().unwrap()]);
+        assert!(count(&one, "tcp") > 50, "{interface}");
+        let trouble = "tcp.analysis.retransmission or tcp.analysis.lost_segment or \
+                       tcp.analysis.out_of_order or tcp.analysis.ack_lost_segment or \
+                       tcp.analysis.duplicate_ack";
+        let found = tshark(&one, &["-Y", trouble]);
+        assert_eq!(found, "", "{interface}");
+    }
+}
+
+#[test]
+fn one_packet_has_one_id_at_every_tap() {
+    if !has_tshark() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = capture(folder.path(), &format!("{SMALL}{WORKLOADS}"), &[]);
+    let ids = tshark(
+        &file,
+        &[
+            "-Y",
+            "tcp.flags == 0x002",
+            "-T",
+            "fields",
+            "-e",
+            "frame.packet_id",
+        ],
+    );
+    let first = ids.lines().next().unwrap();
+    let filter = format!("frame.packet_id == {first}");
+    let fields = [
+        "-T",
+        "fields",
+        "-e",
+        "frame.interface_name",
+        "-e",
+        "ip.src",
+        "-e",
+        "ip.dst",
+    ];
+    let mut arguments = vec!["-Y", &filter];
+    arguments.extend(fields);
+    let seen = tshark(&file, &arguments);
+    let lines: Vec<&str> = seen.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "endpoint\t10.1.0.4\t10.1.0.10",
+            "vm nat\t10.2.0.10\t10.2.1.5",
+            "vm nic\t10.2.0.10\t10.2.1.5",
+        ]
+    );
+}
+
+#[test]
+fn the_backend_sees_only_nat_ips() {
+    if !has_tshark() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = capture(folder.path(), &format!("{SMALL}{WORKLOADS}"), &[]);
+    // PLS-6: the NAT IP is the source of all that the backend receives and where all of it goes.
+    let other = "frame.interface_name == \"vm nic\" and not ip.addr == 10.2.0.10";
+    assert_eq!(count(&file, other), 0);
+    assert!(count(&file, "frame.interface_name == \"vm nic\"") > 100);
+}
+
+#[test]
+fn dropped_packets_stand_once_more_with_the_reason() {
+    if !has_tshark() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["--set", "private_link_service.service.port_range=2000-2004"];
+    let file = capture(folder.path(), &format!("{SMALL}{WORKLOADS}"), &small);
+    let comments = tshark(
+        &file,
+        &[
+            "-Y",
+            "frame.interface_name == \"drops\"",
+            "-T",
+            "fields",
+            "-e",
+            "frame.comment",
+        ],
+    );
+    assert!(comments.lines().count() >= 15, "{comments}");
+    assert!(
+        comments
+            .lines()
+            .all(|line| line.contains("nat-ports-exhausted")),
+        "{comments}"
+    );
+}
+
+#[test]
+fn snap_length_cuts_what_is_kept_and_not_what_is_told() {
+    if !has_tshark() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let cut = ["--set", "output.snap_length=64"];
+    let file = capture(folder.path(), &format!("{SMALL}{WORKLOADS}"), &cut);
+    assert_eq!(count(&file, "frame.cap_len > 64"), 0);
+    assert!(count(&file, "frame.len > 1000") > 0);
+}
