@@ -16,6 +16,8 @@ mod invariance;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod support;

@@ -215,7 +215,7 @@ impl Runner<'_> {
                 .as_ref()
                 .map(|note| format!(" ({note})"))
                 .unwrap_or_default();
-            let actual = &verdict.actual;
+            let actual = verdict.actual_text();
             let text = &verdict.text;
             let message = format!(
                 "{}: expected {text}, but it is {actual}{note}",

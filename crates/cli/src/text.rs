@@ -70,22 +70,24 @@ impl Page<'_> {
             "Connections",
             "by workload; each attempt is in exactly one column",
         );
-        let heads = [
-            "",
-            "attempted",
-            "open",
-            "closed",
-            "reset",
-            "idle expired",
-            "timed out",
-            "failed",
-            "connecting",
-            "connect p50",
-            "p99",
-        ];
+        let rows: Vec<&WorkloadSummary> = summary.workloads.iter().take(ROWS).collect();
+        let mut columns = vec![rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>()];
+        let mut heads = vec!["workload"];
+        for (head, always, count) in OUTCOMES {
+            // A column of noughts says nothing, except where its absence would puzzle.
+            if always || summary.workloads.iter().any(|row| count(row) > 0) {
+                heads.push(head);
+                columns.push(rows.iter().map(|row| grouped(count(row))).collect());
+            }
+        }
+        for (head, time) in LATENCIES {
+            heads.push(head);
+            columns.push(rows.iter().map(|row| latency(row, time)).collect());
+        }
         let mut table = new_table(&heads, 1);
-        for row in summary.workloads.iter().take(ROWS) {
-            table.add_row(workload_cells(row));
+        for index in 0..rows.len() {
+            let cells: Vec<String> = columns.iter().map(|column| column[index].clone()).collect();
+            table.add_row(numbered(&[&cells[0]], &cells[1..]));
         }
         self.table(&table, summary.workloads.len());
     }
@@ -105,7 +107,7 @@ impl Page<'_> {
             "held",
             "peak",
             "peak %",
-            "refused",
+            "failed binds",
             "full since",
         ];
         let mut table = new_table(&heads, 4);
@@ -201,23 +203,18 @@ impl Page<'_> {
         self.section("Expectations", &format!("{met} of {all} met"));
         let Styles { good, bad, dim, .. } = *self.styles;
         for verdict in &summary.expectations {
-            let (mark, style) = if verdict.passed {
-                ("ok  ", good)
-            } else {
-                ("FAIL", bad)
-            };
-            let actual = match verdict.passed {
-                true => String::new(),
-                false => format!(", but it is {}", verdict.actual),
-            };
-            let note = verdict.note.as_ref();
-            let note = note
-                .map(|note| format!("  {dim}{note}{dim:#}"))
-                .unwrap_or_default();
+            if verdict.passed {
+                self.line(&format!("  {good}ok{good:#}    {}", verdict.text));
+                continue;
+            }
+            let actual = verdict.actual_text();
             self.line(&format!(
-                "  {style}{mark}{style:#} {}{actual}{note}",
+                "  {bad}FAIL{bad:#}  {}, but it is {actual}",
                 verdict.text
             ));
+            if let Some(note) = &verdict.note {
+                self.line(&format!("        {dim}{note}{dim:#}"));
+            }
         }
     }
 
@@ -255,28 +252,31 @@ impl Page<'_> {
     }
 }
 
-fn workload_cells(row: &WorkloadSummary) -> Vec<Cell> {
-    let c = &row.connections;
-    let latency = &row.connect_latency;
-    let time = |span: Duration| match latency.count {
+type Count = fn(&WorkloadSummary) -> u64;
+type Time = fn(&WorkloadSummary) -> Duration;
+
+/// Where a connection can stand: head, whether it is shown even if it is nought, and how many.
+const OUTCOMES: [(&str, bool, Count); 8] = [
+    ("attempted", true, |row| row.connections.attempted),
+    ("open", true, |row| row.connections.established),
+    ("closed", true, |row| row.connections.closed),
+    ("reset", false, |row| row.connections.reset),
+    ("idle expired", false, |row| row.connections.idle_expired),
+    ("timed out", false, |row| row.connections.timed_out),
+    ("connecting", false, |row| row.connections.connecting),
+    ("failed", true, |row| row.connections.failed),
+];
+
+const LATENCIES: [(&str, Time); 2] = [
+    ("connect p50", |row| row.connect_latency.p50),
+    ("p99", |row| row.connect_latency.p99),
+];
+
+fn latency(row: &WorkloadSummary, time: Time) -> String {
+    match row.connect_latency.count {
         0 => "-".to_owned(),
-        _ => rounded(span),
-    };
-    numbered(
-        &[&row.name],
-        &[
-            grouped(c.attempted),
-            grouped(c.established),
-            grouped(c.closed),
-            grouped(c.reset),
-            grouped(c.idle_expired),
-            grouped(c.timed_out),
-            grouped(c.failed),
-            grouped(c.connecting),
-            time(latency.p50),
-            time(latency.p99),
-        ],
-    )
+        _ => rounded(time(row)),
+    }
 }
 
 fn nat_cells(row: &NatSummary) -> Vec<Cell> {
@@ -324,6 +324,7 @@ fn numbered(names: &[&str], numbers: &[String]) -> Vec<Cell> {
     names.chain(numbers).collect()
 }
 
+/// Builds a table whose first columns are names and whose others are numbers.
 fn new_table(heads: &[&str], names: usize) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);

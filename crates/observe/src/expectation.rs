@@ -1,5 +1,6 @@
 use std::fmt;
 
+use plsim_types::Duration;
 use serde_json::{Number, Value};
 
 use crate::number::Exact;
@@ -41,6 +42,8 @@ pub struct Verdict {
     pub actual: Value,
     /// Why there was no answer, or why it could not be compared.
     pub note: Option<String>,
+    /// Whether the answer is a time in nanoseconds.
+    pub is_time: bool,
 }
 
 impl Expectation {
@@ -50,6 +53,7 @@ impl Expectation {
     #[must_use]
     pub fn judge(&self, summary: &Value) -> Verdict {
         let text = self.to_string();
+        let is_time = self.path.is_time();
         match self.path.evaluate(summary) {
             Ok(actual) => {
                 let passed = self.holds(&actual);
@@ -59,6 +63,7 @@ impl Expectation {
                     passed,
                     actual,
                     note,
+                    is_time,
                 }
             }
             Err(error) => {
@@ -68,6 +73,7 @@ impl Expectation {
                     passed: false,
                     actual: Value::Null,
                     note,
+                    is_time,
                 }
             }
         }
@@ -116,20 +122,37 @@ impl fmt::Display for Expectation {
     /// Writes the expectation in words: `nat[backend=vm-0].peak >= 64512`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = &self.path;
+        let number = |number: &Number| shown(&Value::Number(number.clone()), path.is_time());
         match &self.test {
-            Test::Equals(wanted) => write!(f, "{path} = {wanted}")?,
-            Test::AtLeast(bound) => write!(f, "{path} >= {bound}")?,
-            Test::AtMost(bound) => write!(f, "{path} <= {bound}")?,
-            Test::Between(low, high) => write!(f, "{path} between {low} and {high}")?,
+            Test::Equals(wanted) => write!(f, "{path} = {}", shown(wanted, path.is_time()))?,
+            Test::AtLeast(bound) => write!(f, "{path} >= {}", number(bound))?,
+            Test::AtMost(bound) => write!(f, "{path} <= {}", number(bound))?,
+            Test::Between(low, high) => {
+                write!(f, "{path} between {} and {}", number(low), number(high))?;
+            }
         }
         match &self.within {
-            Some(slack) => write!(f, " within {slack}"),
+            Some(slack) => write!(f, " within {}", number(slack)),
             None => Ok(()),
         }
     }
 }
 
+/// Writes an answer for people: a time with its unit, anything else as in JSON.
+fn shown(value: &Value, is_time: bool) -> String {
+    match value.as_u64() {
+        Some(nanos) if is_time => Duration::from_nanos(nanos).to_string(),
+        _ => value.to_string(),
+    }
+}
+
 impl Verdict {
+    /// Returns the answer for people: a time with its unit, anything else as in JSON.
+    #[must_use]
+    pub fn actual_text(&self) -> String {
+        shown(&self.actual, self.is_time)
+    }
+
     pub(crate) fn to_value(&self) -> Value {
         let mut fields = vec![
             ("text", Value::from(self.text.as_str())),

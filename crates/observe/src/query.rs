@@ -246,6 +246,13 @@ impl Path {
         &self.text
     }
 
+    /// Tells whether the answer is a time in nanoseconds: its key ends with `_ns`.
+    #[must_use]
+    pub fn is_time(&self) -> bool {
+        let last = self.steps.last();
+        self.function != Some(Function::Count) && last.is_some_and(|step| step.key.ends_with("_ns"))
+    }
+
     /// Answers the question from a summary's JSON value: a number, a text, a bool or null.
     ///
     /// # Errors

@@ -60,6 +60,7 @@ fn summary() -> Summary {
             passed: false,
             actual: 3.into(),
             note: None,
+            is_time: false,
         }],
         workloads: vec![workload(connections)],
         endpoints: vec![EndpointSummary {

@@ -67,7 +67,7 @@ fn read_one(scenario: &Scenario, index: usize, entry: &Expect) -> Result<Expecte
     let path = Path::parse(&entry.value)
         .map_err(|error| Diagnostics::from(scenario.error_at(&at("value"), error.to_string())))?;
     let number = |key: &str, value: &ExpectValue| {
-        number(&entry.value, value).ok_or_else(|| {
+        number(&path, value).ok_or_else(|| {
             let message = "this comparison needs a number or a time such as \"30s\"";
             Diagnostics::from(scenario.error_at(&at(key), message))
         })
@@ -78,7 +78,7 @@ fn read_one(scenario: &Scenario, index: usize, entry: &Expect) -> Result<Expecte
         &entry.at_most,
         &entry.between,
     ) {
-        (Some(value), ..) => Test::Equals(wanted(&entry.value, value)),
+        (Some(value), ..) => Test::Equals(wanted(&path, value)),
         (_, Some(value), ..) => Test::AtLeast(number("at_least", value)?),
         (_, _, Some(value), _) => Test::AtMost(number("at_most", value)?),
         (_, _, _, Some([low, high])) => {
@@ -102,7 +102,7 @@ fn read_one(scenario: &Scenario, index: usize, entry: &Expect) -> Result<Expecte
 
 /// Turns a value of the file into one of the summary: times of nanosecond keys may be written
 /// with a unit.
-fn wanted(path: &str, value: &ExpectValue) -> Value {
+fn wanted(path: &Path, value: &ExpectValue) -> Value {
     match (number(path, value), value) {
         (Some(number), _) => Value::Number(number),
         (None, ExpectValue::Bool(value)) => Value::Bool(*value),
@@ -111,11 +111,11 @@ fn wanted(path: &str, value: &ExpectValue) -> Value {
     }
 }
 
-fn number(path: &str, value: &ExpectValue) -> Option<Number> {
+fn number(path: &Path, value: &ExpectValue) -> Option<Number> {
     match value {
         ExpectValue::Integer(value) => Some((*value).into()),
         ExpectValue::Float(value) => Number::from_f64(*value),
-        ExpectValue::Text(text) if path.trim_end_matches(')').ends_with("_ns") => text
+        ExpectValue::Text(text) if path.is_time() => text
             .parse::<TimeSpan>()
             .ok()
             .map(|span| span.0.as_nanos().into()),

@@ -31,7 +31,7 @@ pub struct Simulation {
     pub(crate) map: Map,
     pub(crate) world: PlsimWorld,
     expected: Vec<Expected>,
-    /// Whether the clients have set their first timers.
+    /// Whether the first step was taken.
     started: bool,
     log: Option<EventLog<Sink>>,
     series: Option<TimeSeries<Sink>>,
@@ -196,7 +196,9 @@ impl Simulation {
     /// # Errors
     /// [`RunError::Stuck`], or [`RunError::Output`] as soon as a writer has failed.
     pub fn step(&mut self, budget: u64) -> Result<Step, RunError> {
-        self.start_clients();
+        if !std::mem::replace(&mut self.started, true) {
+            self.begin();
+        }
         let stop = self.next_stop();
         let progress = self.world.run_before(stop, budget)?;
         self.record_events();
@@ -243,11 +245,10 @@ impl Simulation {
         })
     }
 
-    /// Lets the clients begin, once: what starts at time zero is sent now.
-    fn start_clients(&mut self) {
-        if std::mem::replace(&mut self.started, true) {
-            return;
-        }
+    /// Does what belongs to time zero: sample, events, and then the clients' first packets.
+    fn begin(&mut self) {
+        self.sample_if_due();
+        self.apply_due_events();
         for node in &self.map.clients {
             self.world.visit(*node, |room, context| match room {
                 Room::Clients(clients) => clients.start(context),
