@@ -157,10 +157,14 @@ fn the_largest_seed_is_two_to_the_64_less_one() {
 #[test]
 fn one_hundred_million_connections_are_the_most() {
     let rate = |rate: &str| {
-        reported(&[(
-            "rate = \"1000/s\"\nstop = \"60s\"",
-            &format!("rate = \"{rate}\"\nstop = \"10s\""),
-        )])
+        let plenty = ("[run]\n", "[run]\nmemory_limit = \"1TiB\"\n");
+        reported(&[
+            plenty,
+            (
+                "rate = \"1000/s\"\nstop = \"60s\"",
+                &format!("rate = \"{rate}\"\nstop = \"10s\""),
+            ),
+        ])
     };
     assert_eq!(rate("10000000/s"), "");
     let stop = ("stop = \"60s\"", "stop = \"10.0000001s\"");

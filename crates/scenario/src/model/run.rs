@@ -14,6 +14,14 @@ pub struct Run {
     /// The seed of all randomness: the same seed gives the same run, byte for byte.
     #[serde(default)]
     pub seed: u64,
+    /// The most memory the run may be estimated to need; a scenario beyond it is refused before it
+    /// starts.
+    #[serde(default = "memory_limit")]
+    pub memory_limit: ByteSize,
+}
+
+const fn memory_limit() -> ByteSize {
+    ByteSize(16 << 30)
 }
 
 /// What is recorded while the scenario runs.

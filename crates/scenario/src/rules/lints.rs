@@ -38,6 +38,7 @@ lints! {
     PL001 Error None, "names are unique among their kind";
     PL002 Error None, "what is named exists";
     PL003 Error None, "the run, its records and its groups stay within the limits of size";
+    PL004 Error None, "the memory that the run is estimated to need stays within its limit";
     PL010 Error None, "the prefixes of one virtual network do not overlap";
     PL011 Error None, "a subnet lies inside the address space of its virtual network";
     PL012 Error None, "the subnets of one virtual network do not overlap";

@@ -5,6 +5,7 @@ mod balancer;
 mod control;
 mod index;
 mod lints;
+mod memory;
 mod names;
 mod run;
 mod service;
@@ -45,6 +46,14 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
     rules.traffic();
     rules.events();
     rules.expectations();
+    if rules
+        .found
+        .iter()
+        .all(|found| found.severity != Severity::Error)
+    {
+        // An estimate of what cannot run says nothing.
+        rules.memory();
+    }
     let found = Diagnostics::new(rules.found);
     if found
         .iter()

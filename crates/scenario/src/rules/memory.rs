@@ -1,0 +1,64 @@
+use super::Rules;
+use super::lints::PL004;
+use crate::model::{Arrival, Close, HoldDistribution, Transport, Workload};
+use crate::units::ByteSize;
+use plsim_types::Duration;
+
+/// What a live connection takes at most, both ends, NAT and tables together, in bytes.
+const CONNECTION_BYTES: u64 = 400;
+/// What a packet on its way takes beside it: at-once arrivals send all their SYNs together.
+const PACKET_BYTES: u64 = 300;
+/// How long a connection outlives its close: TIME_WAIT and hold-down are about a minute.
+const AFTERLIFE: Duration = Duration::from_secs(65);
+
+impl Rules<'_> {
+    /// The run as a whole: how many connections may live at once, and what they take.
+    pub(super) fn memory(&mut self) {
+        let end = self.scenario.run.duration.0;
+        let limit = self.scenario.run.memory_limit;
+        let mut connections = 0_u64;
+        let mut needed = 0_u64;
+        for workload in &self.scenario.workload {
+            let live = live(workload, end);
+            let each = match workload.arrival {
+                Arrival::AtOnce => CONNECTION_BYTES + PACKET_BYTES,
+                Arrival::Constant | Arrival::Poisson => CONNECTION_BYTES,
+            };
+            connections = connections.saturating_add(live);
+            needed = needed.saturating_add(live.saturating_mul(each));
+        }
+        if needed > limit.0 {
+            let needed = ByteSize(needed.div_ceil(1 << 30) << 30);
+            let message = format!(
+                "about {connections} connections may live at once and need up to {needed} of \
+                 memory; the limit is {limit}"
+            );
+            self.report(PL004, "run.memory_limit", message)
+                .help("lower the rates or holds, or raise `memory_limit` if the machine has more");
+        }
+    }
+}
+
+/// Returns how many connections of a workload may live at once.
+fn live(workload: &Workload, end: Duration) -> u64 {
+    let total = workload.connections.map_or(u64::MAX, |count| count.0);
+    let (Some(rate), Arrival::Constant | Arrival::Poisson) = (workload.rate, workload.arrival)
+    else {
+        return total;
+    };
+    let stop = workload.stop.map_or(end, |stop| stop.0.min(end));
+    let active = stop.as_nanos().saturating_sub(workload.start.0.as_nanos());
+    let hold = match workload.hold_distribution {
+        HoldDistribution::Fixed => workload.hold.0,
+        // The mean number alive follows the mean hold; doubled, chance stays far below it.
+        HoldDistribution::Exponential => workload.hold.0.times(2),
+    };
+    let abandoned = workload.protocol == Transport::Tcp && workload.close == Close::Abandon;
+    let lifetime = if abandoned {
+        Duration::MAX
+    } else {
+        hold + AFTERLIFE
+    };
+    let span = Duration::from_nanos(active.min(lifetime.as_nanos()));
+    rate.starts_within(span).min(total)
+}
