@@ -6,6 +6,8 @@ mod architecture;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod behaviour;
+#[cfg(test)]
 mod capture;
 #[cfg(test)]
 mod command;
