@@ -338,3 +338,142 @@ fn a_lost_packet_is_sent_again_and_every_connection_ends_well() {
     assert_eq!(summary.workloads[0].responses, 500);
     assert!(dropped(&summary, "link-loss") > 500);
 }
+
+#[test]
+fn any_name_may_be_used_for_anything() {
+    let load = workload("w", "rate = \"10/s\"\nstop = \"1s\"");
+    let text = format!("{SMALL}{load}");
+    let names = [
+        "consumer", "provider", "client", "endpoint", "service", "balancer", "vm", "w",
+    ];
+    for name in ["host", "edge", "backbone", "network", "to", "x-0"] {
+        let renamed = names.iter().fold(text.clone(), |text, old| {
+            text.replace(&format!("\"{old}\""), &format!("\"{name}\""))
+                .replace(&format!("\"{old}/"), &format!("\"{name}/"))
+        });
+        // One network, for two of them may not share a name; the rest is all called alike.
+        let renamed = renamed.replacen(&format!("name = \"{name}\""), "name = \"consumer\"", 1);
+        let renamed = renamed.replace(&format!("\"{name}/default\""), "\"consumer/default\"");
+        assert_eq!(
+            simulate(&renamed, &[]).summary.connections.closed,
+            10,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn without_any_latency_nothing_is_lost_to_the_hop_limit() {
+    let load = workload(
+        "w",
+        "rate = \"10/s\"\nstop = \"1s\"\nresponse_size = \"200kB\"",
+    );
+    let links = ["client_endpoint", "endpoint_edge", "edge_host", "host_vm"];
+    let zero: Vec<String> = links
+        .iter()
+        .map(|link| format!("link.{link}.latency=0s"))
+        .collect();
+    let zero: Vec<&str> = zero.iter().map(String::as_str).collect();
+    let summary = run(&load, &zero);
+    assert_eq!(
+        (summary.connections.closed, summary.ledger.dropped()),
+        (10, 0)
+    );
+}
+
+#[test]
+fn the_edge_remembers_a_flow_as_long_as_the_nat_does() {
+    // Keepalives every 250 s, an idle timeout of 240 s that is scanned for every 60 s: bindings
+    // live to the scan at 300 s, and so must the edge's memory of a VM that went down.
+    let load = workload(
+        "w",
+        "arrival = \"at-once\"\nconnections = 100\nhold = \"800s\"\nkeepalive = \"250s\"",
+    );
+    let down = "
+[[event]]
+at = \"100s\"
+action = \"backend-down\"
+backend_vm = \"vm-0\"
+";
+    let summary = run(
+        &format!("{load}{down}"),
+        &[
+            "run.duration=1000s",
+            "output.interval=100s",
+            "backend_vm.vm.count=4",
+            "private_link_service.service.idle_timeout=240s",
+            "private_link_service.service.idle_scan_interval=60s",
+        ],
+    );
+    assert_eq!(
+        (summary.connections.closed, summary.ledger.dropped()),
+        (100, 0)
+    );
+}
+
+#[test]
+fn an_address_that_an_event_will_need_is_not_given_away() {
+    let load = workload("w", "rate = \"10/s\"\nstop = \"4s\"");
+    let event = "
+[[event]]
+at = \"2s\"
+action = \"add-nat-ip\"
+private_link_service = \"service\"
+ip_address = \"10.2.0.4\"
+";
+    let text =
+        format!("{SMALL}{load}{event}").replace("nat_ips = [\"10.2.0.10\"]", "nat_ip_count = 1");
+    let summary = simulate(&text, &[]).summary;
+    let addresses: Vec<String> = summary
+        .nat
+        .iter()
+        .map(|row| row.nat_ip.to_string())
+        .collect();
+    assert_eq!(addresses, ["10.2.0.5", "10.2.0.5", "10.2.0.4", "10.2.0.4"]);
+}
+
+#[test]
+fn findings_say_what_happened_and_what_would_help() {
+    let load = workload(
+        "w",
+        "rate = \"10/s\"\nstop = \"3s\"\nclose = \"abandon\"\nsyn_retries = 0",
+    );
+    let told = |overrides: &[&str]| {
+        let text = format!("{SMALL}{load}");
+        let pairs: Vec<String> = overrides.iter().map(|&pair| pair.to_owned()).collect();
+        let parsed = plsim_scenario::parse("t.toml", text.as_bytes(), &pairs);
+        let (scenario, _) = parsed.map_err(|problems| problems.render(false)).unwrap();
+        let found = plsim::findings(&scenario, &simulate(&text, overrides).summary);
+        found
+            .into_iter()
+            .map(|finding| finding.what)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[]), [""; 0]);
+    let ports = "private_link_service.service.port_range=2000-2009";
+    assert_eq!(
+        told(&[ports]),
+        [
+            "service: VM vm ran out of tcp ports on NAT IP 10.2.0.10 at 900.65 ms. 20 connections were \
+          refused, the first at 1.00065 s: their SYNs were dropped without an answer."
+        ]
+    );
+    assert_eq!(
+        told(&["backend_vm.vm.vm_flow_limit=5"]),
+        [
+            "VM vm reached its limit of 5 active connections: 25 connections were refused, the first at \
+          500.65 ms."
+        ]
+    );
+    let silent = [
+        "private_link_service.service.on_idle=silent",
+        "private_link_service.service.idle_timeout=10s",
+    ];
+    assert_eq!(
+        told(&silent),
+        [
+            "service: 30 connections died of silence after the idle timeout of 10 s, and nobody was \
+          told: what the ends send afterwards is dropped as no-flow."
+        ]
+    );
+}

@@ -66,6 +66,42 @@ ip_address = "10.1.0.5"
     assert_eq!(one.digest.to_string(), two.digest.to_string());
 }
 
+/// With chance at work in one of them: its stream must not depend on what stands before it.
+#[test]
+fn the_order_of_workloads_and_services_changes_nothing() {
+    let poisson = STEADY.replace("rate =", "arrival = \"poisson\"\nrate =");
+    let other = STEADY
+        .replace("steady", "other")
+        .replace("port = 443", "port = 444");
+    let service = r#"
+[[private_link_service]]
+name = "z-first"
+load_balancer_frontend = "balancer/second"
+nat_subnet = "provider/nat"
+nat_ips = ["10.2.0.20"]
+"#;
+    let frontend = r#"
+[[load_balancer.frontend]]
+name = "second"
+subnet = "provider/backend"
+"#;
+    let base = SMALL.replacen(
+        "[[load_balancer.backend_pool]]",
+        &format!("{frontend}\n[[load_balancer.backend_pool]]"),
+        1,
+    );
+    // The second service before the first one, or after it.
+    let before = base.replacen(
+        "[[private_link_service]]",
+        &format!("{service}\n[[private_link_service]]"),
+        1,
+    );
+    let one = simulate(&format!("{before}{poisson}{other}"), &[]).summary;
+    let two = simulate(&format!("{base}{other}{poisson}{service}"), &[]).summary;
+    assert_eq!(one.connections, two.connections);
+    assert_eq!(one.digest.to_string(), two.digest.to_string());
+}
+
 #[test]
 fn names_change_no_count_in_a_run_without_randomness() {
     let text = format!("{SMALL}{STEADY}");

@@ -108,7 +108,7 @@ impl Page<'_> {
             "peak",
             "peak %",
             "failed binds",
-            "full since",
+            "first full at",
         ];
         let mut table = new_table(&heads, 4);
         let mut rows: Vec<&NatSummary> = summary.nat.iter().collect();

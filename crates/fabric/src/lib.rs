@@ -23,5 +23,5 @@ mod virtual_network;
 pub use backbone::Backbone;
 pub use backend_host::{BackendHost, BackendHostConfig, TimedNatEvent};
 pub use private_endpoint::{PrivateEndpointConfig, PrivateEndpointNode, Traffic};
-pub use provider_edge::{ProviderEdge, ProviderEdgeConfig};
+pub use provider_edge::{ProviderEdge, ProviderEdgeConfig, TimedLbEvent};
 pub use virtual_network::{VirtualNetworkNode, VirtualNetworkNodeConfig};

@@ -1,7 +1,7 @@
 use plsim_lb::{BackendError, FrontendId, LbEvent, LoadBalancer};
 use plsim_packet::Packet;
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
-use plsim_types::{BackendId, DropReason};
+use plsim_types::{BackendId, DropReason, Instant};
 
 /// What a provider edge is made of.
 #[derive(Debug)]
@@ -20,7 +20,11 @@ pub struct ProviderEdgeConfig {
 pub struct ProviderEdge {
     config: ProviderEdgeConfig,
     wakeup: Wakeup,
+    events: Vec<TimedLbEvent>,
 }
+
+/// Something that happened in a load balancer, and when.
+pub type TimedLbEvent = (Instant, LbEvent);
 
 impl ProviderEdge {
     /// Builds the node.
@@ -29,6 +33,7 @@ impl ProviderEdge {
         Self {
             config,
             wakeup: Wakeup::default(),
+            events: Vec::new(),
         }
     }
 
@@ -42,13 +47,26 @@ impl ProviderEdge {
     ///
     /// # Errors
     /// [`BackendError`] if the backend is in no pool, or in one that was said not to change.
-    pub fn set_backend(&mut self, backend: BackendId, up: bool) -> Result<(), BackendError> {
-        self.config.load_balancer.set_backend(backend, up)
+    pub fn set_backend(
+        &mut self,
+        backend: BackendId,
+        up: bool,
+        context: &Context<'_>,
+    ) -> Result<(), BackendError> {
+        self.config.load_balancer.set_backend(backend, up)?;
+        self.keep_events(context.now());
+        Ok(())
     }
 
-    /// Takes the next thing that happened in the load balancer.
-    pub fn poll_event(&mut self) -> Option<LbEvent> {
-        self.config.load_balancer.poll_event()
+    /// Takes what has happened in the load balancer since the last call, in order.
+    pub fn take_events(&mut self) -> Vec<TimedLbEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    fn keep_events(&mut self, now: Instant) {
+        while let Some(event) = self.config.load_balancer.poll_event() {
+            self.events.push((now, event));
+        }
     }
 
     fn select(
@@ -88,6 +106,7 @@ impl Node for ProviderEdge {
             Ok(channel) => context.send(channel, packet),
             Err(reason) => context.drop(packet, reason),
         }
+        self.keep_events(context.now());
         self.wakeup
             .arm(self.config.load_balancer.poll_timeout(), 0, context);
     }

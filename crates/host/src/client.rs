@@ -130,11 +130,10 @@ impl ClientVms {
     /// [`World::visit`](plsim_sim::World::visit).
     ///
     /// Connections that start at this instant send at once. Initial sequence numbers, arrivals and
-    /// hold times derive from the node's own stream of randomness.
+    /// hold times derive from each workload's own seed.
     pub fn start(&mut self, cx: &mut Context<'_>) {
         for (at, config) in std::mem::take(&mut self.planned).into_iter().enumerate() {
-            self.workloads
-                .push(Workload::new(config, cx.random().bits()));
+            self.workloads.push(Workload::new(config));
             self.arrive(at, cx);
         }
     }
@@ -261,7 +260,8 @@ impl Node for ClientVms {
 }
 
 impl Workload {
-    fn new(config: WorkloadConfig, seed: u64) -> Self {
+    fn new(config: WorkloadConfig) -> Self {
+        let seed = config.seed;
         let mut arrivals = Stream::new(seed, "workload", "arrivals");
         Self {
             schedule: Schedule::new(&config, &mut arrivals),

@@ -32,6 +32,8 @@ pub struct ClientVmsConfig {
 /// A stream of connections that have the same target and do the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadConfig {
+    /// Seed of the workload's arrivals, holds and initial sequence numbers.
+    pub seed: u64,
     /// Where the connections go.
     pub target: SocketAddrV4,
     /// What each of them does.

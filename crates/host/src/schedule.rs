@@ -79,6 +79,7 @@ mod tests {
             response_timeout: Duration::from_secs(1),
         };
         WorkloadConfig {
+            seed: 1,
             target: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80),
             kind: WorkloadKind::Udp(session),
             arrival,

@@ -105,7 +105,7 @@ struct Backend {
     id: BackendId,
     up: bool,
     packets: u64,
-    new_flows: u64,
+    syns: u64,
 }
 
 impl LoadBalancer {
@@ -180,12 +180,13 @@ impl LoadBalancer {
         let chosen = self.choose(pool, FlowKey::new(link, tuple), tuple, opens, now);
         let usage = &mut self.rules[rule as usize];
         match chosen {
-            Ok((index, new)) => {
+            Ok(index) => {
+                let syn = u64::from(opens && tuple.protocol == Protocol::Tcp);
                 usage.packets += 1;
-                usage.new_flows += u64::from(new);
+                usage.syns += syn;
                 let backend = &mut self.backends[usize::from(index)];
                 backend.packets += 1;
-                backend.new_flows += u64::from(new);
+                backend.syns += syn;
                 Ok(Selection {
                     backend: backend.id,
                     backend_port,
@@ -275,7 +276,7 @@ impl LoadBalancer {
                 backend: backend.id,
                 up: backend.up,
                 packets: backend.packets,
-                new_flows: backend.new_flows,
+                syns: backend.syns,
                 sticky_flows: self.sticky.on_backend(index),
             })
     }
@@ -303,7 +304,7 @@ impl LoadBalancer {
         self.sticky.memory_bytes()
     }
 
-    /// Returns the backend and whether the packet starts a flow.
+    /// Returns the backend of a packet.
     #[inline]
     fn choose(
         &mut self,
@@ -312,7 +313,7 @@ impl LoadBalancer {
         tuple: &FiveTuple,
         opens: bool,
         now: Instant,
-    ) -> Result<(BackendIndex, bool), LbError> {
+    ) -> Result<BackendIndex, LbError> {
         let pool = &self.pools[usize::from(pool.0)];
         let hash = key.hash(self.flow_hash[tuple.protocol.index()]);
         let pick = || {
@@ -325,8 +326,7 @@ impl LoadBalancer {
             Protocol::Udp => false,
         };
         if !remembers {
-            let opens = opens && tuple.protocol == Protocol::Tcp;
-            return pick().map(|backend| (backend, opens));
+            return pick();
         }
         self.sticky.advance(now);
         let Some(position) = self.sticky.find(&key, hash) else {
@@ -334,16 +334,16 @@ impl LoadBalancer {
             if opens {
                 self.remember(key, hash, backend)?;
             }
-            return Ok((backend, opens));
+            return Ok(backend);
         };
         let backend = self.sticky.backend(position);
         if opens && !self.backends[usize::from(backend)].up {
             let backend = pick()?;
             self.sticky.move_to(position, backend);
-            return Ok((backend, true));
+            return Ok(backend);
         }
         self.sticky.touch(position);
-        Ok((backend, false))
+        Ok(backend)
     }
 
     fn remember(&mut self, key: FlowKey, hash: u64, backend: BackendIndex) -> Result<(), LbError> {
@@ -411,7 +411,7 @@ fn number_backends(config: &LbConfig) -> (BTreeMap<BackendId, BackendIndex>, Vec
         id,
         up: true,
         packets: 0,
-        new_flows: 0,
+        syns: 0,
     });
     let backends = backends.collect();
     (index, backends)
@@ -428,7 +428,7 @@ const fn unused(rule: Rule) -> RuleUsage {
     RuleUsage {
         rule,
         packets: 0,
-        new_flows: 0,
+        syns: 0,
         no_healthy_backend: 0,
         table_full: 0,
     }

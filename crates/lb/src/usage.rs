@@ -3,8 +3,8 @@ use plsim_types::BackendId;
 
 /// What one backend got so far.
 ///
-/// A new flow is a TCP connection attempt. Where flows are remembered, a repeated SYN of a
-/// remembered flow is not a new one; in a pool that cannot change every SYN counts.
+/// `syns` counts packets that open a TCP connection, retransmissions included, as Azure's metric
+/// `SYNCount` does (D-MET).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackendUsage {
     /// The backend.
@@ -13,8 +13,8 @@ pub struct BackendUsage {
     pub up: bool,
     /// Packets sent to it, TCP and UDP.
     pub packets: u64,
-    /// TCP flows that were given to it.
-    pub new_flows: u64,
+    /// Opening packets (SYN) sent to it.
+    pub syns: u64,
     /// TCP flows that are remembered to be on it now.
     pub sticky_flows: u32,
 }
@@ -26,8 +26,8 @@ pub struct RuleUsage {
     pub rule: Rule,
     /// Packets sent to a backend.
     pub packets: u64,
-    /// TCP flows given to a backend, counted as in [`BackendUsage`].
-    pub new_flows: u64,
+    /// Opening packets (SYN) sent to a backend.
+    pub syns: u64,
     /// Packets refused because no backend was up.
     pub no_healthy_backend: u64,
     /// Packets refused because the flow table was full.

@@ -118,9 +118,9 @@ impl NatEngine {
 
     /// Takes a port of a NAT IP that has one free.
     fn search(&mut self, nat_ip: u16, protocol: Protocol, hash: u64) -> u16 {
-        let random = self.start.pair(hash, self.binds);
-        self.binds += 1;
         let space = self.nat_ips[usize::from(nat_ip)].space(protocol);
+        // The space's own count makes two searches of one flow start at different places.
+        let random = self.start.pair(hash, space.binds);
         space
             .ports
             .allocate(random)

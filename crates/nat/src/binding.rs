@@ -101,9 +101,9 @@ impl FlowKey {
         let dialled = u64::from(self.endpoint.ip().to_bits()) << 32
             | u64::from(self.client.port()) << 16
             | u64::from(self.endpoint.port());
-        let service = u64::from(self.backend_port) << 16
-            | u64::from(self.pool) << 8
-            | u64::from(self.protocol.number());
+        // The pool is a position in the configuration: the order of services must not show, and the
+        // link determines it anyway.
+        let service = u64::from(self.backend_port) << 16 | u64::from(self.protocol.number());
         // The service hardly varies; spread by an odd constant it need not cost a round.
         keyed.pair(
             consumer.wrapping_add(service.wrapping_mul(0xD6E8_FEB8_6659_FD93)),

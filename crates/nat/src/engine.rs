@@ -66,8 +66,6 @@ pub struct NatEngine {
     pub(crate) active: u32,
     /// The most of them at any instant.
     pub(crate) peak_active: u32,
-    /// Ports ever allocated: makes two searches of one flow start at different places.
-    pub(crate) binds: u64,
     pub(crate) flow_limit_refusals: u64,
     pub(crate) events: VecDeque<NatEvent>,
     pub(crate) resets: VecDeque<Reset>,
@@ -99,7 +97,6 @@ impl NatEngine {
             tag: 0,
             active: 0,
             peak_active: 0,
-            binds: 0,
             flow_limit_refusals: 0,
             events: VecDeque::new(),
             resets: VecDeque::new(),

@@ -16,7 +16,7 @@ pub enum NatEvent {
         binding: BindingInfo,
     },
     /// The last free port of a (NAT IP, protocol) was taken. Told again only after a recovery: one
-    /// port in 64 (at least one) free, so that a space that stays nearly full does not repeat it.
+    /// port in 8 (at least one) free, so that a space that stays nearly full does not repeat it.
     /// While one is waiting to be polled, no second one of the same space is added.
     Exhausted {
         /// When.

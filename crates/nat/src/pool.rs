@@ -150,7 +150,7 @@ impl Space {
     /// Gives a port back that is no longer counted.
     pub(crate) fn released(&mut self, port: u16) {
         self.ports.release(port);
-        if self.ports.free() >= (self.capacity / 64).max(1) {
+        if self.ports.free() >= (self.capacity / 8).max(1) {
             self.exhaustion_told = false;
         }
     }

@@ -12,11 +12,10 @@ pub struct Places {
 }
 
 impl Places {
-    /// Takes the (kind, name) of every node and the name of every link, both in the order of their
-    /// ids.
+    /// Takes the (kind, name) of every node and of every link, both in the order of their ids.
     pub fn new<'a>(
         nodes: impl IntoIterator<Item = (&'a str, &'a str)>,
-        channels: impl IntoIterator<Item = &'a str>,
+        channels: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
         let hash = |kind: &str, name: &str| KeyedHash::new(0, kind).derive(name).word(0);
         Self {
@@ -26,7 +25,7 @@ impl Places {
                 .collect(),
             channels: channels
                 .into_iter()
-                .map(|name| hash("channel", name))
+                .map(|(kind, name)| hash(kind, name))
                 .collect(),
         }
     }

@@ -83,6 +83,8 @@ pub struct NatSummary {
     pub expired_idle: u64,
     /// Bindings that ended before their handshake did.
     pub expired_half_open: u64,
+    /// Held-down ports that new connections took early (`held_ports = "reuse-oldest"`).
+    pub reused_held: u64,
     /// The first instant without a free port.
     pub first_exhausted: Option<Instant>,
     /// The first instant at which an established connection or a UDP flow had idled out.
@@ -145,8 +147,8 @@ pub struct BackendSummary {
 pub struct LbSummary {
     /// Flows whose backend the edge remembers at the end.
     pub flows: u64,
-    /// Flows for which a backend was chosen.
-    pub new_flows: u64,
+    /// Opening packets (SYN) sent to a backend, retransmissions included (`SYNCount`).
+    pub syns: u64,
 }
 
 impl Summary {
@@ -189,7 +191,7 @@ impl Summary {
                 "lb",
                 object([
                     ("flows", self.lb.flows.into()),
-                    ("new_flows", self.lb.new_flows.into()),
+                    ("syns", self.lb.syns.into()),
                 ]),
             ),
         ])
@@ -213,6 +215,7 @@ impl Summary {
                 bind_failures: 0,
                 expired_idle: 0,
                 expired_half_open: 0,
+                reused_held: 0,
                 first_exhausted: None,
                 first_expired: None,
             }],
@@ -292,6 +295,7 @@ impl NatSummary {
             ("bind_failures", self.bind_failures.into()),
             ("expired_idle", self.expired_idle.into()),
             ("expired_half_open", self.expired_half_open.into()),
+            ("reused_held", self.reused_held.into()),
             (
                 "first_exhausted_ns",
                 self.first_exhausted.map(Instant::as_nanos).into(),

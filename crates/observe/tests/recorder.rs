@@ -15,7 +15,7 @@ const HOST: NodeId = NodeId(1);
 fn places() -> Places {
     Places::new(
         [("client-vm", "a"), ("backend-host", "b")],
-        ["a->b", "b->a"],
+        [("link", "a->b"), ("link", "b->a")],
     )
 }
 
@@ -157,7 +157,7 @@ fn the_digest_does_not_know_packet_ids_and_scenario_positions() {
 fn the_digest_knows_nodes_by_name_and_not_by_number() {
     let renumbered = Places::new(
         [("backend-host", "b"), ("client-vm", "a")],
-        ["b->a", "a->b"],
+        [("link", "b->a"), ("link", "a->b")],
     );
     let mut recorder = Recorder::<Sink>::new(renumbered, None);
     recorder.injected(Instant::ZERO, NodeId(0), &packet());

@@ -78,10 +78,7 @@ fn summary() -> Summary {
             peak: 5,
             new_flows: 6,
         }],
-        lb: LbSummary {
-            flows: 0,
-            new_flows: 6,
-        },
+        lb: LbSummary { flows: 0, syns: 6 },
         ..Summary::default()
     }
 }
@@ -113,6 +110,7 @@ fn nat(backend: &str, protocol: Protocol, in_use: u32) -> NatSummary {
         bind_failures: 2,
         expired_idle: 1,
         expired_half_open: 0,
+        reused_held: 0,
         first_exhausted: Some(Instant::from_nanos(64_511_650_000)),
         first_expired: None,
     }
@@ -259,16 +257,16 @@ fn a_question_without_an_answer_teaches() {
             "there is no `faild`; known: `attempted`, `established`, `failed`, `closed`, `reset`, \
              `idle_expired`, `timed_out`, `connecting`, `established_total`",
         ),
-        ("lb.size", "there is no `size`; known: `flows`, `new_flows`"),
+        ("lb.size", "there is no `size`; known: `flows`, `syns`"),
         ("expectations", "`expectations` cannot be asked for"),
         ("count(overrides)", "`overrides` cannot be asked for"),
         (
             "lb",
-            "`lb` is not a single value; add one of: `flows`, `new_flows`",
+            "`lb` is not a single value; add one of: `flows`, `syns`",
         ),
         (
             "sum(lb)",
-            "`lb` is not a single value; add one of: `flows`, `new_flows`",
+            "`lb` is not a single value; add one of: `flows`, `syns`",
         ),
         (
             "lb[a=1].flows",

@@ -40,9 +40,9 @@ fn world(order: [&'static str; 2]) -> Lossy {
         tap_out: Some(TapId(1)),
         ..ChannelConfig::default()
     };
-    let channel = builder.channel("a->b", id_of("b"), config);
+    let channel = builder.channel("link", "a->b", id_of("b"), config);
     let nodes = order.map(|name| End((name == "a").then_some(channel)));
-    let places = Places::new(order.map(|name| ("end", name)), ["a->b"]);
+    let places = Places::new(order.map(|name| ("end", name)), [("link", "a->b")]);
     let interfaces = ["a", "b"].map(|name| Interface {
         name: name.to_owned(),
         description: String::new(),

@@ -155,12 +155,13 @@ impl<'a> Site<'a> {
             let network = self.map.networks[place.network];
             let name = &group.name;
             let config = ChannelConfig::default();
-            let out = self
-                .builder
-                .channel(&format!("client {name} up"), network, config.clone());
+            let out =
+                self.builder
+                    .channel("client-network", name.as_str(), network, config.clone());
             let node = self.map.clients[index];
             clients.downlinks.push(self.builder.channel(
-                &format!("client {name} down"),
+                "network-client",
+                name.as_str(),
                 node,
                 config,
             ));
@@ -171,7 +172,7 @@ impl<'a> Site<'a> {
                     ephemeral_ports: group.ephemeral_ports.first()..=group.ephemeral_ports.last(),
                     out,
                     seed: self.entity_seed("client-vm", name.as_str()),
-                    workloads: configure::workloads(self.scenario, self.layout, index),
+                    workloads: configure::workloads(self.scenario, self.layout, index, self.seed),
                 })));
         }
         clients
@@ -196,7 +197,7 @@ impl<'a> Site<'a> {
             let edge = self.map.edges[service.load_balancer];
             let to_edge = self
                 .builder
-                .channel(&format!("{name} to edge"), edge, far.clone());
+                .channel("endpoint-edge", name.as_str(), edge, far.clone());
             let near = ChannelConfig {
                 tap_in: tap,
                 ..channel(self.scenario.link.client_endpoint.into())
@@ -204,11 +205,11 @@ impl<'a> Site<'a> {
             let network = self.map.networks[place.network];
             let to_network = self
                 .builder
-                .channel(&format!("{name} to network"), network, near);
+                .channel("endpoint-network", name.as_str(), network, near);
             let node = self.map.endpoints[index];
             let back = self
                 .builder
-                .channel(&format!("backbone to {name}"), node, far);
+                .channel("backbone-endpoint", name.as_str(), node, far);
             around.backbone.connect(place.link, back);
             around.uplinks.push((to_edge, to_network));
             around.taps.push(tap);
@@ -254,9 +255,11 @@ impl<'a> Site<'a> {
         for (own, others) in peers.iter().enumerate() {
             for &peer in others {
                 let names = (self.network_name(own), self.network_name(peer));
-                let name = format!("{} peered with {}", names.0, names.1);
+                let name = pair(names.0, names.1);
                 let node = self.map.networks[peer];
-                let link = self.builder.channel(&name, node, ChannelConfig::default());
+                let link = self
+                    .builder
+                    .channel("peering", &name, node, ChannelConfig::default());
                 to_peers[own].push((VnetId(narrow(peer)), link));
                 from_peers[peer].push(link);
             }
@@ -295,14 +298,14 @@ impl<'a> Site<'a> {
                 continue;
             }
             let endpoint = &self.scenario.private_endpoint[index].name;
-            let name = format!("{} to {endpoint}", self.network_name(own));
+            let name = pair(self.network_name(own), endpoint);
             let config = ChannelConfig {
                 tap_out: around.taps[index],
                 ..channel(self.scenario.link.client_endpoint.into())
             };
-            let link = self
-                .builder
-                .channel(&name, self.map.endpoints[index], config);
+            let link =
+                self.builder
+                    .channel("network-endpoint", &name, self.map.endpoints[index], config);
             links.push((configure::endpoint_id(index), link));
         }
         links
@@ -335,7 +338,7 @@ impl<'a> Site<'a> {
                 let node = self.map.hosts[index];
                 let link = self
                     .builder
-                    .channel(&format!("{lb} to {name}"), node, config);
+                    .channel("edge-host", &pair(lb, name), node, config);
                 backends.downlinks[balancer][index] = Some(link);
             }
             let (host, server) = self.host_and_vm(index);
@@ -366,14 +369,12 @@ impl<'a> Site<'a> {
             ..link
         };
         let (host, server) = (self.map.hosts[index], self.map.servers[index]);
-        let to_vm = self
-            .builder
-            .channel(&format!("host to {name}"), server, down);
-        let from_vm = self.builder.channel(&format!("{name} to host"), host, up);
+        let to_vm = self.builder.channel("host-vm", name, server, down);
+        let from_vm = self.builder.channel("vm-host", name, host, up);
         let back = channel(self.scenario.link.edge_host.into());
         let to_backbone = self
             .builder
-            .channel(&format!("{name} to backbone"), self.backbone, back);
+            .channel("host-backbone", name, self.backbone, back);
         let nat = configure::nat(
             self.scenario,
             self.layout,
@@ -455,6 +456,11 @@ impl<'a> Site<'a> {
     fn entity_seed(&self, kind: &str, name: &str) -> u64 {
         KeyedHash::new(self.seed, kind).derive(name).word(0)
     }
+}
+
+/// Names a link by its two ends; the slash cannot be part of a name, so no two pairs look alike.
+fn pair(from: &str, to: &str) -> String {
+    format!("{from}/{to}")
 }
 
 fn channel(link: LinkSettings) -> ChannelConfig {

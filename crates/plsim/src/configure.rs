@@ -6,17 +6,12 @@ use plsim_lb::{FrontendId, LbConfig, LbPoolId, PoolConfig, Rule, Stickiness};
 use plsim_nat::{NatConfig, NatEngine, Timers};
 use plsim_scenario as file;
 use plsim_scenario::Scenario;
-use plsim_types::{BackendId, Duration, Instant, PlsId, Protocol};
+use plsim_types::{BackendId, Duration, Instant, KeyedHash, PlsId, Protocol};
 use plsim_vnet::{
     ConnectionState, EndpointId, EndpointRoute, Peering, Subnet, VirtualNetworkConfig, VnetId,
 };
 
 use crate::layout::{BackendPlace, Layout, narrow, position};
-
-/// The most TCP flows an edge remembers: as many as an Azure VM's flow limit over a large pool.
-const EDGE_FLOW_LIMIT: u32 = 10_000_000;
-/// How long a UDP client waits for a response before it gives up, as common resolvers do.
-const UDP_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn endpoint_id(index: usize) -> EndpointId {
     EndpointId(u32::try_from(index).expect("broken invariant: 2^32 endpoints"))
@@ -132,7 +127,7 @@ pub(crate) fn load_balancer(
         pools: pools.collect(),
         stickiness: Stickiness {
             idle: longest_idle(scenario, layout, index),
-            limit: EDGE_FLOW_LIMIT,
+            limit: lb.flow_table_limit,
         },
     }
 }
@@ -148,12 +143,24 @@ fn changing_backends(scenario: &Scenario, layout: &Layout) -> BTreeSet<BackendId
         .collect()
 }
 
-/// Returns how long the edge remembers a flow: as long as any NAT behind it would.
+/// Returns how long the edge remembers a flow: as long as any binding behind it may live without a
+/// packet.
 fn longest_idle(scenario: &Scenario, layout: &Layout, balancer: usize) -> Duration {
     let services = scenario.private_link_service.iter().zip(&layout.services);
     let services = services.filter(|(_, place)| place.load_balancer == balancer);
-    let longest = services.map(|(service, _)| service.idle_timeout.0).max();
-    longest.unwrap_or(Duration::from_secs(300))
+    let longest = services.flat_map(|(service, _)| {
+        let scan = service
+            .idle_scan_interval
+            .map_or(Duration::ZERO, |scan| scan.0);
+        let idle = service.idle_timeout.0 + scan;
+        let others = [
+            service.half_open_timeout,
+            service.hold_down_fin,
+            service.hold_down_rst,
+        ];
+        others.map(|timer| timer.0).into_iter().chain([idle])
+    });
+    longest.max().unwrap_or(Duration::from_secs(300))
 }
 
 /// Returns the services whose rules lead to a backend VM, with the protocols they carry.
@@ -236,6 +243,7 @@ pub(crate) fn workloads(
     scenario: &Scenario,
     layout: &Layout,
     client: usize,
+    seed: u64,
 ) -> Vec<WorkloadConfig> {
     let name = &scenario.client_vm[client].name;
     let own = scenario
@@ -248,6 +256,9 @@ pub(crate) fn workloads(
         let address = layout.endpoints[endpoint].address;
         let stop = workload.stop.unwrap_or(scenario.run.duration);
         WorkloadConfig {
+            seed: KeyedHash::new(seed, "workload")
+                .derive(workload.name.as_str())
+                .word(0),
             target: SocketAddrV4::new(address, workload.port),
             kind: session(workload),
             arrival: match workload.arrival {
@@ -295,7 +306,7 @@ fn session(workload: &file::Workload) -> WorkloadKind {
             response,
             hold,
             interval: workload.interval.map(|interval| interval.0),
-            response_timeout: UDP_RESPONSE_TIMEOUT,
+            response_timeout: workload.response_timeout.0,
         }),
     }
 }

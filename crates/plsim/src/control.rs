@@ -100,13 +100,12 @@ fn set_backends(simulation: &mut Simulation, index: usize, up: bool) -> Vec<Even
 fn set_backend(simulation: &mut Simulation, backend: BackendId, up: bool) {
     let place = &simulation.layout.backends[usize::from(backend.0)];
     for balancer in configure::balancers_of(place) {
-        let changed =
-            simulation
-                .world
-                .visit(simulation.map.edges[balancer], |room, _| match room {
-                    Room::Edge(edge) => edge.set_backend(backend, up),
-                    _ => unreachable!("broken invariant: the map lists edge nodes"),
-                });
+        let changed = simulation
+            .world
+            .visit(simulation.map.edges[balancer], |room, context| match room {
+                Room::Edge(edge) => edge.set_backend(backend, up, context),
+                _ => unreachable!("broken invariant: the map lists edge nodes"),
+            });
         changed.expect("broken invariant: pools that events name may change");
     }
 }

@@ -25,14 +25,16 @@ pub(crate) fn collect(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
                 .map(|(at, event)| (*at, names.nat_event(event))),
         );
     }
-    let now = simulation.world.now();
-    for node in &simulation.map.edges {
-        while let Some(event) = simulation.world.visit(*node, |room, _| match room {
-            Room::Edge(edge) => edge.poll_event(),
+    for (index, node) in simulation.map.edges.iter().enumerate() {
+        let events = simulation.world.visit(*node, |room, _| match room {
+            Room::Edge(edge) => edge.take_events(),
             _ => unreachable!("broken invariant: the map lists edge nodes"),
-        }) {
-            told.push((now, lb_event(simulation, *node, &event)));
-        }
+        });
+        told.extend(
+            events
+                .iter()
+                .map(|(at, event)| (*at, lb_event(simulation, index, event))),
+        );
     }
     told.sort_by_key(|(at, _)| *at);
     told
@@ -100,10 +102,8 @@ impl Names<'_> {
     }
 }
 
-fn lb_event(simulation: &Simulation, edge: plsim_sim::NodeId, event: &LbEvent) -> Event {
-    let index = simulation.map.edges.iter().position(|node| *node == edge);
-    let lb = &simulation.scenario.load_balancer
-        [index.expect("broken invariant: the edge is one of the map's")];
+fn lb_event(simulation: &Simulation, balancer: usize, event: &LbEvent) -> Event {
+    let lb = &simulation.scenario.load_balancer[balancer];
     let backend = |backend: plsim_types::BackendId| {
         simulation.layout.backends[usize::from(backend.0)]
             .name

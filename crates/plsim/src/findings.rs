@@ -1,6 +1,6 @@
-use plsim_observe::{NatSummary, Summary};
-use plsim_scenario::Scenario;
-use plsim_types::{DropReason, Duration, Instant};
+use plsim_observe::{NatSummary, RefusalSummary, Summary};
+use plsim_scenario::{OnIdle, Scenario};
+use plsim_types::{DropReason, Protocol};
 
 use crate::numbers::{counted, grouped};
 
@@ -21,10 +21,12 @@ pub fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     found.extend(reader.exhausted());
     found.extend(reader.skew());
     found.extend(reader.flow_limit());
+    found.extend(reader.reused());
     found.extend(reader.idle());
     found.extend(reader.not_approved());
     found.extend(reader.client_ports());
-    found.extend(reader.unrouted());
+    found.extend(reader.unserved());
+    found.extend(reader.lost());
     found
 }
 
@@ -34,28 +36,40 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Port spaces that refused connections, one finding for each service.
+    /// VMs whose port spaces refused connections, one finding for each service.
     fn exhausted(&self) -> Vec<Finding> {
         let services = self.scenario.private_link_service.iter();
         services
             .filter_map(|service| {
                 let name = service.name.as_str();
-                let full: Vec<&NatSummary> = self.rows(name).filter(|row| is_full(row)).collect();
-                let first = full.iter().min_by_key(|row| row.first_exhausted)?;
-                let refused = self.refused(name, DropReason::NatPortsExhausted);
-                if refused == 0 {
-                    return None;
-                }
+                let refused: Vec<&RefusalSummary> = self
+                    .refused(DropReason::NatPortsExhausted)
+                    .filter(|row| row.pls == name)
+                    .collect();
+                let first = refused.iter().min_by_key(|row| row.first)?;
+                let backend = first.backend.as_deref().unwrap_or_default();
+                let full: Vec<&NatSummary> = self
+                    .rows(name)
+                    .filter(|row| row.backend == backend && row.protocol == first.protocol)
+                    .collect();
+                let last = full.iter().max_by_key(|row| row.first_exhausted)?;
+                let addresses = match full.len() {
+                    1 => format!("NAT IP {}", last.nat_ip),
+                    count => format!("all {count} NAT IPs, {} the last,", last.nat_ip),
+                };
+                let others = match refused.len() - 1 {
+                    0 => String::new(),
+                    1 => " (another VM followed)".to_owned(),
+                    count => format!(" ({count} more VMs followed)"),
+                };
                 Some(Finding {
                     what: format!(
-                        "{name}: NAT IP {} had no free {} port toward VM {} from {} on{}; {} were \
-                         refused, their SYNs dropped without an answer.",
-                        first.nat_ip,
+                        "{name}: VM {backend} ran out of {} ports on {addresses} at {}{others}. {} \
+                         were refused, the first at {}: their SYNs were dropped without an answer.",
                         first.protocol,
-                        first.backend,
-                        at(first.first_exhausted),
-                        others(full.len() - 1),
-                        connections(refused),
+                        last.first_exhausted.unwrap_or_default(),
+                        connections(refused.iter().map(|row| row.connections).sum()),
+                        first.first,
                     ),
                     help: self.more_ports(name, &full),
                 })
@@ -134,46 +148,73 @@ impl Reader<'_> {
         })
     }
 
-    fn flow_limit(&self) -> Option<Finding> {
-        let rows = self.summary.refusals.iter();
-        let row = rows
-            .filter(|row| row.reason == DropReason::VmFlowLimit)
-            .min_by_key(|row| row.first)?;
-        let backend = row.backend.clone().unwrap_or_default();
-        Some(Finding {
+    fn flow_limit(&self) -> Vec<Finding> {
+        let rows = self.refused(DropReason::VmFlowLimit);
+        rows.map(|row| {
+            let backend = row.backend.as_deref().unwrap_or_default();
+            let groups = self.scenario.backend_vm.iter();
+            let mut groups = groups.filter(|group| group.machines().any(|name| name == backend));
+            let limit = groups
+                .next()
+                .and_then(|group| group.vm_flow_limit.0)
+                .unwrap_or_default();
+            Finding {
+                what: format!(
+                    "VM {backend} reached its limit of {} active connections: {} were refused, the \
+                     first at {}.",
+                    grouped(u64::from(limit)),
+                    connections(row.connections),
+                    row.first
+                ),
+                help: vec![
+                    "Add backend VMs: the limit is the VM's own, so more NAT IPs do not help."
+                        .into(),
+                ],
+            }
+        })
+        .collect()
+    }
+
+    fn reused(&self) -> Option<Finding> {
+        let reused: u64 = self.summary.nat.iter().map(|row| row.reused_held).sum();
+        (reused > 0).then(|| Finding {
             what: format!(
-                "VM {backend} reached its flow limit at {}: {} were refused although NAT ports \
-                 were free.",
-                row.first,
-                connections(row.connections)
+                "{} took a port whose hold-down was not over (held_ports = \"reuse-oldest\"): the \
+                 server may still know the connection before it.",
+                connections(reused)
             ),
-            help: vec![
-                "Add backend VMs: the limit is the VM's own (500 000 active connections), so more \
-                 NAT IPs do not help."
-                    .into(),
-            ],
+            help: vec!["Add NAT IPs or backend VMs, so that ports can rest.".into()],
         })
     }
 
-    fn idle(&self) -> Option<Finding> {
-        let expired = self.summary.connections.idle_expired;
-        let shortest = self
-            .scenario
-            .private_link_service
-            .iter()
-            .map(|pls| pls.idle_timeout.0)
-            .min()?;
-        (expired > 0).then(|| Finding {
-            what: format!(
-                "{} died of silence: the service dropped them after the idle timeout of {shortest}, \
-                 and both ends got a RST.",
-                connections(expired)
-            ),
-            help: vec![format!(
-                "Send keepalives at intervals below {shortest}, on TCP or in the application; \
-                 Linux's default of 7 200 s comes too late."
-            )],
-        })
+    /// Connections that idled out, one finding for each service.
+    fn idle(&self) -> Vec<Finding> {
+        let services = self.scenario.private_link_service.iter();
+        services
+            .filter_map(|service| {
+                let rows = self.rows(service.name.as_str());
+                let rows = rows.filter(|row| row.protocol == Protocol::Tcp);
+                let expired: u64 = rows.map(|row| row.expired_idle).sum();
+                let timeout = service.idle_timeout.0;
+                let told = match service.on_idle {
+                    OnIdle::Reset => "and both ends got a RST",
+                    OnIdle::Silent => {
+                        "and nobody was told: what the ends send afterwards is dropped as no-flow"
+                    }
+                };
+                (expired > 0).then(|| Finding {
+                    what: format!(
+                        "{}: {} died of silence after the idle timeout of {timeout}, {told}.",
+                        service.name,
+                        connections(expired)
+                    ),
+                    help: vec![format!(
+                        "Send keepalives at intervals below {timeout}, on TCP or in the \
+                         application; Linux's default of 7 200 s comes too late."
+                    )],
+                })
+            })
+            .collect()
     }
 
     fn not_approved(&self) -> Vec<Finding> {
@@ -209,12 +250,13 @@ impl Reader<'_> {
         })
     }
 
-    fn unrouted(&self) -> Vec<Finding> {
+    fn unserved(&self) -> Vec<Finding> {
         let rows = self.summary.refusals.iter();
         rows.filter_map(|row| {
             let help = match row.reason {
                 DropReason::NoLbRule => "Add a load-balancing rule for the port, or correct it.",
                 DropReason::NoHealthyBackend => "Bring a backend of the pool up.",
+                DropReason::EdgeTableFull => "Raise flow_table_limit of the load balancer.",
                 _ => return None,
             };
             Some(Finding {
@@ -231,6 +273,27 @@ impl Reader<'_> {
         .collect()
     }
 
+    /// Packets that ended on the way for reasons that no connection row shows.
+    fn lost(&self) -> Vec<Finding> {
+        let drops = self.summary.ledger.drops();
+        drops
+            .filter_map(|(reason, packets)| {
+                let help = match reason {
+                    DropReason::LinkQueueFull => "Raise bandwidth or queue_limit of the link.",
+                    DropReason::TtlExpired => "Lower ttl_decrement of the private endpoint.",
+                    DropReason::NoListener => {
+                        "A response came after its client had given up: raise response_timeout."
+                    }
+                    _ => return None,
+                };
+                Some(Finding {
+                    what: format!("{} ended as {reason}.", counted(packets, "packet")),
+                    help: vec![help.into()],
+                })
+            })
+            .collect()
+    }
+
     fn rows(&self, service: &str) -> impl Iterator<Item = &NatSummary> {
         self.summary
             .nat
@@ -238,10 +301,11 @@ impl Reader<'_> {
             .filter(move |row| row.pls == service)
     }
 
-    fn refused(&self, service: &str, reason: DropReason) -> u64 {
-        let rows = self.summary.refusals.iter();
-        let rows = rows.filter(|row| row.pls == service && row.reason == reason);
-        rows.map(|row| row.connections).sum()
+    fn refused(&self, reason: DropReason) -> impl Iterator<Item = &RefusalSummary> {
+        self.summary
+            .refusals
+            .iter()
+            .filter(move |row| row.reason == reason)
     }
 }
 
@@ -253,18 +317,6 @@ fn permille(part: u32, whole: u32) -> u64 {
     (u64::from(part) * 1_000)
         .checked_div(u64::from(whole))
         .unwrap_or(0)
-}
-
-fn others(count: usize) -> String {
-    match count {
-        0 => String::new(),
-        1 => " (and one more pair of NAT IP and VM)".to_owned(),
-        count => format!(" (and {count} more pairs of NAT IP and VM)"),
-    }
-}
-
-fn at(instant: Option<Instant>) -> Duration {
-    instant.map_or(Duration::ZERO, |instant| instant.since(Instant::ZERO))
 }
 
 fn connections(count: u64) -> String {

@@ -84,13 +84,10 @@ impl Layout {
         wanted: Option<Ipv4Addr>,
     ) -> Result<Ipv4Addr, plsim_vnet::AddressError> {
         let (network, subnet) = self.services[service].nat_subnet;
-        let plan = &mut self.plans[network][subnet];
         let address = match wanted {
-            Some(address) => {
-                plan.reserve(address)?;
-                address
-            }
-            None => plan.allocate()?,
+            // Reserved at the start, like every address that the file gives.
+            Some(address) => address,
+            None => self.plans[network][subnet].allocate()?,
         };
         self.services[service].nat_ips.push(address);
         Ok(address)
@@ -162,6 +159,16 @@ impl<'a> Planner<'a> {
             self.reserve(&backend.subnet, backend.ip_address, || {
                 format!("backend_vm[{index}].ip_address")
             })?;
+        }
+        for (index, event) in scenario.event.iter().enumerate() {
+            let services = scenario.private_link_service.iter();
+            let mut services = services
+                .filter(|service| event.private_link_service.as_ref() == Some(&service.name));
+            if let Some(service) = services.next() {
+                self.reserve(&service.nat_subnet, event.ip_address, || {
+                    format!("event[{index}].ip_address")
+                })?;
+            }
         }
         Ok(())
     }

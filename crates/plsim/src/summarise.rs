@@ -99,6 +99,7 @@ fn nat(scenario: &Scenario, layout: &Layout, map: &Map, world: &PlsimWorld) -> V
             bind_failures: usage.bind_failures,
             expired_idle: usage.expired_idle,
             expired_half_open: usage.expired_half_open,
+            reused_held: usage.reused_held,
             first_exhausted: usage.first_exhausted,
             first_expired: usage.first_expired,
         })
@@ -260,7 +261,7 @@ fn load_balancers(map: &Map, world: &PlsimWorld) -> LbSummary {
         };
         let lb = edge.load_balancer();
         sum.flows += u64::from(lb.sticky_flows());
-        sum.new_flows += lb.rule_usage().map(|usage| usage.new_flows).sum::<u64>();
+        sum.syns += lb.rule_usage().map(|usage| usage.syns).sum::<u64>();
     }
     sum
 }

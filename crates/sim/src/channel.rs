@@ -15,7 +15,8 @@ pub struct ChannelConfig {
     pub latency: Duration,
     /// Bits per second; `None` means without limit.
     pub bandwidth: Option<u64>,
-    /// The most bytes that may wait for a limited bandwidth; `None` means without limit.
+    /// The most bytes that may wait for a limited bandwidth, those being sent included; `None`
+    /// means without limit. A packet that finds the link idle is always accepted.
     pub queue_limit: Option<u64>,
     /// Probability that a packet is lost, 0..=1.
     pub loss: f64,
@@ -76,7 +77,8 @@ impl Channel {
         if let Some(limit) = self.config.queue_limit {
             let backlog =
                 u128::from(waiting.as_nanos()) * u128::from(bandwidth) / (8 * 1_000_000_000);
-            if backlog + u128::from(bytes) > u128::from(limit) {
+            // A packet that finds the link idle need not wait.
+            if !waiting.is_zero() && backlog + u128::from(bytes) > u128::from(limit) {
                 return Err(DropReason::LinkQueueFull);
             }
         }

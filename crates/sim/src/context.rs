@@ -1,4 +1,4 @@
-use plsim_packet::Packet;
+use plsim_packet::{Packet, PacketId};
 use plsim_types::{DropReason, Instant};
 
 use crate::channel::ChannelId;
@@ -23,8 +23,8 @@ pub struct Context<'a> {
     pub(crate) kernel: &'a mut Kernel,
     pub(crate) observer: &'a mut dyn Observer,
     pub(crate) node: NodeId,
-    /// Hops already made by the packet at hand in this instant.
-    pub(crate) hops: u8,
+    /// The packet at hand, and the hops it has made in this instant.
+    pub(crate) at_hand: Option<(PacketId, u8)>,
 }
 
 impl std::fmt::Debug for Context<'_> {
@@ -70,7 +70,10 @@ impl Context<'_> {
         }
         match link.accept(&packet, now) {
             Ok(at) if at > now => self.kernel.schedule_arrival(at, channel, packet),
-            Ok(_) => self.kernel.pass_on(channel, packet, self.hops + 1),
+            Ok(_) => {
+                let hops = self.hops_of(&packet) + 1;
+                self.kernel.pass_on(channel, packet, hops);
+            }
             Err(reason) => self.end(Place::Channel(channel), packet, reason),
         }
     }
@@ -97,6 +100,15 @@ impl Context<'_> {
             self.node
         );
         self.kernel.schedule_timer(at, self.node, token);
+    }
+
+    /// Returns the hops a packet has made in this instant: those of the one at hand, none for a new
+    /// one.
+    fn hops_of(&self, packet: &Packet) -> u8 {
+        match self.at_hand {
+            Some((id, hops)) if id == packet.id => hops,
+            Some(_) | None => 0,
+        }
     }
 
     fn end(&mut self, place: Place, packet: Box<Packet>, reason: DropReason) {

@@ -14,7 +14,8 @@ use crate::stream::Stream;
 
 /// The most hops a packet may make without time moving.
 const HOP_LIMIT: u8 = 32;
-/// The most events that may run without time moving before the run counts as stuck, by default.
+/// How many packets may pass links without latency, one causing the other, before the run counts
+/// as stuck, by default.
 const STUCK_AFTER: u64 = 10_000_000;
 /// The most packet records kept for reuse.
 const POOL_LIMIT: usize = 1 << 20;
@@ -23,7 +24,7 @@ const POOL_LIMIT: usize = 1 << 20;
 #[derive(Debug)]
 pub struct WorldBuilder {
     nodes: Vec<(&'static str, String)>,
-    channels: Vec<(String, NodeId, ChannelConfig)>,
+    channels: Vec<(&'static str, String, NodeId, ChannelConfig)>,
     stuck_after: u64,
 }
 
@@ -44,7 +45,8 @@ impl WorldBuilder {
         }
     }
 
-    /// Sets how many events may run in one instant, ten million by default.
+    /// Sets how many packets may pass links without latency in one instant, caused by one event;
+    /// ten million by default.
     #[must_use]
     pub const fn stuck_after(mut self, events: u64) -> Self {
         self.stuck_after = events;
@@ -57,9 +59,16 @@ impl WorldBuilder {
         NodeId(u32::try_from(self.nodes.len() - 1).expect("broken invariant: 2^32 nodes"))
     }
 
-    /// Adds a one-way link to a node; the name must be unique among links.
-    pub fn channel(&mut self, name: &str, to: NodeId, config: ChannelConfig) -> ChannelId {
-        self.channels.push((name.to_owned(), to, config));
+    /// Adds a one-way link to a node; (kind, name) must be unique, for it decides order and
+    /// randomness.
+    pub fn channel(
+        &mut self,
+        kind: &'static str,
+        name: &str,
+        to: NodeId,
+        config: ChannelConfig,
+    ) -> ChannelId {
+        self.channels.push((kind, name.to_owned(), to, config));
         ChannelId(u32::try_from(self.channels.len() - 1).expect("broken invariant: 2^32 links"))
     }
 
@@ -68,9 +77,11 @@ impl WorldBuilder {
         self.nodes.iter().map(|(kind, name)| (*kind, name.as_str()))
     }
 
-    /// Returns the name of each link, in the order of their ids.
-    pub fn channel_names(&self) -> impl Iterator<Item = &str> {
-        self.channels.iter().map(|(name, ..)| name.as_str())
+    /// Returns (kind, name) of each link, in the order of their ids.
+    pub fn channel_names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.channels
+            .iter()
+            .map(|(kind, name, ..)| (*kind, name.as_str()))
     }
 
     /// Builds the world; `nodes` are those announced, in the same order.
@@ -96,8 +107,8 @@ impl WorldBuilder {
             .collect();
         let channels = self.channels.into_iter().zip(channel_ranks);
         let channels = channels
-            .map(|((name, to, config), rank)| {
-                let stream = Stream::new(seed, CHANNEL_KIND, &name);
+            .map(|((kind, name, to, config), rank)| {
+                let stream = Stream::new(seed, kind, &name);
                 Channel::new(to, config, Source::new(*rank), stream)
             })
             .collect();
@@ -114,19 +125,14 @@ impl WorldBuilder {
             nodes,
             observer,
             events: 0,
-            events_this_instant: 0,
             stuck_after: self.stuck_after,
+            stuck: None,
         }
     }
 
     /// Returns each entity's place in the order of (kind, name), nodes first.
     fn ranks(&self) -> Vec<Rank> {
-        let nodes = self.nodes.iter().map(|(kind, name)| (*kind, name.as_str()));
-        let channels = self
-            .channels
-            .iter()
-            .map(|(name, ..)| (CHANNEL_KIND, name.as_str()));
-        let names: Vec<_> = nodes.chain(channels).collect();
+        let names: Vec<_> = self.node_names().chain(self.channel_names()).collect();
         assert!(names.len() <= MAX_ENTITIES, "too many nodes and links");
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_unstable_by_key(|&entity| names[entity]);
@@ -144,8 +150,6 @@ impl WorldBuilder {
         ranks
     }
 }
-
-const CHANNEL_KIND: &str = "channel";
 
 /// What the kernel keeps for each node.
 #[derive(Debug)]
@@ -216,14 +220,14 @@ pub enum Progress {
     Paused,
 }
 
-/// The run does not move: too many events in one instant.
+/// The run does not move: packets answer each other without end in one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stuck {
     /// The instant that does not end.
     pub at: Instant,
-    /// The node whose event was the last one.
+    /// The node at which it began.
     pub node: NodeId,
-    /// How many events ran at that instant.
+    /// How many packets were handled after that event.
     pub events: u64,
 }
 
@@ -231,7 +235,7 @@ impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} events ran at {} without time moving",
+            "{} packets passed at {} without time moving",
             self.events, self.at
         )
     }
@@ -246,8 +250,9 @@ pub struct World<N, O> {
     nodes: Vec<N>,
     observer: O,
     events: u64,
-    events_this_instant: u64,
     stuck_after: u64,
+    /// Set once time does not move any more.
+    stuck: Option<Stuck>,
 }
 
 impl<N: Node, O: Observer> World<N, O> {
@@ -302,10 +307,10 @@ impl<N: Node, O: Observer> World<N, O> {
             kernel: &mut self.kernel,
             observer: &mut self.observer,
             node,
-            hops: 0,
+            at_hand: None,
         };
         let result = act(&mut self.nodes[node.0 as usize], &mut context);
-        self.finish_instant();
+        self.finish_instant(node);
         result
     }
 
@@ -316,24 +321,16 @@ impl<N: Node, O: Observer> World<N, O> {
     pub fn run_before(&mut self, limit: Instant, budget: u64) -> Result<Progress, Stuck> {
         let stop_at = self.events.saturating_add(budget);
         while self.events < stop_at {
+            if let Some(stuck) = self.stuck {
+                return Err(stuck);
+            }
             let Some((time, _, what)) = self.kernel.queue.pop_before(limit.as_nanos()) else {
                 self.kernel.now = self.kernel.now.max(limit);
                 return Ok(Progress::Reached);
             };
-            let at = Instant::from_nanos(time);
-            if at > self.kernel.now {
-                self.kernel.now = at;
-                self.events_this_instant = 0;
-            }
+            self.kernel.now = Instant::from_nanos(time);
             let node = self.handle(what);
-            self.finish_instant();
-            if self.events_this_instant > self.stuck_after {
-                return Err(Stuck {
-                    at,
-                    node,
-                    events: self.events_this_instant,
-                });
-            }
+            self.finish_instant(node);
         }
         Ok(Progress::Paused)
     }
@@ -342,12 +339,12 @@ impl<N: Node, O: Observer> World<N, O> {
         match what {
             What::Arrival(by, packet) => self.arrive(by, packet, 0),
             What::Timer(node, token) => {
-                self.count_event();
+                self.events += 1;
                 let mut context = Context {
                     kernel: &mut self.kernel,
                     observer: &mut self.observer,
                     node,
-                    hops: 0,
+                    at_hand: None,
                 };
                 self.nodes[node.0 as usize].on_timer(token, &mut context);
                 node
@@ -356,8 +353,25 @@ impl<N: Node, O: Observer> World<N, O> {
     }
 
     /// Handles packets on links without latency until none is left.
-    fn finish_instant(&mut self) {
+    ///
+    /// Events of the queue lie in the past of their own instant, so they are finitely many; only
+    /// here could an instant go on for ever, with packets that answer each other.
+    fn finish_instant(&mut self, node: NodeId) {
+        let waiting = self.kernel.instant.len() as u64;
+        let most = self.stuck_after + waiting * u64::from(HOP_LIMIT);
+        let mut handled = 0;
         while let Some((by, packet, hops)) = self.kernel.instant.pop_front() {
+            if handled == most {
+                self.kernel.instant.push_front((by, packet, hops));
+                let at = self.kernel.now;
+                self.stuck = Some(Stuck {
+                    at,
+                    node,
+                    events: handled,
+                });
+                return;
+            }
+            handled += 1;
             if hops > HOP_LIMIT {
                 let now = self.kernel.now;
                 self.observer
@@ -370,7 +384,7 @@ impl<N: Node, O: Observer> World<N, O> {
     }
 
     fn arrive(&mut self, by: ChannelId, packet: Box<Packet>, hops: u8) -> NodeId {
-        self.count_event();
+        self.events += 1;
         let channel = &self.kernel.channels[by.0 as usize];
         let node = channel.to;
         if let Some(tap) = channel.config.tap_out {
@@ -380,14 +394,9 @@ impl<N: Node, O: Observer> World<N, O> {
             kernel: &mut self.kernel,
             observer: &mut self.observer,
             node,
-            hops,
+            at_hand: Some((packet.id, hops)),
         };
         self.nodes[node.0 as usize].on_packet(packet, by, &mut context);
         node
-    }
-
-    const fn count_event(&mut self) {
-        self.events += 1;
-        self.events_this_instant += 1;
     }
 }

@@ -89,7 +89,7 @@ fn pair(config: ChannelConfig, timers: &[u64]) -> World<Relay, Log> {
     let mut builder = WorldBuilder::new();
     let sender = builder.node("relay", "sender");
     let receiver = builder.node("relay", "receiver");
-    let channel = builder.channel("sender to receiver", receiver, config);
+    let channel = builder.channel("link", "sender to receiver", receiver, config);
     let nodes = vec![
         Relay {
             onward: Some(channel),
@@ -179,6 +179,19 @@ fn loss_takes_the_given_share_and_the_same_packets_each_time() {
 }
 
 #[test]
+fn a_packet_that_need_not_wait_is_not_bound_by_the_queue() {
+    let config = ChannelConfig {
+        bandwidth: Some(8_000_000),
+        queue_limit: Some(10),
+        ..ChannelConfig::default()
+    };
+    let mut world = pair(config, &[1, 100, 200_000]);
+    run(&mut world, 1_000_000);
+    assert_eq!(world.observer().times("link-queue-full"), [100]);
+    assert_eq!(world.observer().times("delivered"), [100_001, 300_000]);
+}
+
+#[test]
 fn taps_see_a_packet_enter_and_leave_the_link() {
     let config = ChannelConfig {
         latency: Duration::from_nanos(9),
@@ -196,7 +209,7 @@ fn taps_see_a_packet_enter_and_leave_the_link() {
 fn a_loop_without_latency_ends_at_the_hop_limit() {
     let mut builder = WorldBuilder::new();
     let node = builder.node("relay", "mirror");
-    let channel = builder.channel("to itself", node, ChannelConfig::default());
+    let channel = builder.channel("link", "to itself", node, ChannelConfig::default());
     let nodes = vec![Relay {
         onward: Some(channel),
         ..Relay::default()
@@ -243,7 +256,7 @@ fn order_and_randomness_depend_on_names_not_on_the_order_of_creation() {
         };
         let mut nodes = vec![Relay::default()];
         for name in names {
-            let onward = Some(builder.channel(name, receiver, config.clone()));
+            let onward = Some(builder.channel("link", name, receiver, config.clone()));
             nodes.push(Relay {
                 onward,
                 ..Relay::default()
@@ -307,21 +320,64 @@ fn a_timer_that_would_hang_the_run_is_a_broken_invariant() {
     run(&mut world, 100);
 }
 
+/// Answers each packet with a new one, and each packet goes back in the same instant.
+#[derive(Debug)]
+struct Echo {
+    back: ChannelId,
+}
+
+impl Node for Echo {
+    fn on_packet(&mut self, packet: Box<Packet>, _: ChannelId, context: &mut Context<'_>) {
+        context.deliver(packet);
+        let answer = context.inject(datagram(0));
+        context.send(self.back, answer);
+    }
+
+    fn on_timer(&mut self, _: u64, context: &mut Context<'_>) {
+        let first = context.inject(datagram(0));
+        context.send(self.back, first);
+    }
+}
+
 #[test]
-fn too_many_events_in_one_instant_are_an_error() {
+fn packets_that_answer_each_other_for_ever_in_one_instant_are_an_error() {
     let mut builder = WorldBuilder::new().stuck_after(1_000);
-    let node = builder.node("relay", "node");
-    let mut world = builder.build(1, vec![Relay::default()], Log::default());
+    let node = builder.node("echo", "node");
+    let back = builder.channel("link", "to itself", node, ChannelConfig::default());
+    let mut world = builder.build(1, vec![Echo { back }], Log::default());
     world.visit(node, |_, context| {
-        for token in 0..1_001 {
-            context.set_timer(Instant::from_nanos(1), token);
-        }
+        context.set_timer(Instant::from_nanos(1), 0)
     });
     let stuck = world
         .run_before(Instant::from_nanos(10), u64::MAX)
         .unwrap_err();
     assert_eq!(
         stuck.to_string(),
-        "1001 events ran at 1 ns without time moving"
+        "1032 packets passed at 1 ns without time moving"
     );
+    // It stays so, and the packet that was next is still accounted for.
+    assert_eq!(
+        world.run_before(Instant::from_nanos(10), u64::MAX),
+        Err(stuck)
+    );
+    assert_eq!(world.in_flight(), 1);
+    // Not one of the packets made more than one hop: the hop limit was not the reason.
+    assert!(world.observer().times("hop-limit").is_empty());
+}
+
+#[test]
+fn much_work_of_one_instant_is_not_stuck() {
+    let mut builder = WorldBuilder::new().stuck_after(1_000);
+    let node = builder.node("relay", "node");
+    let mut world = builder.build(1, vec![Relay::default()], Log::default());
+    world.visit(node, |_, context| {
+        for token in 0..5_000 {
+            context.set_timer(Instant::from_nanos(1), token);
+        }
+    });
+    assert_eq!(
+        world.run_before(Instant::from_nanos(10), u64::MAX),
+        Ok(Progress::Reached)
+    );
+    assert_eq!(world.nodes()[0].timers.len(), 5_000);
 }

@@ -111,6 +111,7 @@ fn a_syn_to_a_live_client_earns_a_challenge_ack() {
 fn a_server_with_an_old_connection_on_the_port_is_reset_and_then_accepts() {
     let old = at_once(abandoned(), 1);
     let new = WorkloadConfig {
+        seed: 1,
         start: ms(1_000),
         ..old.clone()
     };

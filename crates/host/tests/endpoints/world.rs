@@ -144,8 +144,8 @@ impl Setup {
             loss: self.loss,
             ..Default::default()
         };
-        let up = builder.channel("up", server, link.clone());
-        let down = builder.channel("down", client, link);
+        let up = builder.channel("link", "up", server, link.clone());
+        let down = builder.channel("link", "down", client, link);
         let first = CLIENT.to_bits();
         let clients = ClientVms::new(ClientVmsConfig {
             addresses: (first..first + self.clients)
@@ -365,6 +365,7 @@ pub(crate) fn session() -> TcpSession {
 
 pub(crate) fn at_once(session: TcpSession, connections: u64) -> WorkloadConfig {
     WorkloadConfig {
+        seed: 1,
         target: SocketAddrV4::new(SERVER, PORT),
         kind: WorkloadKind::Tcp(session),
         arrival: Arrival::AtOnce,

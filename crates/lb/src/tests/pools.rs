@@ -110,7 +110,7 @@ fn a_pool_that_cannot_change_keeps_no_table_and_refuses_a_change() {
         (0, None)
     );
     assert_eq!(balancer.sticky_bytes(), empty);
-    let new: u64 = balancer.backend_usage().map(|usage| usage.new_flows).sum();
+    let new: u64 = balancer.backend_usage().map(|usage| usage.syns).sum();
     assert_eq!(new, 1_000);
     assert_eq!(
         balancer.set_backend(BackendId(1), false),

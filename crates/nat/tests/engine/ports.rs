@@ -292,9 +292,9 @@ fn exhaustion_is_told_once_and_again_after_a_recovery() {
         ports.push_back((number, nat.open(number).unwrap()));
     }
     assert_eq!(told(&mut nat), 0);
-    // Two of 128 are.
+    // Sixteen of 128 are.
     for round in 0..5 {
-        for _ in 0..2 {
+        for _ in 0..16 {
             let (client, port) = ports.pop_front().unwrap();
             nat.close(client, port).unwrap();
         }
@@ -303,8 +303,8 @@ fn exhaustion_is_told_once_and_again_after_a_recovery() {
             nat.send(*client, segment(crate::harness::ACK, 0, 0, 0))
                 .unwrap();
         }
-        for number in 0..2 {
-            let number = 300 + round * 2 + number;
+        for number in 0..16 {
+            let number = 300 + round * 16 + number;
             ports.push_back((number, nat.open(number).unwrap()));
         }
     }

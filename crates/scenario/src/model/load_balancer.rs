@@ -20,6 +20,10 @@ pub struct LoadBalancer {
     #[serde(default)]
     #[schemars(length(max = 1_500))]
     pub rule: Vec<Rule>,
+    /// The most TCP flows whose backend is remembered where a pool may change; unpublished.
+    #[serde(default = "flow_table_limit")]
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub flow_table_limit: u32,
 }
 
 /// A frontend IP configuration.
@@ -81,4 +85,8 @@ impl From<Transport> for Protocol {
             Transport::Udp => Self::Udp,
         }
     }
+}
+
+const fn flow_table_limit() -> u32 {
+    10_000_000
 }

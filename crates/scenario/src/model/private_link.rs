@@ -20,6 +20,7 @@ pub struct PrivateEndpoint {
     #[serde(default)]
     pub connection_state: ConnectionState,
     /// The LINKID of the connection, unique; derived from the name if absent (PP-4).
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
     pub link_id: Option<u32>,
     /// What the endpoint takes off the TTL of each packet.
     #[serde(default)]
@@ -54,6 +55,7 @@ pub struct PrivateLinkService {
     /// Static NAT IPs, 1 to 8 (PLS-4). Either this or `nat_ip_count`.
     pub nat_ips: Option<Vec<Ipv4Addr>>,
     /// The number of dynamic NAT IPs, 1 to 8 (PLS-4); one if neither this nor `nat_ips` is given.
+    #[schemars(range(min = 0, max = 1_000))]
     pub nat_ip_count: Option<u32>,
     /// A flow without packets for this long loses its NAT port (DP-5).
     #[serde(default = "idle_timeout")]

@@ -7,7 +7,7 @@ use plsim_types::Duration;
 /// What a live connection takes at most, both ends, NAT and tables together, in bytes.
 const CONNECTION_BYTES: u64 = 400;
 /// What a packet on its way takes beside it: at-once arrivals send all their SYNs together.
-const PACKET_BYTES: u64 = 300;
+const PACKET_BYTES: u64 = 500;
 /// How long a connection outlives its close: TIME_WAIT and hold-down are about a minute.
 const AFTERLIFE: Duration = Duration::from_secs(65);
 
@@ -28,7 +28,7 @@ impl Rules<'_> {
             needed = needed.saturating_add(live.saturating_mul(each));
         }
         if needed > limit.0 {
-            let needed = ByteSize(needed.div_ceil(1 << 30) << 30);
+            let needed = ByteSize(needed.div_ceil(1 << 20) << 20);
             let message = format!(
                 "about {connections} connections may live at once and need up to {needed} of \
                  memory; the limit is {limit}"

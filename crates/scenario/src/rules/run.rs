@@ -25,7 +25,7 @@ impl Rules<'_> {
         } else if duration.as_nanos() / interval.as_nanos() > MAX_SAMPLES {
             let rows = duration.as_nanos() / interval.as_nanos();
             let message =
-                format!("the time series would have {rows} rows; the limit is {MAX_SAMPLES}");
+                format!("the time series would have {rows} samples; the limit is {MAX_SAMPLES}");
             self.report(PL003, "output.interval", message)
                 .label("too fine for the run")
                 .see("run.duration", "the run lasts this long")

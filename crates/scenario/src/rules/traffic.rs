@@ -29,7 +29,7 @@ impl Rules<'_> {
 
     fn keys_of_protocol(&mut self, path: &str, workload: &Workload) {
         let (foreign, own, other): (&[&str], _, _) = match workload.protocol {
-            Transport::Tcp => (&["interval"], "tcp", "udp"),
+            Transport::Tcp => (&["interval", "response_timeout"], "tcp", "udp"),
             Transport::Udp => (
                 &[
                     "close",
@@ -62,6 +62,14 @@ impl Rules<'_> {
                 "`initial_rto` must be above zero",
             )
             .help("RFC 6298 begins with \"1s\"");
+        }
+        if zero(workload.response_timeout.0) {
+            self.report(
+                PL037,
+                &format!("{path}.response_timeout"),
+                "`response_timeout` must be above zero",
+            )
+            .help("leave it out for 5 s");
         }
         if workload.interval.is_some_and(|interval| zero(interval.0)) {
             self.report(
