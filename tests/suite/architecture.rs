@@ -49,6 +49,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("serde_json", "observe"),
     ("signal-hook", "cli"),
     ("strsim", "scenario"),
+    ("terminal_size", "cli"),
     ("toml", "scenario"),
 ];
 

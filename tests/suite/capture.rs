@@ -116,7 +116,7 @@ fn tshark_finds_no_malformed_packet_and_no_bad_checksum() {
     // Checked, and good: not merely unchecked.
     assert_eq!(count(&file, "ip.checksum.status == 1"), packets);
     // TCP analysis looks at one interface at a time: a flow stands once per tap.
-    for interface in ["endpoint", "vm nat", "vm nic"] {
+    for interface in ["endpoint nic", "vm nat", "vm nic"] {
         let one = folder.path().join("one.pcapng");
         let filter = format!("frame.interface_name == \"{interface}\"");
         tshark(&file, &["-Y", &filter, "-w", one.to_str().unwrap()]);
@@ -166,7 +166,7 @@ fn one_packet_has_one_id_at_every_tap() {
     assert_eq!(
         lines,
         [
-            "endpoint\t10.1.0.4\t10.1.0.10",
+            "endpoint nic\t10.1.0.4\t10.1.0.10",
             "vm nat\t10.2.0.10\t10.2.1.5",
             "vm nic\t10.2.0.10\t10.2.1.5",
         ]
@@ -224,4 +224,24 @@ fn snap_length_cuts_what_is_kept_and_not_what_is_told() {
     let file = capture(folder.path(), &format!("{SMALL}{WORKLOADS}"), &cut);
     assert_eq!(count(&file, "frame.cap_len > 64"), 0);
     assert!(count(&file, "frame.len > 1000") > 0);
+}
+
+/// Nothing but what a user would do: no option that keeps dissectors from guessing.
+#[test]
+fn captures_of_the_small_shipped_scenarios_open_cleanly() {
+    if !has_tshark() {
+        return;
+    }
+    for name in [
+        "quickstart",
+        "idle-timeout",
+        "overlapping-consumers",
+        "unapproved-endpoint",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let content = std::fs::read_to_string(crate::support::scenario(name)).unwrap();
+        let file = capture(folder.path(), &content, &[]);
+        let trouble = "_ws.malformed or ip.checksum.status == 0 or tcp.checksum.status == 0";
+        assert_eq!(tshark(&file, &["-Y", trouble]), "", "{name}");
+    }
 }

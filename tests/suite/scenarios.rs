@@ -30,8 +30,8 @@ fn every_shipped_scenario_is_a_commented_tutorial_with_expectations() {
     for file in shipped() {
         let content = fs::read_to_string(&file).unwrap();
         assert!(
-            content.starts_with("# "),
-            "{} begins with what it shows",
+            content.starts_with("#:schema ") && content.contains("\n\n# "),
+            "{} names its schema and says what it shows",
             file.display()
         );
         assert!(

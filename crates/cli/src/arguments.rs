@@ -26,7 +26,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 ok, 1 an expectation was not met, 2 wrong usage or invalid \
-                        scenario, 3 input, output or internal error or determinism mismatch, \
+                        scenario, 3 output or internal error or determinism mismatch, \
                         128+n ended by signal n."
 )]
 pub(crate) struct RunOptions {

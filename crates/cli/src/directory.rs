@@ -31,12 +31,15 @@ impl Directory {
     /// [`Exit::Invalid`] if it is no directory, holds files and `force` is off, or is in use;
     /// [`Exit::Failure`] if the operating system refuses. The terminal is told.
     pub(crate) fn take(path: &Path, force: bool, terminal: &Terminal) -> Result<Self, Exit> {
+        // Without a trailing slash, which would look through a symbolic link.
+        let path: &Path = &path.components().collect::<PathBuf>();
+        let shown = plsim_scenario::sanitised(&path.to_string_lossy());
         let refuse = |why: &str| {
-            terminal.error(&format!("output directory {}: {why}", path.display()));
+            terminal.error(&format!("output directory {shown}: {why}"));
             Exit::Invalid
         };
         let fail = |error: &io::Error| {
-            terminal.error(&format!("output directory {}: {error}", path.display()));
+            terminal.error(&format!("output directory {shown}: {error}"));
             Exit::Failure
         };
         match fs::symlink_metadata(path) {
@@ -50,14 +53,12 @@ impl Directory {
             }
             Err(error) => return Err(fail(&error)),
         }
-        let occupied = occupants(path).map_err(|error| fail(&error))?;
-        if !force && !occupied.is_empty() {
-            let why = format!(
-                "is not empty (it holds {}); add --force to replace the outputs of \
-                               an earlier run, or name another directory",
-                occupied[0]
-            );
-            return Err(refuse(&why));
+        for name in FILES.iter().chain([&LOCK]) {
+            if fs::symlink_metadata(path.join(name)).is_ok_and(|found| !found.is_file()) {
+                return Err(refuse(&format!(
+                    "holds {name}, which is not a regular file"
+                )));
+            }
         }
         let lock = options()
             .open(path.join(LOCK))
@@ -67,12 +68,22 @@ impl Directory {
             Err(fs::TryLockError::WouldBlock) => return Err(refuse("is in use by another run")),
             Err(fs::TryLockError::Error(error)) => return Err(fail(&error)),
         }
-        Ok(Self {
+        // Only now: another run may have finished in the meantime.
+        let directory = Self {
             path: path.to_owned(),
             _lock: lock,
             open: Vec::new(),
             finished: false,
-        })
+        };
+        let occupied = occupants(path).map_err(|error| fail(&error))?;
+        if let (false, Some(found)) = (force, occupied.first()) {
+            let found = plsim_scenario::sanitised(found);
+            return Err(refuse(&format!(
+                "is not empty (it holds {found}); add --force to replace the outputs of an earlier \
+                 run, or name another directory"
+            )));
+        }
+        Ok(directory)
     }
 
     /// Opens a file under a temporary name.
@@ -91,15 +102,18 @@ impl Directory {
 
     /// Gives every file its name, and removes those of an earlier run that this one has not.
     ///
+    /// The summary goes first and comes last: where it stands, the other files belong to it.
+    ///
     /// # Errors
     /// Those of the operating system; the files not yet renamed are removed.
     pub(crate) fn finish(mut self) -> io::Result<()> {
-        for name in FILES {
-            if !self.open.contains(&name) {
-                remove(&self.path.join(name))?;
-            }
-        }
         for name in &self.open {
+            File::open(self.temporary(name))?.sync_all()?;
+        }
+        for name in FILES.iter().rev() {
+            remove(&self.path.join(name))?;
+        }
+        for name in FILES.iter().filter(|name| self.open.contains(name)) {
             fs::rename(self.temporary(name), self.path.join(name))?;
         }
         self.finished = true;

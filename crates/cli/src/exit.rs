@@ -1,5 +1,4 @@
 use std::fmt;
-use std::io;
 use std::process::ExitCode;
 
 use crate::terminal::Terminal;
@@ -13,7 +12,7 @@ pub(crate) enum Exit {
     ExpectationFailed,
     /// 2: wrong usage or an invalid scenario; nothing was run.
     Invalid,
-    /// 3: an input or output error, an internal error, or a determinism mismatch.
+    /// 3: an output error, an internal error, or a determinism mismatch.
     Failure,
     /// 128 + n: ended by signal n.
     Signal(u8),
@@ -48,16 +47,6 @@ impl From<Exit> for ExitCode {
             Exit::Invalid => Self::from(2),
             Exit::Failure => Self::from(3),
             Exit::Signal(number) => Self::from(128_u8.saturating_add(number)),
-        }
-    }
-}
-
-impl From<io::Error> for Exit {
-    /// A closed pipe is no failure: the reader had enough.
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::Success,
-            _ => Self::Failure,
         }
     }
 }

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Command::Validate(options) => sources::validate(&options, &terminal),
         Command::Schema => terminal
             .print(&plsim_scenario::schema())
-            .map_or_else(Exit::from, |()| Exit::Success),
+            .map_or_else(|exit| exit, |()| Exit::Success),
     };
     exit.into()
 }

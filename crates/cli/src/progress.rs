@@ -1,5 +1,4 @@
 use std::io::{self, IsTerminal};
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plsim::Simulation;
@@ -18,12 +17,11 @@ impl Progress {
             true => ProgressDrawTarget::stderr_with_hz(10),
             false => ProgressDrawTarget::hidden(),
         });
-        let template = "{prefix} {bar:30} {percent:>3} %  {msg}";
+        let template = "{prefix} {bar:30} {percent:>3} %  {wide_msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
         }
         bar.set_prefix(name.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(250));
         Self { bar }
     }
 

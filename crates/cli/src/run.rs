@@ -77,20 +77,29 @@ fn directories(
     let Some(out) = &options.out else {
         return Ok(sources.iter().map(|_| None).collect());
     };
+    let names = names(sources);
     let mut taken: Vec<Option<Directory>> = Vec::new();
-    for (index, source) in sources.iter().enumerate() {
-        let earlier = sources[..index]
-            .iter()
-            .filter(|other| other.case.name == source.case.name)
-            .count();
-        let path = match (sources.len(), earlier) {
-            (1, _) => out.clone(),
-            (_, 0) => out.join(&source.case.name),
-            (_, count) => out.join(format!("{}-{}", source.case.name, count + 1)),
+    for name in &names {
+        let path = if sources.len() == 1 {
+            out.clone()
+        } else {
+            out.join(name)
         };
         taken.push(Some(Directory::take(&path, options.force, terminal)?));
     }
     Ok(taken)
+}
+
+/// Gives each scenario a name of its own: NAME, or NAME-2 and so on where that is taken.
+fn names(sources: &[Source]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for source in sources {
+        let wanted = &source.case.name;
+        let numbered = (2..).map(|number| format!("{wanted}-{number}"));
+        let mut candidates = std::iter::once(wanted.clone()).chain(numbered);
+        names.extend(candidates.find(|name| !names.contains(name)));
+    }
+    names
 }
 
 /// Runs one scenario.
@@ -106,16 +115,16 @@ struct Pass {
     report: Report,
     /// The signal that ended it early.
     signal: Option<u8>,
+    /// Wall time.
+    seconds: f64,
+    /// Whether a second pass gave the same bytes.
+    identical: bool,
 }
 
 impl Runner<'_> {
     fn run(&self, directory: Option<Directory>) -> Exit {
-        let started = now();
         match self.run_and_write(directory) {
-            Ok(pass) => {
-                let seconds = started.elapsed().as_secs_f64();
-                self.tell(&pass, seconds)
-            }
+            Ok(pass) => self.tell(&pass),
             Err(error) => {
                 self.terminal.error(&format!("{}: {error}", self.case.name));
                 Exit::Failure
@@ -125,50 +134,50 @@ impl Runner<'_> {
 
     fn run_and_write(&self, mut directory: Option<Directory>) -> Result<Pass, RunError> {
         let capture = self.case.scenario.output.capture;
+        let check = self.options.check_determinism;
         let first = Fingerprints::default();
         let outputs = match &mut directory {
             Some(directory) => {
-                first.outputs(|name| Ok(Box::new(directory.open(name)?)), capture)?
+                first.outputs(|name| Ok(Box::new(directory.open(name)?)), capture, check)?
             }
-            None if self.options.check_determinism => {
-                first.outputs(|_| Ok(Box::new(io::sink())), capture)?
-            }
+            None if check => first.outputs(|_| Ok(Box::new(io::sink())), capture, check)?,
             None => Outputs::none(),
         };
-        let pass = self.pass(outputs)?;
-        if self.options.check_determinism && pass.signal.is_none() {
-            self.run_again(&pass, &first)?;
+        let mut pass = self.pass(outputs)?;
+        if check && pass.signal.is_none() {
+            self.run_again(&mut pass, &first)?;
         }
         if let Some(mut directory) = directory {
             let mut file = directory.open("summary.json")?;
-            file.write_all(pass.report.summary.to_json().as_bytes())?;
-            file.sync_all()?;
+            let written = file.write_all(pass.report.summary.to_json().as_bytes());
+            written.map_err(|error| named("summary.json", &error))?;
             directory.finish()?;
         }
         Ok(pass)
     }
 
     /// Runs a second time and compares every byte that the first run wrote.
-    fn run_again(&self, first: &Pass, expected: &Fingerprints) -> Result<(), RunError> {
+    fn run_again(&self, first: &mut Pass, expected: &Fingerprints) -> Result<(), RunError> {
         let second = Fingerprints::default();
-        let outputs = second.outputs(
-            |_| Ok(Box::new(io::sink())),
-            self.case.scenario.output.capture,
-        )?;
+        let capture = self.case.scenario.output.capture;
+        let outputs = second.outputs(|_| Ok(Box::new(io::sink())), capture, true)?;
         let again = self.pass(outputs)?;
         if again.signal.is_some() {
+            // Nothing was compared; the first run's result stands, and the signal is obeyed.
+            first.signal = again.signal;
             return Ok(());
         }
         let same_summary = again.report.summary.to_json() == first.report.summary.to_json();
-        if same_summary && second.values() == expected.values() {
-            return Ok(());
+        if !same_summary || second.values() != expected.values() {
+            let what = "two runs of one scenario and seed differ".to_owned();
+            return Err(RunError::Internal(what));
         }
-        Err(RunError::Internal(
-            "two runs of one scenario and seed differ".to_owned(),
-        ))
+        first.identical = true;
+        Ok(())
     }
 
     fn pass(&self, outputs: Outputs) -> Result<Pass, RunError> {
+        let started = now();
         let built = Simulation::new(self.case.clone(), outputs);
         let mut simulation =
             built.map_err(|problems| RunError::Internal(problems.render(false)))?;
@@ -184,61 +193,59 @@ impl Runner<'_> {
             }
         };
         progress.finish();
+        let report = simulation.finish()?;
+        let seconds = started.elapsed().as_secs_f64();
         Ok(Pass {
-            report: simulation.finish()?,
+            report,
             signal,
+            seconds,
+            identical: false,
         })
     }
 
     /// Prints the result and returns how the run ended.
-    fn tell(&self, pass: &Pass, seconds: f64) -> Exit {
+    fn tell(&self, pass: &Pass) -> Exit {
         let summary = &pass.report.summary;
         let printed = match (self.options.format, self.options.quiet) {
             (_, true) => Ok(()),
             (Format::Json, false) => self.terminal.print(&summary.to_json()),
             (Format::Text, false) => {
-                let styles = self.terminal.styles();
                 self.terminal
-                    .print(&text::summary(&self.case.scenario, summary, &styles))
+                    .print(&text::summary(&self.case.scenario, summary, self.terminal))
             }
         };
         if !self.options.quiet {
-            self.tell_speed(pass, seconds);
+            self.tell_speed(pass);
         }
-        let failed = summary
+        for verdict in summary
             .expectations
             .iter()
-            .filter(|verdict| !verdict.passed);
-        for verdict in failed {
+            .filter(|verdict| !verdict.passed)
+        {
             let note = verdict
                 .note
                 .as_ref()
                 .map(|note| format!(" ({note})"))
                 .unwrap_or_default();
-            let actual = verdict.actual_text();
-            let text = &verdict.text;
-            let message = format!(
-                "{}: expected {text}, but it is {actual}{note}",
-                self.case.name
-            );
-            self.terminal.error(&message);
+            let (name, text, actual) = (&self.case.name, &verdict.text, verdict.actual_text());
+            self.terminal.error(&format!(
+                "{name}: expected {text}, but it is {actual}{note}"
+            ));
         }
         let judged = match (pass.signal, pass.report.passed()) {
             (Some(signal), _) => Exit::Signal(signal),
             (None, true) => Exit::Success,
             (None, false) => Exit::ExpectationFailed,
         };
-        match printed {
-            Ok(()) => judged,
-            Err(error) => judged.worse(error.into()),
-        }
+        printed.map_or_else(|error| judged.worse(error), |()| judged)
     }
 
     /// Tells on standard error what depends on the machine and so belongs in no output.
-    fn tell_speed(&self, pass: &Pass, seconds: f64) {
+    fn tell_speed(&self, pass: &Pass) {
+        let seconds = pass.seconds;
         let packets = pass.report.summary.ledger.injected();
         let rate = format!("{:.2}", rate(packets, seconds) / 1e6);
-        let checked = if self.options.check_determinism {
+        let checked = if pass.identical {
             ", run twice: identical"
         } else {
             ""
@@ -281,10 +288,11 @@ impl Fingerprints {
         &self,
         mut open: impl FnMut(&'static str) -> io::Result<Box<dyn Write + Send>>,
         capture: bool,
+        hashed: bool,
     ) -> io::Result<Outputs> {
         let mut sink = |name: &'static str| -> io::Result<Sink> {
             let file = BufWriter::with_capacity(1 << 16, open(name)?);
-            Ok(Sink::new(self.watch(name, file)))
+            Ok(Sink::new(self.watch(name, file, hashed)))
         };
         Ok(Outputs {
             events: Some(sink("events.jsonl")?),
@@ -293,13 +301,16 @@ impl Fingerprints {
         })
     }
 
-    fn watch<W: Write>(&self, name: &'static str, inner: W) -> Watched<W> {
+    fn watch<W: Write>(&self, name: &'static str, inner: W, hashed: bool) -> Watched<W> {
         let mut files = self.lock();
         files.push((name, 0));
+        let place = files.len() - 1;
+        let hash = hashed.then(|| KeyedHash::new(0, "bytes"));
         Watched {
             inner,
-            hash: KeyedHash::new(0, "bytes"),
-            place: files.len() - 1,
+            name,
+            hash,
+            place,
             all: self.clone(),
         }
     }
@@ -315,26 +326,38 @@ impl Fingerprints {
     }
 }
 
-/// A writer whose bytes are hashed on their way, however they are cut into pieces.
+/// A writer whose errors name its file, and whose bytes are hashed on their way if asked, however
+/// they are cut into pieces.
 struct Watched<W> {
     inner: W,
-    hash: KeyedHash,
+    name: &'static str,
+    hash: Option<KeyedHash>,
     place: usize,
     all: Fingerprints,
 }
 
 impl<W: Write> Write for Watched<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        let mut files = self.all.lock();
-        let value = &mut files[self.place].1;
-        for byte in &bytes[..written] {
-            *value = self.hash.pair(*value, u64::from(*byte));
+        let written = self
+            .inner
+            .write(bytes)
+            .map_err(|error| named(self.name, &error))?;
+        if let Some(hash) = self.hash {
+            let mut files = self.all.lock();
+            let value = &mut files[self.place].1;
+            for byte in &bytes[..written] {
+                *value = hash.pair(*value, u64::from(*byte));
+            }
         }
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        self.inner.flush().map_err(|error| named(self.name, &error))
     }
+}
+
+/// Puts the file's name in front of an error.
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
 }

@@ -97,7 +97,7 @@ pub(crate) fn validate(options: &ValidateOptions, terminal: &Terminal) -> Exit {
     let mut exit = Exit::Success;
     for (source, file) in sources.into_iter().zip(&options.files) {
         let warnings = source.warnings.len();
-        for warning in &source.warnings {
+        for warning in source.warnings.iter().filter(|_| !options.quiet) {
             terminal.message(&warning.render(terminal.color_error()));
         }
         match Simulation::new(source.case, Outputs::none()) {
@@ -107,9 +107,10 @@ pub(crate) fn validate(options: &ValidateOptions, terminal: &Terminal) -> Exit {
                     0 => String::new(),
                     count => format!(", {}", plsim::numbers::counted(count as u64, "warning")),
                 };
-                let line = format!("{}: valid{note}\n", file.display());
+                let shown = plsim_scenario::sanitised(&file.to_string_lossy());
+                let line = format!("{shown}: valid{note}\n");
                 if let Err(error) = terminal.print(&line) {
-                    return exit.worse(error.into());
+                    return exit.worse(error);
                 }
             }
             Err(problems) => {

@@ -2,6 +2,8 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 
+use crate::exit::Exit;
+
 /// Where people look: standard output and standard error, with colours only on terminals.
 #[derive(Debug, Clone)]
 pub(crate) struct Terminal {
@@ -24,14 +26,20 @@ impl Terminal {
         self.color_error
     }
 
-    /// Writes to standard output.
+    /// Writes to standard output. A closed pipe is no failure: the reader had enough.
     ///
     /// # Errors
-    /// Those of the stream; a closed pipe among them.
-    pub(crate) fn print(&self, text: &str) -> io::Result<()> {
+    /// [`Exit::Failure`] if the stream fails; the problem is told.
+    pub(crate) fn print(&self, text: &str) -> Result<(), Exit> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        out.flush()
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self.error(&format!("cannot write to standard output: {error}"));
+                Err(Exit::Failure)
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Writes a text that is already complete to standard error.
@@ -46,6 +54,14 @@ impl Terminal {
         self.message(&format!("{red}error{red:#}: {text}\n"));
     }
 
+    /// Returns how many columns a text for people may have.
+    pub(crate) fn width(&self) -> usize {
+        match terminal_size::terminal_size_of(io::stdout()) {
+            Some((width, _)) => usize::from(width.0).max(MIN_WIDTH),
+            None => DEFAULT_WIDTH,
+        }
+    }
+
     /// Returns the styles for standard output.
     pub(crate) const fn styles(&self) -> Styles {
         let on = self.color_out;
@@ -58,6 +74,11 @@ impl Terminal {
         }
     }
 }
+
+/// The columns of a text that goes to a file or a pipe.
+const DEFAULT_WIDTH: usize = 100;
+/// Below this many columns no table can be read.
+const MIN_WIDTH: usize = 60;
 
 /// How to write what; all plain where colours have no place.
 #[derive(Debug, Clone, Copy)]

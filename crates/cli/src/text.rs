@@ -6,16 +6,17 @@ use plsim::{NatSummary, Summary, WorkloadSummary, findings};
 use plsim_scenario::Scenario;
 use plsim_types::{Duration, Instant};
 
-use crate::terminal::Styles;
+use crate::terminal::{Styles, Terminal};
 
 /// The most rows of one table; the summary file has them all.
 const ROWS: usize = 16;
 
 /// Writes the result of a run for people.
-pub(crate) fn summary(scenario: &Scenario, summary: &Summary, styles: &Styles) -> String {
+pub(crate) fn summary(scenario: &Scenario, summary: &Summary, terminal: &Terminal) -> String {
     let mut page = Page {
         text: String::new(),
-        styles,
+        styles: terminal.styles(),
+        width: terminal.width(),
     };
     page.head(summary);
     page.connections(summary);
@@ -27,12 +28,14 @@ pub(crate) fn summary(scenario: &Scenario, summary: &Summary, styles: &Styles) -
     page.text
 }
 
-struct Page<'a> {
+struct Page {
     text: String,
-    styles: &'a Styles,
+    styles: Styles,
+    /// Columns that a line may have.
+    width: usize,
 }
 
-impl Page<'_> {
+impl Page {
     fn head(&mut self, summary: &Summary) {
         let Styles {
             strong, dim, note, ..
@@ -71,25 +74,17 @@ impl Page<'_> {
             "by workload; each attempt is in exactly one column",
         );
         let rows: Vec<&WorkloadSummary> = summary.workloads.iter().take(ROWS).collect();
-        let mut columns = vec![rows.iter().map(|row| row.name.clone()).collect::<Vec<_>>()];
-        let mut heads = vec!["workload"];
+        let mut columns = vec![Column::name("workload", 0, &rows, |row| row.name.clone())];
         for (head, always, count) in OUTCOMES {
             // A column of noughts says nothing, except where its absence would puzzle.
             if always || summary.workloads.iter().any(|row| count(row) > 0) {
-                heads.push(head);
-                columns.push(rows.iter().map(|row| grouped(count(row))).collect());
+                columns.push(Column::number(head, 0, &rows, |row| grouped(count(row))));
             }
         }
-        for (head, time) in LATENCIES {
-            heads.push(head);
-            columns.push(rows.iter().map(|row| latency(row, time)).collect());
+        for (head, rank, time) in LATENCIES {
+            columns.push(Column::number(head, rank, &rows, |row| latency(row, time)));
         }
-        let mut table = new_table(&heads, 1);
-        for index in 0..rows.len() {
-            let cells: Vec<String> = columns.iter().map(|column| column[index].clone()).collect();
-            table.add_row(numbered(&[&cells[0]], &cells[1..]));
-        }
-        self.table(&table, summary.workloads.len());
+        self.table(columns, summary.workloads.len());
     }
 
     fn nat_ports(&mut self, summary: &Summary) {
@@ -97,29 +92,33 @@ impl Page<'_> {
             "NAT ports",
             "one space for each NAT IP, backend VM and protocol",
         );
-        let heads = [
-            "service",
-            "NAT IP",
-            "VM",
-            "protocol",
-            "ports",
-            "in use",
-            "held",
-            "peak",
-            "peak %",
-            "failed binds",
-            "first full at",
-        ];
-        let mut table = new_table(&heads, 4);
         let mut rows: Vec<&NatSummary> = summary.nat.iter().collect();
         // The fullest first, so that what is cut off matters least; otherwise as in the file.
         if rows.len() > ROWS {
             rows.sort_by_key(|row| std::cmp::Reverse(row.peak));
         }
-        for row in rows.iter().take(ROWS) {
-            table.add_row(nat_cells(row));
-        }
-        self.table(&table, rows.len());
+        let total = rows.len();
+        rows.truncate(ROWS);
+        let number = |count: u32| grouped(u64::from(count));
+        let columns = vec![
+            Column::name("service", 3, &rows, |row| row.pls.clone()),
+            Column::name("NAT IP", 0, &rows, |row| row.nat_ip.to_string()),
+            Column::name("VM", 0, &rows, |row| row.backend.clone()),
+            Column::name("protocol", 2, &rows, |row| row.protocol.to_string()),
+            Column::number("ports", 1, &rows, |row| number(row.capacity)),
+            Column::number("in use", 0, &rows, |row| number(row.in_use)),
+            Column::number("held", 0, &rows, |row| number(row.held)),
+            Column::number("peak", 0, &rows, |row| number(row.peak)),
+            Column::number("peak %", 0, &rows, |row| {
+                percent(u64::from(row.peak), u64::from(row.capacity))
+            }),
+            Column::number("failed binds", 4, &rows, |row| grouped(row.bind_failures)),
+            Column::number("first full at", 0, &rows, |row| {
+                row.first_exhausted
+                    .map_or_else(|| "-".to_owned(), |at| at.to_string())
+            }),
+        ];
+        self.table(columns, total);
     }
 
     fn refusals(&mut self, summary: &Summary) {
@@ -127,32 +126,19 @@ impl Page<'_> {
             return;
         }
         self.section("Refused", "");
-        let heads = [
-            "reason",
-            "service",
-            "VM",
-            "protocol",
-            "connections",
-            "packets",
-            "first at",
+        let rows: Vec<_> = summary.refusals.iter().take(ROWS).collect();
+        let columns = vec![
+            Column::name("reason", 0, &rows, |row| row.reason.name().to_owned()),
+            Column::name("service", 0, &rows, |row| row.pls.clone()),
+            Column::name("VM", 0, &rows, |row| {
+                row.backend.clone().unwrap_or("-".to_owned())
+            }),
+            Column::name("protocol", 1, &rows, |row| row.protocol.to_string()),
+            Column::number("connections", 0, &rows, |row| grouped(row.connections)),
+            Column::number("packets", 2, &rows, |row| grouped(row.packets)),
+            Column::number("first at", 0, &rows, |row| row.first.to_string()),
         ];
-        let mut table = new_table(&heads, 4);
-        for row in summary.refusals.iter().take(ROWS) {
-            table.add_row(numbered(
-                &[
-                    row.reason.name(),
-                    &row.pls,
-                    row.backend.as_deref().unwrap_or("-"),
-                    row.protocol.name(),
-                ],
-                &[
-                    grouped(row.connections),
-                    grouped(row.packets),
-                    row.first.since(Instant::ZERO).to_string(),
-                ],
-            ));
-        }
-        self.table(&table, summary.refusals.len());
+        self.table(columns, summary.refusals.len());
     }
 
     fn packets(&mut self, summary: &Summary) {
@@ -181,7 +167,7 @@ impl Page<'_> {
             return;
         }
         self.section("What happened, and what would help", "");
-        let Styles { note, .. } = *self.styles;
+        let Styles { note, .. } = self.styles;
         for finding in found {
             self.wrapped(&format!("{note}!{note:#} "), &finding.what);
             for help in finding.help {
@@ -201,7 +187,7 @@ impl Page<'_> {
             .filter(|verdict| verdict.passed)
             .count();
         self.section("Expectations", &format!("{met} of {all} met"));
-        let Styles { good, bad, dim, .. } = *self.styles;
+        let Styles { good, bad, dim, .. } = self.styles;
         for verdict in &summary.expectations {
             if verdict.passed {
                 self.line(&format!("  {good}ok{good:#}    {}", verdict.text));
@@ -218,28 +204,44 @@ impl Page<'_> {
         }
     }
 
-    fn table(&mut self, table: &Table, rows: usize) {
+    fn table(&mut self, mut columns: Vec<Column>, rows: usize) {
+        fit(&mut columns, self.width);
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING);
+        table.set_header(columns.iter().map(|column| column.cell(&column.head)));
+        let shown = columns.first().map_or(0, |column| column.cells.len());
+        for index in 0..shown {
+            table.add_row(
+                columns
+                    .iter()
+                    .map(|column| column.cell(&column.cells[index])),
+            );
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, GAP));
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
         for line in table.lines() {
             self.line(&format!("  {}", line.trim_end()));
         }
-        if rows > ROWS {
-            let more = counted((rows - ROWS) as u64, "more row");
+        if rows > shown {
+            let more = counted((rows - shown) as u64, "more row");
             self.line(&format!("  ... {more}; summary.json has all"));
         }
     }
 
     fn wrapped(&mut self, mark: &str, text: &str) {
-        const WIDTH: usize = 94;
+        let width = self.width.min(96);
         let mut line = format!("  {mark}");
         let indent = if mark.starts_with(' ') { 6 } else { 4 };
         let mut used = indent;
         for word in text.split(' ') {
-            if used + word.len() > WIDTH {
+            if used + word.chars().count() > width {
                 self.line(line.trim_end());
                 line = " ".repeat(indent);
                 used = indent;
             }
-            used += word.len() + 1;
+            used += word.chars().count() + 1;
             line.push_str(word);
             line.push(' ');
         }
@@ -267,9 +269,9 @@ const OUTCOMES: [(&str, bool, Count); 8] = [
     ("failed", true, |row| row.connections.failed),
 ];
 
-const LATENCIES: [(&str, Time); 2] = [
-    ("connect p50", |row| row.connect_latency.p50),
-    ("p99", |row| row.connect_latency.p99),
+const LATENCIES: [(&str, u8, Time); 2] = [
+    ("connect p50", 1, |row| row.connect_latency.p50),
+    ("p99", 2, |row| row.connect_latency.p99),
 ];
 
 fn latency(row: &WorkloadSummary, time: Time) -> String {
@@ -277,29 +279,6 @@ fn latency(row: &WorkloadSummary, time: Time) -> String {
         0 => "-".to_owned(),
         _ => rounded(time(row)),
     }
-}
-
-fn nat_cells(row: &NatSummary) -> Vec<Cell> {
-    let since = row
-        .first_exhausted
-        .map(|at| at.since(Instant::ZERO).to_string());
-    numbered(
-        &[
-            &row.pls,
-            &row.nat_ip.to_string(),
-            &row.backend,
-            row.protocol.name(),
-        ],
-        &[
-            grouped(u64::from(row.capacity)),
-            grouped(u64::from(row.in_use)),
-            grouped(u64::from(row.held)),
-            grouped(u64::from(row.peak)),
-            percent(u64::from(row.peak), u64::from(row.capacity)),
-            grouped(row.bind_failures),
-            since.unwrap_or_else(|| "-".to_owned()),
-        ],
-    )
 }
 
 /// Rounds a time to what the eye can use: three digits after the point.
@@ -315,31 +294,84 @@ fn rounded(span: Duration) -> String {
     Duration::from_nanos(nanos / step * step).to_string()
 }
 
-/// Builds the cells of a row: names to the left, numbers to the right.
-fn numbered(names: &[&str], numbers: &[String]) -> Vec<Cell> {
-    let names = names.iter().map(Cell::new);
-    let numbers = numbers
-        .iter()
-        .map(|number| Cell::new(number).set_alignment(CellAlignment::Right));
-    names.chain(numbers).collect()
+/// Blanks between two columns.
+const GAP: u16 = 2;
+
+/// A column of a table.
+struct Column {
+    head: String,
+    cells: Vec<String>,
+    alignment: CellAlignment,
+    /// How early it may be left out where the terminal is narrow: the highest first, 0 never.
+    rank: u8,
 }
 
-/// Builds a table whose first columns are names and whose others are numbers.
-fn new_table(heads: &[&str], names: usize) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    let cells = heads.iter().enumerate().map(|(index, head)| {
-        let cell = Cell::new(head);
-        if index < names {
-            cell
-        } else {
-            cell.set_alignment(CellAlignment::Right)
+impl Column {
+    /// A column of texts, to the left.
+    fn name<T>(head: &str, rank: u8, rows: &[T], text: impl Fn(&T) -> String) -> Self {
+        let cells = rows.iter().map(text).collect();
+        Self {
+            head: head.to_owned(),
+            cells,
+            alignment: CellAlignment::Left,
+            rank,
         }
-    });
-    table.set_header(cells.collect::<Vec<_>>());
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-        column.set_constraint(ColumnConstraint::ContentWidth);
     }
-    table
+
+    /// A column of numbers, to the right.
+    fn number<T>(head: &str, rank: u8, rows: &[T], text: impl Fn(&T) -> String) -> Self {
+        Self {
+            alignment: CellAlignment::Right,
+            ..Self::name(head, rank, rows, text)
+        }
+    }
+
+    fn cell(&self, text: &str) -> Cell {
+        Cell::new(text).set_alignment(self.alignment)
+    }
+
+    fn width(&self) -> usize {
+        let texts = self.cells.iter().chain([&self.head]);
+        let widest = texts.map(|text| text.chars().count()).max();
+        widest.unwrap_or(0) + usize::from(GAP)
+    }
+}
+
+/// Leaves columns out until the others fit.
+fn fit(columns: &mut Vec<Column>, width: usize) {
+    while columns.iter().map(Column::width).sum::<usize>() > width {
+        let ranked = columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| column.rank > 0);
+        let Some((index, _)) = ranked.max_by_key(|(_, column)| column.rank) else {
+            return;
+        };
+        columns.remove(index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Column, fit};
+
+    #[test]
+    fn narrow_terminals_lose_the_least_needed_columns_first() {
+        let column = |head: &str, rank| Column::number(head, rank, &[1_234], i32::to_string);
+        let kept = |width| {
+            let mut columns = vec![
+                column("aaaaaa", 0),
+                column("bbbbbb", 2),
+                column("cccccc", 1),
+            ];
+            fit(&mut columns, width);
+            columns
+                .into_iter()
+                .map(|column| column.head)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(kept(24), ["aaaaaa", "bbbbbb", "cccccc"]);
+        assert_eq!(kept(23), ["aaaaaa", "cccccc"]);
+        assert_eq!(kept(10), ["aaaaaa"]);
+    }
 }

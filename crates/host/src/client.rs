@@ -11,6 +11,9 @@ use crate::schedule::Schedule;
 use crate::segment::answer_closed;
 use crate::stats::WorkloadStats;
 
+/// How many connections start before the kernel gets a word in: a burst must not hide a signal.
+const PIECE: u32 = 1_000;
+
 /// What a timer is for: the upper half of its token.
 const ARRIVAL: u64 = 0;
 const TCP: u64 = 1;
@@ -161,7 +164,13 @@ impl ClientVms {
         let now = cx.now();
         let workload = &mut self.workloads[at];
         let stats = &mut self.stats[at];
+        let mut piece = 0;
         while let Some(start) = workload.schedule.next() {
+            if piece == PIECE {
+                cx.again(ARRIVAL << 32 | at as u64);
+                return;
+            }
+            piece += 1;
             if start > now {
                 cx.set_timer(start, ARRIVAL << 32 | at as u64);
                 return;

@@ -97,7 +97,8 @@ impl Expectation {
     }
 
     /// Says so if the answer is of another kind than what it is compared with.
-    fn mismatch(&self, actual: &Value) -> Option<String> {
+    #[must_use]
+    pub fn mismatch(&self, actual: &Value) -> Option<String> {
         let wanted = match &self.test {
             Test::Equals(wanted) => kind(wanted),
             Test::AtLeast(_) | Test::AtMost(_) | Test::Between(..) => "a number",

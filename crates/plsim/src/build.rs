@@ -188,7 +188,10 @@ impl<'a> Site<'a> {
         for (index, endpoint) in self.scenario.private_endpoint.iter().enumerate() {
             let place = &self.layout.endpoints[index];
             let name = &endpoint.name;
-            let tap = self.tap(name.as_str(), &format!("NIC of private endpoint {name}"));
+            let tap = self.tap(
+                &format!("{name} nic"),
+                &format!("NIC of private endpoint {name}"),
+            );
             let service = &self.layout.services[usize::from(place.service.0)];
             let far = ChannelConfig {
                 latency: self.backbone_latency(index),

@@ -36,7 +36,31 @@ pub(crate) fn collect(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
                 .map(|(at, event)| (*at, lb_event(simulation, index, event))),
         );
     }
+    told.extend(refusals(simulation));
     told.sort_by_key(|(at, _)| *at);
+    told
+}
+
+/// Takes the first refusal of each kind: (service, VM, protocol, reason).
+fn refusals(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
+    let rows: Vec<_> = simulation.world.observer().refusals().collect();
+    let mut told = Vec::new();
+    for (key, row) in rows {
+        if !simulation.told.insert(key) {
+            continue;
+        }
+        let service = &simulation.scenario.private_link_service[usize::from(key.pls.0)];
+        let backends = &simulation.layout.backends;
+        let backend = key
+            .backend
+            .map(|id| backends[usize::from(id.0)].name.clone());
+        let event = Event::new("connections-refused")
+            .with("reason", key.reason.name())
+            .with("pls", service.name.as_str())
+            .with("backend", backend)
+            .with("protocol", key.protocol.name());
+        told.push((row.first, event));
+    }
     told
 }
 

@@ -41,7 +41,14 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), Diagnostics> {
                 let path = format!("expect[{index}].value");
                 return Err(scenario.error_at(&path, error.to_string()).into());
             }
-            Ok(_) => {}
+            // What is null now may be a number later.
+            Ok(Value::Null) => {}
+            Ok(answer) => {
+                if let Some(mismatch) = expected.expectation.mismatch(&answer) {
+                    let path = format!("expect[{index}].equals");
+                    return Err(scenario.error_at(&path, mismatch).into());
+                }
+            }
         }
     }
     Ok(())

@@ -1,8 +1,10 @@
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 
 use plsim_observe::{
-    Capture, CaptureConfig, EventLog, LedgerError, Places, Recorder, RunSample, TimeSeries,
+    Capture, CaptureConfig, EventLog, LedgerError, Places, Recorder, RefusalKey, RunSample,
+    TimeSeries,
 };
 use plsim_scenario::{Diagnostics, Scenario};
 use plsim_sim::{Progress, Stuck, World};
@@ -40,6 +42,8 @@ pub struct Simulation {
     /// The positions of the scenario's events by time; equal times stay in the order of the file.
     agenda: Vec<usize>,
     next_event: usize,
+    /// The refusals that the log knows of.
+    pub(crate) told: BTreeSet<RefusalKey>,
 }
 
 /// What is to be run.
@@ -156,6 +160,7 @@ impl Simulation {
             series: outputs.timeseries.map(TimeSeries::new),
             agenda,
             next_event: 0,
+            told: BTreeSet::new(),
             expected,
             scenario,
         };
@@ -229,7 +234,15 @@ impl Simulation {
                 "outcomes do not add up: {counts}"
             )));
         }
-        summary.expectations = expectations::judge(&self, &summary);
+        if summary.complete {
+            summary.expectations = expectations::judge(&self, &summary);
+        } else {
+            // What expectations say of the whole run cannot be judged by a part of it.
+            let sampled = self.world.now() + interval(&self.scenario);
+            if self.next_sample != Some(sampled) {
+                self.sample();
+            }
+        }
         if let Some(log) = self.log.take() {
             log.finish()?;
         }
@@ -273,8 +286,14 @@ impl Simulation {
 
     fn sample_if_due(&mut self) {
         let now = self.world.now();
-        let due = self.next_sample.is_some_and(|at| at <= now) || now >= self.end;
-        let (true, Some(series)) = (due, &mut self.series) else {
+        if self.next_sample.is_some_and(|at| at <= now) || now >= self.end {
+            self.sample();
+        }
+    }
+
+    fn sample(&mut self) {
+        let now = self.world.now();
+        let Some(series) = &mut self.series else {
             return;
         };
         let spaces = summarise::port_spaces(&self.scenario, &self.layout, &self.map, &self.world);

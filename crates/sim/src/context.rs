@@ -111,6 +111,12 @@ impl Context<'_> {
         }
     }
 
+    /// Has [`Node::on_timer`] called with `token` once more in this instant, behind the packets sent
+    /// so far: for work that is too much for one piece.
+    pub fn again(&mut self, token: u64) {
+        self.kernel.again(self.node, token);
+    }
+
     fn end(&mut self, place: Place, packet: Box<Packet>, reason: DropReason) {
         self.observer
             .dropped(self.kernel.now, place, &packet, reason);

@@ -126,7 +126,8 @@ impl WorldBuilder {
             observer,
             events: 0,
             stuck_after: self.stuck_after,
-            stuck: None,
+            chain: 0,
+            chain_limit: 0,
         }
     }
 
@@ -151,6 +152,15 @@ impl WorldBuilder {
     }
 }
 
+/// Work of the same instant.
+#[derive(Debug)]
+enum Immediate {
+    /// A packet on a link without latency, and the hops it has made in this instant.
+    Packet(ChannelId, Box<Packet>, u8),
+    /// A node that cut its work into pieces goes on.
+    Again(NodeId, u64),
+}
+
 /// What the kernel keeps for each node.
 #[derive(Debug)]
 pub(crate) struct Seat {
@@ -166,8 +176,8 @@ pub(crate) struct Kernel {
     pub(crate) nodes: Vec<Seat>,
     pub(crate) channels: Vec<Channel>,
     queue: RadixHeap<What>,
-    /// Packets on links without latency: handled before time moves.
-    instant: VecDeque<(ChannelId, Box<Packet>, u8)>,
+    /// What is left to do in this instant, before time moves.
+    instant: VecDeque<Immediate>,
     #[expect(clippy::vec_box, reason = "the boxes themselves are reused")]
     pool: Vec<Box<Packet>>,
 }
@@ -206,8 +216,12 @@ impl Kernel {
             .push(at.as_nanos(), tie, What::Timer(node, token));
     }
 
+    pub(crate) fn again(&mut self, node: NodeId, token: u64) {
+        self.instant.push_back(Immediate::Again(node, token));
+    }
+
     pub(crate) fn pass_on(&mut self, by: ChannelId, packet: Box<Packet>, hops: u8) {
-        self.instant.push_back((by, packet, hops));
+        self.instant.push_back(Immediate::Packet(by, packet, hops));
     }
 }
 
@@ -225,10 +239,8 @@ pub enum Progress {
 pub struct Stuck {
     /// The instant that does not end.
     pub at: Instant,
-    /// The node at which it began.
-    pub node: NodeId,
-    /// How many packets were handled after that event.
-    pub events: u64,
+    /// How many packets were handled after the event that began it.
+    pub handled: u64,
 }
 
 impl fmt::Display for Stuck {
@@ -236,7 +248,7 @@ impl fmt::Display for Stuck {
         write!(
             f,
             "{} packets passed at {} without time moving",
-            self.events, self.at
+            self.handled, self.at
         )
     }
 }
@@ -251,8 +263,10 @@ pub struct World<N, O> {
     observer: O,
     events: u64,
     stuck_after: u64,
-    /// Set once time does not move any more.
-    stuck: Option<Stuck>,
+    /// How much was done in this instant since the last event of the queue or piece of work.
+    chain: u64,
+    /// How much may be done so.
+    chain_limit: u64,
 }
 
 impl<N: Node, O: Observer> World<N, O> {
@@ -275,7 +289,12 @@ impl<N: Node, O: Observer> World<N, O> {
         queued
             .filter(|what| matches!(what, What::Arrival(..)))
             .count() as u64
-            + self.kernel.instant.len() as u64
+            + self
+                .kernel
+                .instant
+                .iter()
+                .filter(|work| matches!(work, Immediate::Packet(..)))
+                .count() as u64
     }
 
     /// Returns the nodes, in the order of their ids.
@@ -302,6 +321,8 @@ impl<N: Node, O: Observer> World<N, O> {
     }
 
     /// Lets the caller act as a node between two steps: how a run starts and is intervened in.
+    ///
+    /// What it sends over links without latency goes on with the next [`World::run_before`].
     pub fn visit<R>(&mut self, node: NodeId, act: impl FnOnce(&mut N, &mut Context<'_>) -> R) -> R {
         let mut context = Context {
             kernel: &mut self.kernel,
@@ -310,7 +331,7 @@ impl<N: Node, O: Observer> World<N, O> {
             at_hand: None,
         };
         let result = act(&mut self.nodes[node.0 as usize], &mut context);
-        self.finish_instant(node);
+        self.begin_chain();
         result
     }
 
@@ -321,69 +342,74 @@ impl<N: Node, O: Observer> World<N, O> {
     pub fn run_before(&mut self, limit: Instant, budget: u64) -> Result<Progress, Stuck> {
         let stop_at = self.events.saturating_add(budget);
         while self.events < stop_at {
-            if let Some(stuck) = self.stuck {
-                return Err(stuck);
+            if let Some(work) = self.kernel.instant.pop_front() {
+                self.handle_immediate(work)?;
+                continue;
             }
             let Some((time, _, what)) = self.kernel.queue.pop_before(limit.as_nanos()) else {
                 self.kernel.now = self.kernel.now.max(limit);
                 return Ok(Progress::Reached);
             };
             self.kernel.now = Instant::from_nanos(time);
-            let node = self.handle(what);
-            self.finish_instant(node);
+            match what {
+                What::Arrival(by, packet) => self.arrive(by, packet, 0),
+                What::Timer(node, token) => self.fire(node, token),
+            }
+            self.begin_chain();
         }
         Ok(Progress::Paused)
     }
 
-    fn handle(&mut self, what: What) -> NodeId {
-        match what {
-            What::Arrival(by, packet) => self.arrive(by, packet, 0),
-            What::Timer(node, token) => {
-                self.events += 1;
-                let mut context = Context {
-                    kernel: &mut self.kernel,
-                    observer: &mut self.observer,
-                    node,
-                    at_hand: None,
-                };
-                self.nodes[node.0 as usize].on_timer(token, &mut context);
-                node
-            }
-        }
+    /// Notes how much work of this instant is known to be finite.
+    ///
+    /// Events of the queue were scheduled in the past of their instant, so they are finitely many;
+    /// only packets that answer each other without latency could make an instant go on for ever.
+    fn begin_chain(&mut self) {
+        let waiting = self.kernel.instant.len() as u64;
+        self.chain = 0;
+        self.chain_limit = self.stuck_after + waiting * u64::from(HOP_LIMIT);
     }
 
-    /// Handles packets on links without latency until none is left.
-    ///
-    /// Events of the queue lie in the past of their own instant, so they are finitely many; only
-    /// here could an instant go on for ever, with packets that answer each other.
-    fn finish_instant(&mut self, node: NodeId) {
-        let waiting = self.kernel.instant.len() as u64;
-        let most = self.stuck_after + waiting * u64::from(HOP_LIMIT);
-        let mut handled = 0;
-        while let Some((by, packet, hops)) = self.kernel.instant.pop_front() {
-            if handled == most {
-                self.kernel.instant.push_front((by, packet, hops));
-                let at = self.kernel.now;
-                self.stuck = Some(Stuck {
-                    at,
-                    node,
-                    events: handled,
-                });
-                return;
-            }
-            handled += 1;
-            if hops > HOP_LIMIT {
+    fn handle_immediate(&mut self, work: Immediate) -> Result<(), Stuck> {
+        if self.chain == self.chain_limit {
+            self.kernel.instant.push_front(work);
+            return Err(Stuck {
+                at: self.kernel.now,
+                handled: self.chain,
+            });
+        }
+        self.chain += 1;
+        match work {
+            Immediate::Packet(by, packet, hops) if hops > HOP_LIMIT => {
                 let now = self.kernel.now;
                 self.observer
                     .dropped(now, Place::Channel(by), &packet, DropReason::HopLimit);
                 self.kernel.recycle(packet);
-            } else {
-                self.arrive(by, packet, hops);
+            }
+            Immediate::Packet(by, packet, hops) => self.arrive(by, packet, hops),
+            Immediate::Again(node, token) => {
+                let before = self.kernel.instant.len();
+                self.fire(node, token);
+                // Every packet of the next piece may make its hops.
+                let added = self.kernel.instant.len().saturating_sub(before) as u64;
+                self.chain_limit += added * u64::from(HOP_LIMIT);
             }
         }
+        Ok(())
     }
 
-    fn arrive(&mut self, by: ChannelId, packet: Box<Packet>, hops: u8) -> NodeId {
+    fn fire(&mut self, node: NodeId, token: u64) {
+        self.events += 1;
+        let mut context = Context {
+            kernel: &mut self.kernel,
+            observer: &mut self.observer,
+            node,
+            at_hand: None,
+        };
+        self.nodes[node.0 as usize].on_timer(token, &mut context);
+    }
+
+    fn arrive(&mut self, by: ChannelId, packet: Box<Packet>, hops: u8) {
         self.events += 1;
         let channel = &self.kernel.channels[by.0 as usize];
         let node = channel.to;
@@ -397,6 +423,5 @@ impl<N: Node, O: Observer> World<N, O> {
             at_hand: Some((packet.id, hops)),
         };
         self.nodes[node.0 as usize].on_packet(packet, by, &mut context);
-        node
     }
 }
