@@ -13,15 +13,25 @@ fn whole_run(criterion: &mut Criterion) {
     for (name, text, overrides) in [
         ("quickstart", QUICKSTART, &[][..]),
         ("port_exhaustion", PORT_EXHAUSTION, &[]),
-        // Nothing but the fill: every connection at once, up to the last port.
+        // Nothing but complete handshakes up to the last port, at the scenario's 1 000/s ...
         (
             "fill_64512",
             PORT_EXHAUSTION,
             &[
-                "workload.leak.arrival=at-once",
                 "workload.leak.connections=64512",
-                "run.duration=1s",
+                "run.duration=65s",
+                "workload.leak.stop=65s",
+            ],
+        ),
+        // ... and all within 7 ms: every connection is on its way at once.
+        (
+            "burst_64512",
+            PORT_EXHAUSTION,
+            &[
+                "workload.leak.rate=10000000/s",
+                "workload.leak.connections=64512",
                 "workload.leak.stop=1s",
+                "run.duration=1s",
             ],
         ),
     ] {
