@@ -1,5 +1,7 @@
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use crate::terminal::Terminal;
 
@@ -63,15 +65,52 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Turns a panic, which is always our own fault, into one clear line and exit code 3.
-pub(crate) fn report_panics(terminal: &Terminal) {
-    let terminal = terminal.clone();
+/// What is being run, for the report of a panic.
+static RUNNING: Mutex<String> = Mutex::new(String::new());
+
+/// Notes what is being run and how to run it again.
+pub(crate) fn note_running(what: String) {
+    if let Ok(mut running) = RUNNING.lock() {
+        *running = what;
+    }
+}
+
+/// Runs the program; a panic, which is always our own fault, becomes a report and exit code 3, after
+/// everything that was half-written has been cleaned up.
+pub(crate) fn guarded(terminal: &Terminal, program: impl FnOnce() -> Exit) -> Exit {
+    let reporter = terminal.clone();
     std::panic::set_hook(Box::new(move |panic| {
-        terminal.error(&format!(
-            "internal error in plsim {}: {panic}\n\
-             Please report this with the scenario, the options and the seed.",
+        let running = RUNNING
+            .try_lock()
+            .map(|running| running.clone())
+            .unwrap_or_default();
+        reporter.error(&format!(
+            "internal error in plsim {}: {panic}\n{running}Please report this with the scenario.",
             env!("CARGO_PKG_VERSION")
         ));
-        std::process::exit(3);
     }));
+    std::panic::catch_unwind(AssertUnwindSafe(program)).unwrap_or(Exit::Failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exit, guarded, note_running};
+    use crate::terminal::Terminal;
+
+    #[test]
+    fn a_panic_ends_with_3_and_does_not_pass() {
+        note_running("Run again: plsim run x.toml\n".to_owned());
+        let exit = guarded(&Terminal::new(), || panic!("on purpose"));
+        assert_eq!(exit, Exit::Failure);
+        assert_eq!(guarded(&Terminal::new(), || Exit::Success), Exit::Success);
+    }
+
+    #[test]
+    fn the_worst_end_of_several_counts() {
+        let worst = Exit::ExpectationFailed
+            .worse(Exit::Invalid)
+            .worse(Exit::Success);
+        assert_eq!(worst, Exit::Invalid);
+        assert_eq!(Exit::Failure.worse(Exit::Signal(2)), Exit::Signal(2));
+    }
 }

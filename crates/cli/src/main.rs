@@ -23,13 +23,13 @@ fn main() -> ExitCode {
     // clap itself ends usage errors with 2 and help with 0.
     let arguments = Arguments::parse();
     let terminal = Terminal::new();
-    exit::report_panics(&terminal);
-    let exit = match arguments.command {
+    let program = || match arguments.command {
         Command::Run(options) => run::run(&options, &terminal),
         Command::Validate(options) => sources::validate(&options, &terminal),
-        Command::Schema => terminal
-            .print(&plsim_scenario::schema())
-            .map_or_else(|exit| exit, |()| Exit::Success),
+        Command::Schema => {
+            let printed = terminal.print(&plsim_scenario::schema());
+            printed.map_or_else(|exit| exit, |()| Exit::Success)
+        }
     };
-    exit.into()
+    exit::guarded(&terminal, program).into()
 }

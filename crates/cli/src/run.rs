@@ -7,7 +7,7 @@ use plsim_types::KeyedHash;
 
 use crate::arguments::{Format, RunOptions};
 use crate::directory::Directory;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::progress::Progress;
 use crate::signals::Signals;
 use crate::sources::{self, Source};
@@ -178,6 +178,7 @@ impl Runner<'_> {
 
     fn pass(&self, outputs: Outputs) -> Result<Pass, RunError> {
         let started = now();
+        exit::note_running(self.replay());
         let built = Simulation::new(self.case.clone(), outputs);
         let mut simulation =
             built.map_err(|problems| RunError::Internal(problems.render(false)))?;
@@ -201,6 +202,29 @@ impl Runner<'_> {
             seconds,
             identical: false,
         })
+    }
+
+    /// Returns the line that runs this case again.
+    fn replay(&self) -> String {
+        let seed = self.case.seed.unwrap_or(self.case.scenario.run.seed);
+        let sets: String = self
+            .case
+            .overrides
+            .iter()
+            .map(|pair| format!(" --set '{pair}'"))
+            .collect();
+        let line = format!("plsim run {} --seed {seed}{sets}", self.case.name);
+        let printable = |c: char| {
+            if c.is_ascii_graphic() || c == ' ' {
+                c
+            } else {
+                '?'
+            }
+        };
+        format!(
+            "While running: {}\n",
+            line.chars().map(printable).collect::<String>()
+        )
     }
 
     /// Prints the result and returns how the run ended.
