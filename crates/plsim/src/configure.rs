@@ -13,6 +13,9 @@ use plsim_vnet::{
 
 use crate::layout::{BackendPlace, Layout, narrow, position};
 
+/// How long a UDP client waits for a response if the scenario does not say.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub(crate) fn endpoint_id(index: usize) -> EndpointId {
     EndpointId(u32::try_from(index).expect("broken invariant: 2^32 endpoints"))
 }
@@ -306,7 +309,9 @@ fn session(workload: &file::Workload) -> WorkloadKind {
             response,
             hold,
             interval: workload.interval.map(|interval| interval.0),
-            response_timeout: workload.response_timeout.0,
+            response_timeout: workload
+                .response_timeout
+                .map_or(RESPONSE_TIMEOUT, |span| span.0),
         }),
     }
 }

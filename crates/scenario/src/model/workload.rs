@@ -65,9 +65,9 @@ pub struct Workload {
     pub initial_rto: TimeSpan,
     /// The time between two requests of a flow; without it a flow is one request (UDP only).
     pub interval: Option<TimeSpan>,
-    /// How long a UDP client waits for a response before it gives up; assumed, as resolvers do.
-    #[serde(default = "response_timeout")]
-    pub response_timeout: TimeSpan,
+    /// How long a UDP client waits for a response before it gives up; 5 s if not given, assumed, as
+    /// resolvers do.
+    pub response_timeout: Option<TimeSpan>,
 }
 
 /// How connections are spread over time.
@@ -121,10 +121,6 @@ const fn syn_retries() -> u8 {
 
 const fn retries() -> u8 {
     15
-}
-
-const fn response_timeout() -> TimeSpan {
-    TimeSpan(Duration::from_secs(5))
 }
 
 const fn initial_rto() -> TimeSpan {

@@ -63,7 +63,10 @@ impl Rules<'_> {
             )
             .help("RFC 6298 begins with \"1s\"");
         }
-        if zero(workload.response_timeout.0) {
+        if workload
+            .response_timeout
+            .is_some_and(|timeout| zero(timeout.0))
+        {
             self.report(
                 PL037,
                 &format!("{path}.response_timeout"),
