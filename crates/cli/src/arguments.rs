@@ -46,10 +46,13 @@ pub(crate) struct RunOptions {
     /// Replace a value: section.key=value, or section.NAME.key=value in a list
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
+    /// Do not judge the expectations: for experiments they were not written for
+    #[arg(long)]
+    pub(crate) no_expect: bool,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
-    /// Print nothing but problems
+    /// Print no tables, only problems (and JSON, if asked for)
     #[arg(long, short)]
     pub(crate) quiet: bool,
     /// Run twice and compare every byte of the outputs

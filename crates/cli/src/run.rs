@@ -48,7 +48,13 @@ type Prepared = (Vec<Source>, Vec<Option<Directory>>, Signals);
 
 /// Does everything that can go wrong before virtual time begins.
 fn prepare(options: &RunOptions, terminal: &Terminal) -> Result<Prepared, Exit> {
-    let sources = sources::read_all(&options.files, &options.overrides, options.seed, terminal)?;
+    let mut sources =
+        sources::read_all(&options.files, &options.overrides, options.seed, terminal)?;
+    if options.no_expect {
+        sources
+            .iter_mut()
+            .for_each(|source| source.case.scenario.expect.clear());
+    }
     let mut exit = Exit::Success;
     for source in &sources {
         let built = Simulation::new(source.case.clone(), Outputs::none());
@@ -231,21 +237,20 @@ impl Runner<'_> {
     fn tell(&self, pass: &Pass) -> Exit {
         let summary = &pass.report.summary;
         let printed = match (self.options.format, self.options.quiet) {
-            (_, true) => Ok(()),
-            (Format::Json, false) => self.terminal.print(&summary.to_json()),
-            (Format::Text, false) => {
-                self.terminal
-                    .print(&text::summary(&self.case.scenario, summary, self.terminal))
-            }
+            (Format::Text, true) => Ok(()),
+            (Format::Json, _) => self.terminal.print(&summary.to_json()),
+            (Format::Text, false) => self.terminal.print(&text::summary(summary, self.terminal)),
         };
         if !self.options.quiet {
             self.tell_speed(pass);
         }
-        for verdict in summary
+        // On the page they stand already.
+        let on_page = self.options.format == Format::Text && !self.options.quiet;
+        let failed = summary
             .expectations
             .iter()
-            .filter(|verdict| !verdict.passed)
-        {
+            .filter(|verdict| !verdict.passed && !on_page);
+        for verdict in failed {
             let note = verdict
                 .note
                 .as_ref()

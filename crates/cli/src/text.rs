@@ -2,8 +2,7 @@ use std::fmt::Write;
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, presets};
 use plsim::numbers::{counted, grouped, percent};
-use plsim::{NatSummary, Summary, WorkloadSummary, findings};
-use plsim_scenario::Scenario;
+use plsim::{NatSummary, Summary, WorkloadSummary};
 use plsim_types::{Duration, Instant};
 
 use crate::terminal::{Styles, Terminal};
@@ -12,7 +11,7 @@ use crate::terminal::{Styles, Terminal};
 const ROWS: usize = 16;
 
 /// Writes the result of a run for people.
-pub(crate) fn summary(scenario: &Scenario, summary: &Summary, terminal: &Terminal) -> String {
+pub(crate) fn summary(summary: &Summary, terminal: &Terminal) -> String {
     let mut page = Page {
         text: String::new(),
         styles: terminal.styles(),
@@ -23,7 +22,7 @@ pub(crate) fn summary(scenario: &Scenario, summary: &Summary, terminal: &Termina
     page.nat_ports(summary);
     page.refusals(summary);
     page.packets(summary);
-    page.findings(scenario, summary);
+    page.findings(summary);
     page.expectations(summary);
     page.text
 }
@@ -90,7 +89,7 @@ impl Page {
     fn nat_ports(&mut self, summary: &Summary) {
         self.section(
             "NAT ports",
-            "one space for each NAT IP, backend VM and protocol",
+            "one space for each NAT IP, VM and protocol; peak counts in use and held",
         );
         let mut rows: Vec<&NatSummary> = summary.nat.iter().collect();
         // The fullest first, so that what is cut off matters least; otherwise as in the file.
@@ -112,7 +111,11 @@ impl Page {
             Column::number("peak %", 0, &rows, |row| {
                 percent(u64::from(row.peak), u64::from(row.capacity))
             }),
-            Column::number("failed binds", 4, &rows, |row| grouped(row.bind_failures)),
+            Column::number("peak at", 4, &rows, |row| {
+                row.peak_at
+                    .map_or_else(|| "-".to_owned(), |at| rounded(at.since(Instant::ZERO)))
+            }),
+            Column::number("failed binds", 5, &rows, |row| grouped(row.bind_failures)),
             Column::number("first full at", 0, &rows, |row| {
                 row.first_exhausted
                     .map_or_else(|| "-".to_owned(), |at| at.to_string())
@@ -161,17 +164,16 @@ impl Page {
         }
     }
 
-    fn findings(&mut self, scenario: &Scenario, summary: &Summary) {
-        let found = findings(scenario, summary);
-        if found.is_empty() {
+    fn findings(&mut self, summary: &Summary) {
+        if summary.findings.is_empty() {
             return;
         }
         self.section("What happened, and what would help", "");
         let Styles { note, .. } = self.styles;
-        for finding in found {
+        for finding in &summary.findings {
             self.wrapped(&format!("{note}!{note:#} "), &finding.what);
-            for help in finding.help {
-                self.wrapped("  - ", &help);
+            for help in &finding.help {
+                self.wrapped("  - ", help);
             }
         }
     }

@@ -45,6 +45,8 @@ pub(crate) struct Space {
     pub(crate) reused_held: u64,
     pub(crate) first_exhausted: Option<Instant>,
     pub(crate) first_expired: Option<Instant>,
+    pub(crate) peak_at: Option<Instant>,
+    pub(crate) held_when_exhausted: u32,
     /// Exhaustion was told and enough ports were not free again since.
     pub(crate) exhaustion_told: bool,
     /// An `Exhausted` event waits to be polled.
@@ -107,6 +109,8 @@ impl NatIp {
             reused_held: space.map_or(0, |space| space.reused_held),
             first_exhausted: space.and_then(|space| space.first_exhausted),
             first_expired: space.and_then(|space| space.first_expired),
+            peak_at: space.and_then(|space| space.peak_at),
+            held_when_exhausted: space.map_or(0, |space| space.held_when_exhausted),
         }
     }
 }
@@ -127,6 +131,8 @@ impl Space {
             reused_held: 0,
             first_exhausted: None,
             first_expired: None,
+            peak_at: None,
+            held_when_exhausted: 0,
             exhaustion_told: false,
             exhaustion_queued: false,
             oldest_held: NIL,
@@ -138,11 +144,17 @@ impl Space {
     pub(crate) fn bound(&mut self, now: Instant) -> bool {
         self.binds += 1;
         self.in_use += 1;
-        self.peak = self.peak.max(self.in_use + self.held);
+        if self.in_use + self.held > self.peak {
+            self.peak = self.in_use + self.held;
+            self.peak_at = Some(now);
+        }
         if self.ports.free() > 0 {
             return false;
         }
-        self.first_exhausted.get_or_insert(now);
+        if self.first_exhausted.is_none() {
+            self.first_exhausted = Some(now);
+            self.held_when_exhausted = self.held;
+        }
         !core::mem::replace(&mut self.exhaustion_told, true)
             && !core::mem::replace(&mut self.exhaustion_queued, true)
     }

@@ -18,6 +18,8 @@ pub struct Usage {
     pub held: u32,
     /// The maximum of `in_use + held` so far.
     pub peak: u32,
+    /// When that maximum was reached first; `None` before the first flow.
+    pub peak_at: Option<Instant>,
     /// Ports given to new flows.
     pub binds: u64,
     /// Flows refused because the whole pool was exhausted, counted on the NAT IP tried first.
@@ -30,6 +32,8 @@ pub struct Usage {
     pub reused_held: u64,
     /// The first instant with no free port.
     pub first_exhausted: Option<Instant>,
+    /// How many of the ports were held down at that instant; 0 if there was none.
+    pub held_when_exhausted: u32,
     /// The instant at which the first established TCP or UDP flow had idled out.
     pub first_expired: Option<Instant>,
 }

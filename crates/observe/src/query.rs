@@ -227,7 +227,10 @@ const REFUSALS: &str = "refusals";
 /// The group whose keys exist only if something happened.
 const DROPS: &str = "drops";
 /// Lists that say nothing about what the run did.
-const NOT_ALLOWED: [&str; 2] = ["expectations", "overrides"];
+/// The keys of refusals that are nought where nothing was refused; the others are null.
+const COUNTS: [&str; 2] = ["packets", "connections"];
+
+const NOT_ALLOWED: [&str; 3] = ["expectations", "findings", "overrides"];
 
 impl Path {
     /// Reads a question and checks every key against what a summary has.
@@ -276,7 +279,12 @@ impl Path {
             parent = &step.key;
         }
         let Some(function) = self.function else {
-            return Ok(found.first().map_or(Value::Null, |value| (*value).clone()));
+            let counted = self
+                .steps
+                .last()
+                .is_some_and(|step| COUNTS.contains(&step.key.as_str()));
+            let nothing = if counted { ZERO.clone() } else { Value::Null };
+            return Ok(found.first().map_or(nothing, |value| (*value).clone()));
         };
         found.retain(|value| !value.is_null());
         match function {
@@ -295,7 +303,8 @@ impl Path {
             .filter(|row| step.filters.iter().all(|filter| meets(row, filter)))
             .collect();
         let enough = match self.function {
-            None => picked.len() == 1,
+            // That nothing was refused is an answer, too.
+            None => picked.len() == 1 || (picked.is_empty() && step.key == REFUSALS),
             Some(_) => !picked.is_empty() || step.filters.is_empty() || step.key == REFUSALS,
         };
         if enough {

@@ -44,6 +44,8 @@ pub struct Summary {
     pub nat: Vec<NatSummary>,
     /// Who refused what.
     pub refusals: Vec<RefusalSummary>,
+    /// What the run showed, in words.
+    pub findings: Vec<Finding>,
     /// What became of the scenario's expectations.
     pub expectations: Vec<Verdict>,
     /// Each workload.
@@ -54,6 +56,15 @@ pub struct Summary {
     pub backends: Vec<BackendSummary>,
     /// The load balancers together.
     pub lb: LbSummary,
+}
+
+/// Something a run showed that its reader should know: what happened, and what would help.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What happened, in one sentence.
+    pub what: String,
+    /// What would help; may be several ways.
+    pub help: Vec<String>,
 }
 
 /// The ports of one NAT IP toward one backend VM, for one protocol.
@@ -75,6 +86,8 @@ pub struct NatSummary {
     pub held: u32,
     /// The most ports in use and held together at any instant.
     pub peak: u32,
+    /// When that was, first.
+    pub peak_at: Option<Instant>,
     /// Connections that got a port.
     pub binds: u64,
     /// Connections that found no port, counted on the NAT IP tried first.
@@ -87,6 +100,8 @@ pub struct NatSummary {
     pub reused_held: u64,
     /// The first instant without a free port.
     pub first_exhausted: Option<Instant>,
+    /// How many of its ports were held down at that instant.
+    pub held_when_exhausted: u32,
     /// The first instant at which an established connection or a UDP flow had idled out.
     pub first_expired: Option<Instant>,
 }
@@ -177,6 +192,7 @@ impl Summary {
             ("connections", object(self.connections.fields())),
             ("nat", rows(&self.nat, NatSummary::to_value)),
             ("refusals", rows(&self.refusals, RefusalSummary::to_value)),
+            ("findings", rows(&self.findings, Finding::to_value)),
             ("expectations", rows(&self.expectations, Verdict::to_value)),
             (
                 "workloads",
@@ -211,12 +227,14 @@ impl Summary {
                 in_use: 0,
                 held: 0,
                 peak: 0,
+                peak_at: None,
                 binds: 0,
                 bind_failures: 0,
                 expired_idle: 0,
                 expired_half_open: 0,
                 reused_held: 0,
                 first_exhausted: None,
+                held_when_exhausted: 0,
                 first_expired: None,
             }],
             refusals: vec![RefusalSummary {
@@ -280,6 +298,15 @@ impl Summary {
     }
 }
 
+impl Finding {
+    fn to_value(&self) -> Value {
+        object([
+            ("what", self.what.as_str().into()),
+            ("help", self.help.clone().into()),
+        ])
+    }
+}
+
 impl NatSummary {
     fn to_value(&self) -> Value {
         object([
@@ -291,6 +318,7 @@ impl NatSummary {
             ("in_use", self.in_use.into()),
             ("held", self.held.into()),
             ("peak", self.peak.into()),
+            ("peak_at_ns", self.peak_at.map(Instant::as_nanos).into()),
             ("binds", self.binds.into()),
             ("bind_failures", self.bind_failures.into()),
             ("expired_idle", self.expired_idle.into()),
@@ -300,6 +328,7 @@ impl NatSummary {
                 "first_exhausted_ns",
                 self.first_exhausted.map(Instant::as_nanos).into(),
             ),
+            ("held_when_exhausted", self.held_when_exhausted.into()),
             (
                 "first_expired_ns",
                 self.first_expired.map(Instant::as_nanos).into(),

@@ -106,12 +106,14 @@ fn nat(backend: &str, protocol: Protocol, in_use: u32) -> NatSummary {
         in_use,
         held: 1,
         peak: 5,
+        peak_at: None,
         binds: 6,
         bind_failures: 2,
         expired_idle: 1,
         expired_half_open: 0,
         reused_held: 0,
         first_exhausted: Some(Instant::from_nanos(64_511_650_000)),
+        held_when_exhausted: 0,
         first_expired: None,
     }
 }

@@ -39,7 +39,10 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), Diagnostics> {
             Err(QueryError::Rows { list, .. }) if list == "nat" && nat_grows => {}
             Err(error) => {
                 let path = format!("expect[{index}].value");
-                return Err(scenario.error_at(&path, error.to_string()).into());
+                return Err(scenario
+                    .error_at(&path, error.to_string())
+                    .help("to experiment without expectations, run with --no-expect")
+                    .into());
             }
             // What is null now may be a number later.
             Ok(Value::Null) => {}

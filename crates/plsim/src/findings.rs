@@ -1,21 +1,11 @@
-use plsim_observe::{NatSummary, RefusalSummary, Summary};
-use plsim_scenario::{OnIdle, Scenario};
-use plsim_types::{DropReason, Protocol};
+use plsim_observe::{Finding, NatSummary, RefusalSummary, Summary};
+use plsim_scenario::{Close, OnIdle, Scenario};
+use plsim_types::{DropReason, Duration, Protocol};
 
 use crate::numbers::{counted, grouped};
 
-/// Something a run showed that its reader should know: what happened, and what would help.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// What happened, in one sentence.
-    pub what: String,
-    /// What would help; may be several ways.
-    pub help: Vec<String>,
-}
-
 /// Reads a summary the way an engineer would.
-#[must_use]
-pub fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
+pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     let reader = Reader { scenario, summary };
     let mut found = Vec::new();
     found.extend(reader.exhausted());
@@ -65,7 +55,7 @@ impl Reader<'_> {
                 Some(Finding {
                     what: format!(
                         "{name}: VM {backend} ran out of {} ports on {addresses} at {}{others}. {} \
-                         were refused, the first at {}: their SYNs were dropped without an answer.",
+                         were refused at least once, the first at {}: SYNs were dropped without an answer.",
                         first.protocol,
                         last.first_exhausted.unwrap_or_default(),
                         connections(refused.iter().map(|row| row.connections).sum()),
@@ -99,13 +89,17 @@ impl Reader<'_> {
             "Add backend VMs: {vms} now, each adds {} ports for every NAT IP.",
             grouped(u64::from(capacity))
         ));
-        let held: u64 = full.iter().map(|row| u64::from(row.held)).sum();
-        let in_use: u64 = full.iter().map(|row| u64::from(row.in_use)).sum();
+        // What filled the ports when they ran out, not what is left of it at the end.
+        let held: u64 = full
+            .iter()
+            .map(|row| u64::from(row.held_when_exhausted))
+            .sum();
+        let ports: u64 = full.iter().map(|row| u64::from(row.capacity)).sum();
         let wanted = &self.scenario.private_link_service;
         let Some(settings) = wanted.iter().find(|entry| entry.name.as_str() == service) else {
             return help;
         };
-        if held > in_use {
+        if held > ports / 2 {
             help.push(format!(
                 "Keep connections open longer and reuse them: most ports are held down after a \
                  close ({} after FIN), so short connections cost the most.",
@@ -208,29 +202,71 @@ impl Reader<'_> {
                         service.name,
                         connections(expired)
                     ),
-                    help: vec![format!(
-                        "Send keepalives at intervals below {timeout}, on TCP or in the \
-                         application; Linux's default of 7 200 s comes too late."
-                    )],
+                    help: self.against_silence(service.name.as_str(), timeout),
                 })
             })
             .collect()
     }
 
+    /// What keeps the connections of a service from idling out, if they were meant to live.
+    fn against_silence(&self, service: &str, timeout: Duration) -> Vec<String> {
+        let endpoints = self.scenario.private_endpoint.iter();
+        let endpoints: Vec<_> = endpoints
+            .filter(|pe| pe.private_link_service.as_str() == service)
+            .collect();
+        let own = self.scenario.workload.iter().filter(|workload| {
+            endpoints
+                .iter()
+                .any(|endpoint| endpoint.name == workload.private_endpoint)
+        });
+        let (abandoned, meant): (Vec<_>, Vec<_>) =
+            own.partition(|workload| workload.close == Close::Abandon);
+        let mut help = Vec::new();
+        if !abandoned.is_empty() {
+            let names: Vec<&str> = abandoned
+                .iter()
+                .map(|workload| workload.name.as_str())
+                .collect();
+            help.push(format!(
+                "Close what is abandoned (workload {}).",
+                names.join(", ")
+            ));
+        }
+        if !meant.is_empty() {
+            help.push(format!(
+                "Send keepalives at intervals below {timeout}, on TCP or in the application; Linux's \
+                 default of 7 200 s comes too late."
+            ));
+        }
+        help
+    }
+
     fn not_approved(&self) -> Vec<Finding> {
-        let rows = self.summary.refusals.iter();
-        rows.filter(|row| row.reason == DropReason::NotApproved)
-            .map(|row| Finding {
+        let rows = self.refused(DropReason::NotApproved);
+        rows.map(|row| {
+            let endpoints = self.scenario.private_endpoint.iter().zip(&self.summary.endpoints);
+            let closed: Vec<String> = endpoints
+                .filter(|(endpoint, _)| endpoint.private_link_service.as_str() == row.pls)
+                .filter(|(_, now)| now.state != "Approved")
+                .map(|(_, now)| format!("{} is {}", now.name, now.state))
+                .collect();
+            let help = if closed.is_empty() {
+                "All its endpoints are Approved by now.".to_owned()
+            } else {
+                format!("Have the owner of {} approve: {}.", row.pls, closed.join(", "))
+            };
+            Finding {
                 what: format!(
-                    "{} to {} met a private endpoint whose connection was not Approved, first at \
+                    "{}: {} met an endpoint whose connection was not Approved at the time, first at \
                      {}.",
-                    connections(row.connections),
                     row.pls,
+                    connections(row.connections),
                     row.first
                 ),
-                help: vec!["Have the owner of the service approve the connection.".into()],
-            })
-            .collect()
+                help: vec![help],
+            }
+        })
+        .collect()
     }
 
     fn client_ports(&self) -> Option<Finding> {

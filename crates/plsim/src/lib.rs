@@ -43,9 +43,8 @@ mod room;
 mod simulation;
 mod summarise;
 
-pub use findings::{Finding, findings};
 pub use outputs::{Outputs, Sink};
 pub use report::Report;
 pub use simulation::{Case, RunError, Simulation, Step};
 
-pub use plsim_observe::{NatSummary, RefusalSummary, Summary, Verdict, WorkloadSummary};
+pub use plsim_observe::{Finding, NatSummary, RefusalSummary, Summary, Verdict, WorkloadSummary};

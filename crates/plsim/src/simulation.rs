@@ -14,6 +14,7 @@ use crate::build::{self, Building, Map};
 use crate::control;
 use crate::events;
 use crate::expectations::{self, Expected};
+use crate::findings;
 use crate::layout::Layout;
 use crate::outputs::{Outputs, Sink};
 use crate::report::Report;
@@ -234,6 +235,7 @@ impl Simulation {
                 "outcomes do not add up: {counts}"
             )));
         }
+        summary.findings = findings::findings(&self.scenario, &summary);
         if summary.complete {
             summary.expectations = expectations::judge(&self, &summary);
         } else {

@@ -40,6 +40,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         connections: connections(map, world),
         nat: nat(scenario, layout, map, world),
         refusals: refusals(simulation),
+        findings: Vec::new(),
         expectations: Vec::new(),
         workloads: workloads(scenario, map, world),
         endpoints: endpoints(scenario, map, world),
@@ -95,12 +96,14 @@ fn nat(scenario: &Scenario, layout: &Layout, map: &Map, world: &PlsimWorld) -> V
             in_use: usage.in_use,
             held: usage.held,
             peak: usage.peak,
+            peak_at: usage.peak_at,
             binds: usage.binds,
             bind_failures: usage.bind_failures,
             expired_idle: usage.expired_idle,
             expired_half_open: usage.expired_half_open,
             reused_held: usage.reused_held,
             first_exhausted: usage.first_exhausted,
+            held_when_exhausted: usage.held_when_exhausted,
             first_expired: usage.first_expired,
         })
         .collect()

@@ -1,6 +1,6 @@
 use super::Rules;
-use super::lints::{PL037, PL050, PL051, PL052, PL053, PL054, PL055, PL056, PL057};
-use crate::model::{Arrival, Transport, Workload};
+use super::lints::{PL037, PL050, PL051, PL052, PL053, PL054, PL055, PL056, PL057, PL058};
+use crate::model::{Arrival, Close, Transport, Workload};
 use crate::units::ByteSize;
 use plsim_types::{Duration, Protocol};
 
@@ -24,6 +24,7 @@ impl Rules<'_> {
             self.reach(&path, workload);
             self.rule_for(&path, workload);
             self.keepalive(&path, workload);
+            self.abandoned(&path, workload);
         }
     }
 
@@ -174,6 +175,21 @@ impl Rules<'_> {
                     .help("split the work over several runs");
             }
             Some(_) => {}
+        }
+    }
+
+    /// After its response an abandoned connection falls silent for good: these keys do nothing.
+    fn abandoned(&mut self, path: &str, workload: &Workload) {
+        if workload.close != Close::Abandon {
+            return;
+        }
+        for key in ["hold", "hold_distribution", "keepalive"] {
+            let key_path = format!("{path}.{key}");
+            if self.scenario.is_written(&key_path) {
+                self.report(PL058, &key_path, format!("`{key}` does nothing here"))
+                    .see(&format!("{path}.close"), "falls silent after the response")
+                    .help("remove it, or close with \"fin\" or \"rst\"");
+            }
         }
     }
 
