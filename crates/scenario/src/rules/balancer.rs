@@ -1,5 +1,5 @@
 use super::Rules;
-use super::lints::{PL032, PL040, PL041, PL042, PL043};
+use super::lints::{PL032, PL040, PL041, PL042, PL043, PL044};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Rules<'_> {
@@ -49,7 +49,29 @@ impl Rules<'_> {
                 }
             }
         }
+        self.backend_ports();
         self.flow_limits();
+    }
+
+    /// Without floating IP the destination of a rule is (VM, backend port): Azure wants it unique.
+    fn backend_ports(&mut self) {
+        for (index, balancer) in self.scenario.load_balancer.iter().enumerate() {
+            let path = |place: usize| format!("load_balancer[{index}].rule[{place}].backend_port");
+            let mut seen = BTreeMap::new();
+            for (place, rule) in balancer.rule.iter().enumerate() {
+                let protocol = plsim_types::Protocol::from(rule.protocol);
+                let key = (&rule.backend_pool, protocol, rule.backend_port);
+                if let Some(first) = seen.insert(key, place) {
+                    let message = format!(
+                        "two rules lead to {protocol} port {} of backend pool `{}`",
+                        rule.backend_port, rule.backend_pool
+                    );
+                    self.report(PL044, &path(place), message)
+                        .see(&path(first), "the first of them")
+                        .help("Azure refuses this without floating IP; use another backend port");
+                }
+            }
+        }
     }
 
     /// Frontends and backends of one load balancer are in one virtual network.

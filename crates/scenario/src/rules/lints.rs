@@ -67,6 +67,7 @@ lints! {
     PL041 Warning None, "a backend pool that a rule feeds has members";
     PL042 Error None, "a machine is in a backend pool once";
     PL043 Warning Some("D-VMF"), "the flow limit of a VM lets all NAT ports be used";
+    PL044 Error Some("I#94673"), "two rules do not share pool, protocol and backend port";
     PL050 Error Some("PE-5"), "clients reach their private endpoint directly or over one peering";
     PL051 Warning Some("DP-7"), "a rule takes the port of a workload";
     PL052 Error None, "a workload has what its arrivals need, and nothing else";
