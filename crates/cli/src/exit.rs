@@ -3,8 +3,6 @@ use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use crate::terminal::Terminal;
-
 /// How the command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -75,16 +73,18 @@ pub(crate) fn note_running(what: String) {
     }
 }
 
-/// Runs the program; a panic, which is always our own fault, becomes a report and exit code 3, after
-/// everything that was half-written has been cleaned up.
-pub(crate) fn guarded(terminal: &Terminal, program: impl FnOnce() -> Exit) -> Exit {
-    let reporter = terminal.clone();
+/// Runs the program; a panic, which is always our own fault, is reported and becomes exit code 3,
+/// after everything that was half-written has been cleaned up.
+pub(crate) fn guarded(
+    report: impl Fn(&str) + Send + Sync + 'static,
+    program: impl FnOnce() -> Exit,
+) -> Exit {
     std::panic::set_hook(Box::new(move |panic| {
         let running = RUNNING
             .try_lock()
             .map(|running| running.clone())
             .unwrap_or_default();
-        reporter.error(&format!(
+        report(&format!(
             "internal error in plsim {}: {panic}\n{running}Please report this with the scenario.",
             env!("CARGO_PKG_VERSION")
         ));
@@ -94,15 +94,27 @@ pub(crate) fn guarded(terminal: &Terminal, program: impl FnOnce() -> Exit) -> Ex
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::{Exit, guarded, note_running};
-    use crate::terminal::Terminal;
 
     #[test]
-    fn a_panic_ends_with_3_and_does_not_pass() {
-        note_running("Run again: plsim run x.toml\n".to_owned());
-        let exit = guarded(&Terminal::new(), || panic!("on purpose"));
-        assert_eq!(exit, Exit::Failure);
-        assert_eq!(guarded(&Terminal::new(), || Exit::Success), Exit::Success);
+    fn a_panic_is_reported_with_what_was_running_and_ends_with_3() {
+        note_running("While running: plsim run x.toml\n".to_owned());
+        let told = Arc::new(Mutex::new(String::new()));
+        let reporter = Arc::clone(&told);
+        let report = move |text: &str| reporter.lock().unwrap().push_str(text);
+        assert_eq!(guarded(report, || panic!("on purpose")), Exit::Failure);
+        let told = told.lock().unwrap().clone();
+        for part in [
+            "internal error",
+            "on purpose",
+            "While running: plsim run x.toml",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        assert_eq!(guarded(|_| (), || Exit::Success), Exit::Success);
+        drop(std::panic::take_hook());
     }
 
     #[test]

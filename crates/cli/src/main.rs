@@ -31,5 +31,6 @@ fn main() -> ExitCode {
             printed.map_or_else(|exit| exit, |()| Exit::Success)
         }
     };
-    exit::guarded(&terminal, program).into()
+    let reporter = terminal.clone();
+    exit::guarded(move |text| reporter.error(text), program).into()
 }
