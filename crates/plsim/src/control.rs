@@ -5,7 +5,6 @@ use plsim_vnet::{ConnectionAction, ConnectionState};
 
 use crate::configure;
 use crate::layout::position;
-use crate::room::Room;
 use crate::simulation::Simulation;
 
 /// Applies one event of the scenario at the virtual time reached, before the packets of that
@@ -29,12 +28,9 @@ fn connect(simulation: &mut Simulation, index: usize, action: ConnectionAction) 
         .to_string();
     let endpoint = position(&scenario.private_endpoint, |pe| pe.name.as_str() == name);
     let node = simulation.map.endpoints[endpoint];
-    let changed = simulation.world.visit(node, |room, _| match room {
-        Room::Endpoint(node) => node
-            .endpoint_mut()
-            .apply(action)
-            .map(|()| node.endpoint().state),
-        _ => unreachable!("broken invariant: the map lists endpoint nodes"),
+    let changed = simulation.world.visit(node, |room, _| {
+        let endpoint = room.endpoint_mut().endpoint_mut();
+        endpoint.apply(action).map(|()| endpoint.state)
     });
     let state = |state: ConnectionState| state.name().to_owned();
     vec![match changed {
@@ -75,9 +71,8 @@ fn add_nat_ip(simulation: &mut Simulation, index: usize) -> Vec<Event> {
         let Some((pls, _)) = serves else { continue };
         let added = simulation
             .world
-            .visit(simulation.map.hosts[backend], |room, _| match room {
-                Room::Host(host) => host.nat_mut().add_nat_ip(pls, address),
-                _ => unreachable!("broken invariant: the map lists host nodes"),
+            .visit(simulation.map.hosts[backend], |room, _| {
+                room.host_mut().nat_mut().add_nat_ip(pls, address)
             });
         if let Err(error) = added {
             return refused(error.to_string());
@@ -102,9 +97,8 @@ fn set_backend(simulation: &mut Simulation, backend: BackendId, up: bool) {
     for balancer in configure::balancers_of(place) {
         let changed = simulation
             .world
-            .visit(simulation.map.edges[balancer], |room, context| match room {
-                Room::Edge(edge) => edge.set_backend(backend, up, context),
-                _ => unreachable!("broken invariant: the map lists edge nodes"),
+            .visit(simulation.map.edges[balancer], |room, context| {
+                room.edge_mut().set_backend(backend, up, context)
             });
         changed.expect("broken invariant: pools that events name may change");
     }

@@ -3,7 +3,6 @@ use plsim_nat::{BindingInfo, Expiry, NatEvent, Release};
 use plsim_observe::Event;
 use plsim_types::Instant;
 
-use crate::room::Room;
 use crate::simulation::Simulation;
 
 /// Takes what the engines told since the last call, in the order of time; what happened at one
@@ -11,10 +10,9 @@ use crate::simulation::Simulation;
 pub(crate) fn collect(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
     let mut told = Vec::new();
     for (index, node) in simulation.map.hosts.iter().enumerate() {
-        let events = simulation.world.visit(*node, |room, _| match room {
-            Room::Host(host) => host.take_events(),
-            _ => unreachable!("broken invariant: the map lists host nodes"),
-        });
+        let events = simulation
+            .world
+            .visit(*node, |room, _| room.host_mut().take_events());
         let names = Names {
             simulation,
             backend: index,
@@ -26,10 +24,9 @@ pub(crate) fn collect(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
         );
     }
     for (index, node) in simulation.map.edges.iter().enumerate() {
-        let events = simulation.world.visit(*node, |room, _| match room {
-            Room::Edge(edge) => edge.take_events(),
-            _ => unreachable!("broken invariant: the map lists edge nodes"),
-        });
+        let events = simulation
+            .world
+            .visit(*node, |room, _| room.edge_mut().take_events());
         told.extend(
             events
                 .iter()

@@ -15,6 +15,36 @@ pub(crate) enum Room {
     Backbone(Backbone),
 }
 
+/// Declares the doors to the kinds of node that the map lists by number.
+macro_rules! doors {
+    ($($kind:ident($node:ty): $door:ident, $door_mut:ident;)+) => {
+        impl Room {
+            $(
+                pub(crate) fn $door(&self) -> &$node {
+                    match self {
+                        Self::$kind(node) => node,
+                        _ => unreachable!("broken invariant: the map gave another kind of node"),
+                    }
+                }
+
+                pub(crate) fn $door_mut(&mut self) -> &mut $node {
+                    match self {
+                        Self::$kind(node) => node,
+                        _ => unreachable!("broken invariant: the map gave another kind of node"),
+                    }
+                }
+            )+
+        }
+    };
+}
+
+doors! {
+    Clients(ClientVms): clients, clients_mut;
+    Endpoint(PrivateEndpointNode): endpoint, endpoint_mut;
+    Edge(ProviderEdge): edge, edge_mut;
+    Host(BackendHost): host, host_mut;
+}
+
 impl Node for Room {
     fn on_packet(&mut self, packet: Box<Packet>, by: ChannelId, context: &mut Context<'_>) {
         match self {

@@ -265,10 +265,8 @@ impl Simulation {
         self.sample_if_due();
         self.apply_due_events();
         for node in &self.map.clients {
-            self.world.visit(*node, |room, context| match room {
-                Room::Clients(clients) => clients.start(context),
-                _ => unreachable!("broken invariant: the map lists client nodes"),
-            });
+            self.world
+                .visit(*node, |room, context| room.clients_mut().start(context));
         }
     }
 

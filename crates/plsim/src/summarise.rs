@@ -12,7 +12,6 @@ use plsim_types::{Direction, KeyedHash, Protocol};
 use crate::build::Map;
 use crate::configure;
 use crate::layout::Layout;
-use crate::room::Room;
 use crate::simulation::{PlsimWorld, Simulation};
 
 /// Sums up a run as it stands, without judging the expectations.
@@ -120,9 +119,7 @@ fn usages<'a>(
         .iter()
         .zip(&layout.backends)
         .flat_map(move |(node, place)| {
-            let Room::Host(host) = &world.nodes()[node.0 as usize] else {
-                unreachable!("broken invariant: the map lists host nodes")
-            };
+            let host = world.nodes()[node.0 as usize].host();
             let carried: Vec<(plsim_types::PlsId, BTreeSet<Protocol>)> =
                 configure::services_of(scenario, layout, place).collect();
             host.nat()
@@ -220,9 +217,7 @@ fn endpoints(scenario: &Scenario, map: &Map, world: &PlsimWorld) -> Vec<Endpoint
     let nodes = scenario.private_endpoint.iter().zip(&map.endpoints);
     nodes
         .map(|(endpoint, node)| {
-            let Room::Endpoint(room) = &world.nodes()[node.0 as usize] else {
-                unreachable!("broken invariant: the map lists endpoint nodes")
-            };
+            let room = world.nodes()[node.0 as usize].endpoint();
             let inward = room.traffic(Direction::Original);
             let outward = room.traffic(Direction::Reply);
             EndpointSummary {
@@ -242,9 +237,7 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
     let hosts = layout.backends.iter().zip(&map.hosts);
     hosts
         .map(|(place, node)| {
-            let Room::Host(host) = &world.nodes()[node.0 as usize] else {
-                unreachable!("broken invariant: the map lists host nodes")
-            };
+            let host = world.nodes()[node.0 as usize].host();
             let nat = host.nat();
             BackendSummary {
                 name: place.name.clone(),
@@ -259,9 +252,7 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
 fn load_balancers(map: &Map, world: &PlsimWorld) -> LbSummary {
     let mut sum = LbSummary::default();
     for node in &map.edges {
-        let Room::Edge(edge) = &world.nodes()[node.0 as usize] else {
-            unreachable!("broken invariant: the map lists edge nodes")
-        };
+        let edge = world.nodes()[node.0 as usize].edge();
         let lb = edge.load_balancer();
         sum.flows += u64::from(lb.sticky_flows());
         sum.syns += lb.rule_usage().map(|usage| usage.syns).sum::<u64>();
@@ -275,10 +266,7 @@ fn client_rooms<'a>(
 ) -> impl Iterator<Item = &'a plsim_host::ClientVms> {
     map.clients
         .iter()
-        .map(|node| match &world.nodes()[node.0 as usize] {
-            Room::Clients(clients) => clients,
-            _ => unreachable!("broken invariant: the map lists client nodes"),
-        })
+        .map(|node| world.nodes()[node.0 as usize].clients())
 }
 
 /// Returns a 64-bit fingerprint of a text, in hexadecimal.

@@ -84,12 +84,6 @@ impl Diagnostic {
         &self.message
     }
 
-    /// Returns the source of the rule, as in `PLS-24` (docs/sources.md).
-    #[must_use]
-    pub const fn rule_source(&self) -> Option<&'static str> {
-        self.fact
-    }
-
     /// Returns the name of the text it is about: the file, or `--set` for an override.
     #[must_use]
     pub fn source_name(&self) -> &str {

@@ -314,12 +314,6 @@ impl<N: Node, O: Observer> World<N, O> {
         &mut self.observer
     }
 
-    /// Ends the run and returns the observer.
-    #[must_use]
-    pub fn into_observer(self) -> O {
-        self.observer
-    }
-
     /// Lets the caller act as a node between two steps: how a run starts and is intervened in.
     ///
     /// What it sends over links without latency goes on with the next [`World::run_before`].
