@@ -24,6 +24,7 @@ pub fn nat(nat_ips: u8, allocation: plsim_nat::Allocation) -> NatEngine {
         backend: BACKEND,
         seed: 1,
         flow_limit: None,
+        table_limit: None,
         pools: vec![pool],
         events: false,
     };

@@ -15,6 +15,9 @@ pub struct NatConfig {
     pub seed: u64,
     /// Most flows at once, held-down ones not counted; `None` is no limit. Azure: 500 000 (D-VMF).
     pub flow_limit: Option<u32>,
+    /// Most bindings at once, held-down ones included; `None` is no limit but the table's own,
+    /// 2^30 (RFC 6888 REQ-5).
+    pub table_limit: Option<u32>,
     /// One pool for each Private Link Service that reaches the VM, at most 255; without any, nothing
     /// is translated.
     pub pools: Vec<PoolConfig>,
@@ -35,10 +38,24 @@ pub struct PoolConfig {
     pub ports: RangeInclusive<u16>,
     /// How a free port is picked.
     pub allocator: Allocation,
+    /// Which NAT IP a new flow gets.
+    pub selection: Selection,
+    /// What a NAT port is unique for.
+    pub port_space: PortSpace,
+    /// Most ports that one private endpoint may have on this VM, of all NAT IPs and both protocols
+    /// together, held-down ones included (RFC 6888 REQ-4); `None` is no limit.
+    pub endpoint_port_limit: Option<u32>,
     /// What happens when only held-down ports are left.
     pub held_ports: HeldPorts,
+    /// What a client hears whose new flow is refused.
+    pub on_exhaustion: OnExhaustion,
     /// Whether the ends of an idle TCP connection are told.
     pub on_idle: OnIdle,
+    /// What becomes of a TCP packet that belongs to no binding and may not create one.
+    pub late_packets: LatePackets,
+    /// Whether packets of the backend refresh a binding, as those of the client always do
+    /// (RFC 4787 REQ-6 leaves it open).
+    pub reply_refreshes: bool,
     /// The time-outs.
     pub timers: Timers,
 }
@@ -57,8 +74,14 @@ impl PoolConfig {
             nat_ips,
             ports: Self::ALL_PORTS,
             allocator: Allocation::Bitmap,
+            selection: Selection::Hash,
+            port_space: PortSpace::PerVm,
+            endpoint_port_limit: None,
             held_ports: HeldPorts::Refuse,
+            on_exhaustion: OnExhaustion::Drop,
             on_idle: OnIdle::Reset,
+            late_packets: LatePackets::Drop,
+            reply_refreshes: true,
             timers: Timers::azure(),
         }
     }
@@ -90,6 +113,60 @@ pub enum OnIdle {
     Reset,
     /// Nobody is told.
     Silent,
+}
+
+/// Which NAT IP a new flow gets. Azure does not publish it.
+///
+/// All but the strict ones try the other NAT IPs, in the order of the list, when the chosen one has
+/// no port for the flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// A keyed hash of the flow.
+    Hash,
+    /// A keyed hash of the flow; no other NAT IP is tried.
+    HashStrict,
+    /// One after the other.
+    RoundRobin,
+    /// The one with the fewest ports in use and held; of equal ones the first.
+    LeastUsed,
+    /// The first that has a free port, as outbound rules of the load balancer do (D-LBOUT).
+    Sequential,
+    /// All flows of a (link, client address) get the same NAT IP, a keyed hash of the two
+    /// (RFC 4787 REQ-2); another one only when that is full.
+    ClientPaired,
+    /// The same, and a flow is refused when it is full (RFC 7857 §4).
+    ClientPairedStrict,
+}
+
+/// What a NAT port is unique for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortSpace {
+    /// For the VM: one flow for each (NAT IP, protocol, port) (S2: "64k per NAT IP per VM").
+    PerVm,
+    /// For the port of the VM that the flow goes to: the same NAT port serves several of them
+    /// (RFC 7857 §3; AWS and GCP count per destination).
+    PerVmPort,
+}
+
+/// What a client hears whose new flow is refused for want of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnExhaustion {
+    /// Nothing: the packet is dropped.
+    Drop,
+    /// ICMP 3/13, communication administratively prohibited (RFC 5508 REQ-8).
+    AdministrativelyProhibited,
+    /// ICMP 3/1, host unreachable (RFC 6888 REQ-11).
+    HostUnreachable,
+}
+
+/// What becomes of a TCP packet that belongs to no binding and may not create one, such as data
+/// after the binding has expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LatePackets {
+    /// It is dropped.
+    Drop,
+    /// It is dropped and its sender gets an RST (as Azure's and AWS's NAT gateways do, D-NGW).
+    Reset,
 }
 
 /// Checks everything that [`NatEngine::new`](crate::NatEngine::new) promises.

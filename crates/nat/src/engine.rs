@@ -24,6 +24,7 @@ use plsim_types::{Direction, Instant, KeyedHash, LinkId, PlsId, Protocol};
 ///     backend: "10.2.0.4".parse()?,
 ///     seed: 1,
 ///     flow_limit: Some(500_000),
+///     table_limit: None,
 ///     pools: vec![PoolConfig::azure(pls, vec!["10.2.1.5".parse()?])],
 ///     events: false,
 /// })?;

@@ -49,7 +49,10 @@ mod usage;
 
 pub use binding::{BindingInfo, State};
 pub use bitmap::BitmapPorts;
-pub use config::{Allocation, HeldPorts, NatConfig, OnIdle, PoolConfig};
+pub use config::{
+    Allocation, HeldPorts, LatePackets, NatConfig, OnExhaustion, OnIdle, PoolConfig, PortSpace,
+    Selection,
+};
 pub use engine::NatEngine;
 pub use error::{ConfigError, NatError};
 pub use event::{Expiry, NatEvent, Release, Reset};

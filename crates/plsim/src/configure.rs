@@ -200,6 +200,12 @@ pub(crate) fn nat(scenario: &Scenario, layout: &Layout, index: usize, seed: u64)
                 file::PortAllocation::Bitmap => plsim_nat::Allocation::Bitmap,
                 file::PortAllocation::Fifo => plsim_nat::Allocation::Fifo,
             },
+            selection: plsim_nat::Selection::Hash,
+            port_space: plsim_nat::PortSpace::PerVm,
+            endpoint_port_limit: None,
+            on_exhaustion: plsim_nat::OnExhaustion::Drop,
+            late_packets: plsim_nat::LatePackets::Drop,
+            reply_refreshes: true,
             held_ports: match service.held_ports {
                 file::HeldPorts::Refuse => plsim_nat::HeldPorts::Refuse,
                 file::HeldPorts::ReuseOldest => plsim_nat::HeldPorts::ReuseOldest,
@@ -222,6 +228,7 @@ pub(crate) fn nat(scenario: &Scenario, layout: &Layout, index: usize, seed: u64)
         backend: place.address,
         seed,
         flow_limit: scenario.backend_vm[place.group].vm_flow_limit.0,
+        table_limit: None,
         events: scenario.output.flows,
         pools: pools.collect(),
     })

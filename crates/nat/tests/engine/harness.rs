@@ -45,6 +45,7 @@ pub(crate) fn small(nat_ips: u8, ports: u16) -> NatConfig {
         backend: BACKEND,
         seed: 1,
         flow_limit: None,
+        table_limit: None,
         pools: vec![pool],
         events: false,
     }

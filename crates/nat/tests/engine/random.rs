@@ -56,16 +56,18 @@ fn config() -> impl Strategy<Value = NatConfig> {
     (pool, any::<u64>(), limit, any::<bool>()).prop_map(|(pool, seed, flow_limit, two)| {
         let (timers, nat_ips, ports, switches) = pool;
         let build = |number: u8, count: usize| PoolConfig {
-            pls: PlsId(u16::from(number)),
-            nat_ips: (0..count as u8)
-                .map(|at| Ipv4Addr::new(10, 2, 1 + number, at))
-                .collect(),
             // Around the border of a 64-port page.
             ports: 1_087..=1_086 + ports,
             allocator: [Allocation::Bitmap, Allocation::Fifo][usize::from(switches & 1)],
             held_ports: [HeldPorts::Refuse, HeldPorts::ReuseOldest][usize::from(switches >> 1 & 1)],
             on_idle: [OnIdle::Reset, OnIdle::Silent][usize::from(switches >> 2 & 1)],
             timers,
+            ..PoolConfig::azure(
+                PlsId(u16::from(number)),
+                (0..count as u8)
+                    .map(|at| Ipv4Addr::new(10, 2, 1 + number, at))
+                    .collect(),
+            )
         };
         let mut pools = vec![build(0, nat_ips)];
         if two {
@@ -75,6 +77,7 @@ fn config() -> impl Strategy<Value = NatConfig> {
             backend: BACKEND,
             seed,
             flow_limit,
+            table_limit: None,
             pools,
             events: true,
         }
