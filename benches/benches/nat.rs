@@ -6,7 +6,7 @@ use criterion::{
     BatchSize, Bencher, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
 };
 use plsim_benches::{fill, nat, original, reply};
-use plsim_nat::{Allocation, BitmapPorts, FifoPorts, PoolConfig, PortAllocator};
+use plsim_nat::{Allocation, BitmapPorts, FifoPorts, PoolConfig, PortAllocator, PortRequest};
 use plsim_sim::Stream;
 use plsim_types::{Duration, Instant, TcpFlags};
 
@@ -109,18 +109,22 @@ fn churn(criterion: &mut Criterion) {
 
 fn churned(mut ports: impl PortAllocator, used: u32) -> impl FnMut(&mut Bencher<'_>) {
     let mut random = Stream::new(1, "bench", "churn");
-    let mut taken: Vec<u16> = (0..used)
-        .map(|_| ports.allocate(random.bits()).expect("a port is free"))
-        .collect();
+    let mut taken: Vec<u16> = (0..used).map(|_| take(&mut ports, random.bits())).collect();
     move |bencher| {
         bencher.iter(|| {
             let place = random.below(used) as usize;
-            ports.release(taken[place]);
-            taken[place] = ports
-                .allocate(random.bits())
-                .expect("one was just released");
+            ports.release(taken[place], 0);
+            taken[place] = take(&mut ports, random.bits());
         });
     }
+}
+
+fn take(ports: &mut impl PortAllocator, random: u64) -> u16 {
+    let request = PortRequest {
+        random,
+        ..PortRequest::default()
+    };
+    ports.allocate(&request).expect("a port is free").port
 }
 
 /// A SYN that finds no port.

@@ -6,7 +6,7 @@ use crate::engine::NatEngine;
 use crate::error::NatError;
 use crate::event::{NatEvent, Release};
 use crate::pool::NIL;
-use crate::port::PortAllocator;
+use crate::port::{PortAllocator, PortRequest};
 use crate::tcp::Sequences;
 use plsim_types::{Instant, KeyedHash, Protocol, TcpSegment};
 
@@ -90,16 +90,21 @@ impl NatEngine {
 
     /// Takes a port: of the NAT IP the flow hashes to, else of the next one that has one free.
     fn allocate(&mut self, key: &FlowKey, hash: u64, now: Instant) -> Result<(u16, u16), NatError> {
-        let pool = &self.pools[usize::from(key.pool)];
-        let count = pool.nat_ips.len();
+        let count = self.pools[usize::from(key.pool)].nat_ips.len();
         let first = KeyedHash::scale(self.select.word(hash), count as u32) as usize;
         for offset in 0..count {
+            let pool = &self.pools[usize::from(key.pool)];
             let nat_ip = pool.nat_ips[(first + offset) % count];
-            let space = self.nat_ips[usize::from(nat_ip)].space_or_new(key.protocol, pool);
-            if space.ports.free() > 0 {
-                return Ok((nat_ip, self.search(nat_ip, key.protocol, hash)));
+            let space =
+                self.nat_ips[usize::from(nat_ip)].space_or_new(key.protocol, pool, self.start);
+            if space.ports.free() == 0 {
+                continue;
+            }
+            if let Some(port) = self.search(nat_ip, key, hash) {
+                return Ok((nat_ip, port));
             }
         }
+        let pool = &self.pools[usize::from(key.pool)];
         let first = pool.nat_ips[first];
         if pool.held_ports == HeldPorts::ReuseOldest
             && let Some(position) = self.oldest_held(key)
@@ -109,21 +114,28 @@ impl NatEngine {
                 .space(key.protocol)
                 .reused_held += 1;
             self.release_held(position, now, Release::Reused);
-            return Ok((nat_ip, self.search(nat_ip, key.protocol, hash)));
+            let port = self.search(nat_ip, key, hash);
+            return Ok((nat_ip, port.ok_or(NatError::PortsExhausted)?));
         }
         let space = self.nat_ips[usize::from(first)].space(key.protocol);
         space.bind_failures += 1;
         Err(NatError::PortsExhausted)
     }
 
-    /// Takes a port of a NAT IP that has one free.
-    fn search(&mut self, nat_ip: u16, protocol: Protocol, hash: u64) -> u16 {
-        let space = self.nat_ips[usize::from(nat_ip)].space(protocol);
-        // The space's own count makes two searches of one flow start at different places.
-        let random = self.start.pair(hash, space.binds);
-        space
-            .ports
-            .allocate(random)
-            .expect("broken invariant: the count of free ports is wrong")
+    /// Takes a port of a NAT IP that has one free; `None` if the algorithm gives up.
+    fn search(&mut self, nat_ip: u16, key: &FlowKey, hash: u64) -> Option<u16> {
+        let space = self.nat_ips[usize::from(nat_ip)].space(key.protocol);
+        let backend = u64::from(self.backend.to_bits()) << 32;
+        let port = u64::from(key.protocol.number()) << 16 | u64::from(key.backend_port);
+        let request = PortRequest {
+            // The space's own count makes two searches of one flow start at different places.
+            random: self.start.pair(hash, space.binds),
+            flow: hash,
+            destination: self.start.word(backend | port),
+            client_port: key.client.port(),
+            subscriber: key.link.0,
+        };
+        let allocated = space.ports.allocate(&request).ok()?;
+        Some(allocated.port)
     }
 }

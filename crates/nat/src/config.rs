@@ -1,4 +1,5 @@
 use crate::error::ConfigError;
+use crate::port::Allocation;
 use crate::timers::Timers;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -85,15 +86,6 @@ impl PoolConfig {
             timers: Timers::azure(),
         }
     }
-}
-
-/// How a free port is picked; neither fails while a port is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allocation {
-    /// The next free port from a random start: [`BitmapPorts`](crate::BitmapPorts).
-    Bitmap,
-    /// The port that has been free the longest: [`FifoPorts`](crate::FifoPorts).
-    Fifo,
 }
 
 /// What happens when every port of a pool is in use or held down.

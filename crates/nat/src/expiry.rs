@@ -160,7 +160,7 @@ impl NatEngine {
         space
             .owners
             .disclaim(&mut self.pages, binding.nat_port, position);
-        space.released(binding.nat_port);
+        space.released(binding.nat_port, binding.link);
     }
 
     fn reset_both(&mut self, binding: &Binding) {

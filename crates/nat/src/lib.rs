@@ -18,7 +18,8 @@
 //!   This is the strong form: whatever the backend port.
 //! - The reply direction is the exact inverse of the original one, and only the backend's own
 //!   address and the port that was contacted may use it.
-//! - An allocation fails if and only if no port of the pool is free; a held-down port is not free.
+//! - An allocation fails if and only if no port of the pool is free, but for the algorithms that
+//!   [give up](Allocation::never_gives_up) by design; a held-down port is not free.
 //! - A binding lives until its deadline minus one nanosecond and is gone at the deadline, in both
 //!   directions, whether or not `handle_timeout` has run.
 //! - Binding one flow never harms another live one.
@@ -31,13 +32,11 @@ extern crate alloc;
 
 mod bind;
 mod binding;
-mod bitmap;
 mod config;
 mod engine;
 mod error;
 mod event;
 mod expiry;
-mod fifo;
 mod packet;
 mod pool;
 mod port;
@@ -48,16 +47,16 @@ mod track;
 mod usage;
 
 pub use binding::{BindingInfo, State};
-pub use bitmap::BitmapPorts;
 pub use config::{
-    Allocation, HeldPorts, LatePackets, NatConfig, OnExhaustion, OnIdle, PoolConfig, PortSpace,
-    Selection,
+    HeldPorts, LatePackets, NatConfig, OnExhaustion, OnIdle, PoolConfig, PortSpace, Selection,
 };
 pub use engine::NatEngine;
 pub use error::{ConfigError, NatError};
 pub use event::{Expiry, NatEvent, Release, Reset};
-pub use fifo::FifoPorts;
 pub use packet::{Original, Reply, Translation};
-pub use port::PortAllocator;
+pub use port::{
+    Allocated, Allocation, BitmapPorts, FifoPorts, LifoPorts, LinuxPorts, NoPort, PortAllocator,
+    PortRequest, Ports, PreservePorts, Rfc6056Ports, SequentialPorts, UniformPorts,
+};
 pub use timers::Timers;
 pub use usage::Usage;

@@ -1,5 +1,5 @@
-use crate::config::{Allocation, HeldPorts, OnIdle, PoolConfig};
-use crate::port::{PortAllocator, Ports};
+use crate::config::{HeldPorts, OnIdle, PoolConfig};
+use crate::port::{Allocation, PortAllocator, Ports};
 use crate::reverse::PortMap;
 use crate::timers::Timers;
 use crate::usage::Usage;
@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use core::ops::RangeInclusive;
-use plsim_types::{Instant, PlsId, Protocol};
+use plsim_types::{Instant, KeyedHash, PlsId, Protocol};
 
 /// The NAT side of one service.
 #[derive(Debug, Clone)]
@@ -81,8 +81,17 @@ impl NatIp {
         }
     }
 
-    pub(crate) fn space_or_new(&mut self, protocol: Protocol, pool: &Pool) -> &mut Space {
-        self.spaces[protocol.index()].get_or_insert_with(|| Box::new(Space::new(pool)))
+    pub(crate) fn space_or_new(
+        &mut self,
+        protocol: Protocol,
+        pool: &Pool,
+        key: KeyedHash,
+    ) -> &mut Space {
+        let number = u64::from(protocol.number());
+        self.spaces[protocol.index()].get_or_insert_with(|| {
+            let key = KeyedHash::new(key.pair(self.address.to_bits().into(), number), "space");
+            Box::new(Space::new(pool, key))
+        })
     }
 
     #[inline]
@@ -116,9 +125,9 @@ impl NatIp {
 }
 
 impl Space {
-    fn new(pool: &Pool) -> Self {
+    fn new(pool: &Pool, key: KeyedHash) -> Self {
         Self {
-            ports: Ports::new(pool.allocator, pool.ports.clone()),
+            ports: Ports::new(pool.allocator, pool.ports.clone(), key),
             owners: PortMap::new(&pool.ports),
             capacity: pool.ports.len() as u32,
             in_use: 0,
@@ -160,8 +169,8 @@ impl Space {
     }
 
     /// Gives a port back that is no longer counted.
-    pub(crate) fn released(&mut self, port: u16) {
-        self.ports.release(port);
+    pub(crate) fn released(&mut self, port: u16, link: u32) {
+        self.ports.release(port, link);
         if self.ports.free() >= (self.capacity / 8).max(1) {
             self.exhaustion_told = false;
         }

@@ -1,112 +1,11 @@
 //! Ports: all of them are found, at any occupancy, and all come back.
 
 use crate::harness::{CLIENT_ISN, Nat, PLS, SECOND, SYN, nat_ip, segment, small};
-use plsim_nat::{
-    Allocation, BitmapPorts, FifoPorts, HeldPorts, NatError, NatEvent, PoolConfig, PortAllocator,
-    Release, State,
-};
+use plsim_nat::{Allocation, HeldPorts, NatError, NatEvent, Release, State};
 use plsim_types::{Instant, KeyedHash, Protocol};
 use std::collections::{BTreeSet, VecDeque};
 
 const ALL: u32 = 64_512;
-
-/// Fills a port set, frees `holes`, and expects to get back just those, from any start.
-fn finds_the_last_free(ports: &mut dyn PortAllocator, holes: &[u16]) {
-    while ports.allocate(0).is_some() {}
-    let random = KeyedHash::new(3, "start");
-    for trial in 0..16 {
-        let random = match trial {
-            0 => 0,
-            1 => u64::MAX,
-            _ => random.pair(trial, u64::from(holes[0])),
-        };
-        holes.iter().for_each(|port| ports.release(*port));
-        assert_eq!(ports.free(), holes.len() as u32);
-        let found: BTreeSet<u16> = holes
-            .iter()
-            .filter_map(|_| ports.allocate(random))
-            .collect();
-        assert!(found.iter().eq(holes), "{found:?} instead of {holes:?}");
-        assert_eq!(ports.allocate(random), None);
-    }
-}
-
-#[test]
-fn one_or_two_free_ports_are_found_wherever_they_are() {
-    let mut bitmap = BitmapPorts::new(PoolConfig::ALL_PORTS);
-    let mut fifo = FifoPorts::new(PoolConfig::ALL_PORTS);
-    let edges = [
-        1_024, 1_025, 1_087, 1_088, 5_119, 5_120, 33_000, 65_471, 65_472, 65_534, 65_535,
-    ];
-    for (at, &low) in edges.iter().enumerate() {
-        finds_the_last_free(&mut bitmap, &[low]);
-        finds_the_last_free(&mut fifo, &[low]);
-        for &high in &edges[at + 1..] {
-            finds_the_last_free(&mut bitmap, &[low, high]);
-            finds_the_last_free(&mut fifo, &[low, high]);
-        }
-    }
-}
-
-#[test]
-fn ranges_of_any_size_give_each_port_once_and_none_outside() {
-    let ranges = [1, 2, 63, 64, 65, 127, 4_095, 4_096, 4_097, 64_512];
-    for count in ranges {
-        for first in [1_024, 65_536 - count] {
-            let range = first as u16..=(first + count - 1) as u16;
-            let sets: [&mut dyn PortAllocator; 2] = [
-                &mut BitmapPorts::new(range.clone()),
-                &mut FifoPorts::new(range.clone()),
-            ];
-            for ports in sets {
-                let mut seen = BTreeSet::new();
-                let random = KeyedHash::new(4, "start");
-                while let Some(port) = ports.allocate(random.word(seen.len() as u64)) {
-                    assert!(range.contains(&port) && seen.insert(port));
-                }
-                assert_eq!((seen.len() as u32, ports.free()), (count, 0));
-            }
-        }
-    }
-}
-
-#[test]
-fn the_bitmap_takes_the_next_free_port_from_the_start_and_wraps() {
-    let mut ports = BitmapPorts::new(1_024..=1_033);
-    let start = |index: u128| (index << 64).div_ceil(10) as u64;
-    assert_eq!(ports.allocate(start(8)), Some(1_032));
-    assert_eq!(ports.allocate(start(8)), Some(1_033));
-    assert_eq!(ports.allocate(start(8)), Some(1_024));
-    ports.release(1_033);
-    assert_eq!(ports.allocate(start(8)), Some(1_033));
-}
-
-#[test]
-#[should_panic(expected = "a free port is released")]
-fn the_bitmap_does_not_take_a_port_back_twice() {
-    let mut ports = BitmapPorts::new(1_024..=1_033);
-    let port = ports.allocate(0).unwrap();
-    ports.release(port);
-    ports.release(port);
-}
-
-#[test]
-fn fifo_hands_out_the_port_that_was_freed_first() {
-    let mut ports = FifoPorts::new(1_024..=1_027);
-    let mut order: VecDeque<u16> = (1_024..=1_027).collect();
-    for step in 0..100_u64 {
-        let port = ports.allocate(step).unwrap();
-        assert_eq!(Some(port), order.pop_front());
-        if step % 3 == 0 {
-            let second = ports.allocate(step).unwrap();
-            assert_eq!(Some(second), order.pop_front());
-            ports.release(second);
-            order.push_back(second);
-        }
-        ports.release(port);
-        order.push_back(port);
-    }
-}
 
 #[test]
 fn one_free_port_anywhere_in_eight_nat_ips_is_found() {
