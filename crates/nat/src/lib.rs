@@ -55,8 +55,9 @@ pub use error::{ConfigError, NatError};
 pub use event::{Expiry, NatEvent, Release, Reset};
 pub use packet::{Original, Reply, Translation};
 pub use port::{
-    Allocated, Allocation, BitmapPorts, FifoPorts, LifoPorts, LinuxPorts, NoPort, PortAllocator,
-    PortRequest, Ports, PreservePorts, Rfc6056Ports, SequentialPorts, UniformPorts,
+    Allocated, Allocation, BitmapPorts, BlockPorts, DeterministicBlocks, FifoPorts, LifoPorts,
+    LinuxPorts, NoPort, PortAllocator, PortRequest, Ports, PreservePorts, Rfc6056Ports,
+    SequentialPorts, UniformPorts,
 };
 pub use timers::Timers;
 pub use usage::Usage;

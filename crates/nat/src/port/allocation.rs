@@ -1,7 +1,7 @@
 use super::bitmap::Start;
 use super::{
-    Allocated, BitmapPorts, FifoPorts, LifoPorts, LinuxPorts, NoPort, PortAllocator, PortRequest,
-    PreservePorts, Rfc6056Ports, SequentialPorts, UniformPorts,
+    Allocated, BitmapPorts, BlockPorts, FifoPorts, LifoPorts, LinuxPorts, NoPort, PortAllocator,
+    PortRequest, PreservePorts, Rfc6056Ports, SequentialPorts, UniformPorts,
 };
 use core::ops::RangeInclusive;
 use plsim_types::KeyedHash;
@@ -39,12 +39,26 @@ pub enum Allocation {
     PreserveParity,
     /// The client's own port, else one of its range: [`PreservePorts`].
     PreserveRange,
+    /// Blocks of ports for each private endpoint: [`BlockPorts`].
+    Blocks {
+        /// The ports of a block, at least 1.
+        size: u16,
+        /// The blocks a private endpoint may have, at least 1.
+        most: u16,
+    },
+    /// Blocks of 8 ports, as many as there are (D-LBOUT): [`BlockPorts`].
+    AzureBlocks,
     /// The search of Linux, 248 ports at most: [`LinuxPorts`].
     Linux,
 }
 
 impl Allocation {
-    /// Every one, in the order of the names' documentation.
+    /// What the name `blocks` stands for: blocks of 64 ports, the least Google's Cloud NAT gives a
+    /// VM, and 16 of them, 1 024 ports, what Azure's load balancer gives each VM of up to 50
+    /// (D-LBOUT).
+    pub const BLOCKS: Self = Self::Blocks { size: 64, most: 16 };
+
+    /// Every one, those with numbers with their defaults.
     pub const ALL: &[Self] = &[
         Self::Bitmap,
         Self::BitmapHash,
@@ -61,6 +75,8 @@ impl Allocation {
         Self::Preserve,
         Self::PreserveParity,
         Self::PreserveRange,
+        Self::BLOCKS,
+        Self::AzureBlocks,
         Self::Linux,
     ];
 
@@ -83,6 +99,8 @@ impl Allocation {
             Self::Preserve => "preserve",
             Self::PreserveParity => "preserve-parity",
             Self::PreserveRange => "preserve-range",
+            Self::Blocks { .. } => "blocks",
+            Self::AzureBlocks => "azure-blocks",
             Self::Linux => "linux",
         }
     }
@@ -99,7 +117,11 @@ impl Allocation {
     pub const fn never_gives_up(self) -> bool {
         !matches!(
             self,
-            Self::Rfc6056Retries | Self::Rfc6056Increments | Self::Linux
+            Self::Rfc6056Retries
+                | Self::Rfc6056Increments
+                | Self::Blocks { .. }
+                | Self::AzureBlocks
+                | Self::Linux
         )
     }
 
@@ -122,6 +144,8 @@ impl Allocation {
             Self::Preserve => "RFC 4787 §4.2.1",
             Self::PreserveParity => "RFC 4787 REQ-4",
             Self::PreserveRange => "RFC 4787 REQ-3a",
+            Self::Blocks { .. } => "RFC 7422 §2.2, RFC 6888 REQ-14",
+            Self::AzureBlocks => "D-LBOUT: ports in multiples of 8",
             Self::Linux => "Linux, net/netfilter/nf_nat_core.c",
         }
     }
@@ -144,6 +168,8 @@ pub enum Ports {
     Rfc6056(Rfc6056Ports),
     /// Port preservation.
     Preserve(PreservePorts),
+    /// Blocks of ports.
+    Blocks(BlockPorts),
     /// The search of Linux.
     Linux(LinuxPorts),
 }
@@ -169,6 +195,8 @@ impl Ports {
             Allocation::Preserve => Self::Preserve(PreservePorts::new(range)),
             Allocation::PreserveParity => Self::Preserve(PreservePorts::same_parity(range)),
             Allocation::PreserveRange => Self::Preserve(PreservePorts::same_range(range)),
+            Allocation::Blocks { size, most } => Self::Blocks(BlockPorts::new(range, size, most)),
+            Allocation::AzureBlocks => Self::Blocks(BlockPorts::new(range, 8, u16::MAX)),
             Allocation::Linux => Self::Linux(LinuxPorts::new(range, key)),
         }
     }
@@ -185,6 +213,7 @@ impl PortAllocator for Ports {
             Self::Sequential(ports) => ports.allocate(request),
             Self::Rfc6056(ports) => ports.allocate(request),
             Self::Preserve(ports) => ports.allocate(request),
+            Self::Blocks(ports) => ports.allocate(request),
             Self::Linux(ports) => ports.allocate(request),
         }
     }
@@ -199,6 +228,7 @@ impl PortAllocator for Ports {
             Self::Sequential(ports) => ports.release(port, subscriber),
             Self::Rfc6056(ports) => ports.release(port, subscriber),
             Self::Preserve(ports) => ports.release(port, subscriber),
+            Self::Blocks(ports) => ports.release(port, subscriber),
             Self::Linux(ports) => ports.release(port, subscriber),
         }
     }
@@ -212,6 +242,7 @@ impl PortAllocator for Ports {
             Self::Sequential(ports) => ports.capacity(),
             Self::Rfc6056(ports) => ports.capacity(),
             Self::Preserve(ports) => ports.capacity(),
+            Self::Blocks(ports) => ports.capacity(),
             Self::Linux(ports) => ports.capacity(),
         }
     }
@@ -226,6 +257,7 @@ impl PortAllocator for Ports {
             Self::Sequential(ports) => ports.free(),
             Self::Rfc6056(ports) => ports.free(),
             Self::Preserve(ports) => ports.free(),
+            Self::Blocks(ports) => ports.free(),
             Self::Linux(ports) => ports.free(),
         }
     }
@@ -239,6 +271,7 @@ impl PortAllocator for Ports {
             Self::Sequential(ports) => ports.memory_bytes(),
             Self::Rfc6056(ports) => ports.memory_bytes(),
             Self::Preserve(ports) => ports.memory_bytes(),
+            Self::Blocks(ports) => ports.memory_bytes(),
             Self::Linux(ports) => ports.memory_bytes(),
         }
     }

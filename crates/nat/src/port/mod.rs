@@ -2,6 +2,8 @@
 
 mod allocation;
 mod bitmap;
+mod blocks;
+mod deterministic;
 mod fifo;
 mod lifo;
 mod linux;
@@ -13,6 +15,8 @@ mod uniform;
 
 pub use allocation::{Allocation, Ports};
 pub use bitmap::BitmapPorts;
+pub use blocks::BlockPorts;
+pub use deterministic::DeterministicBlocks;
 pub use fifo::FifoPorts;
 pub use lifo::LifoPorts;
 pub use linux::LinuxPorts;

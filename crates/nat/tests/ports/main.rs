@@ -2,6 +2,10 @@
 //! documents say they are.
 
 #[cfg(test)]
+mod blocks;
+#[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod exact;
 #[cfg(test)]
 mod model;

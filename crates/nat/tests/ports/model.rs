@@ -192,6 +192,8 @@ fn memory_is_what_the_documents_of_the_types_say() {
         let (least, most) = match allocation {
             Allocation::Fifo | Allocation::Lifo => (bits, bits + 128 * 1_024),
             Allocation::Uniform => (4 * 64_512, 4 * 64_512),
+            Allocation::Blocks { .. } => (bits + 16 * 1_008, 26 * 1_024),
+            Allocation::AzureBlocks => (bits + 16 * 8_064, 140 * 1_024),
             _ => (bits, 13 * 1_024),
         };
         let name = allocation.name();
