@@ -228,3 +228,49 @@ fn without_events_nothing_piles_up_when_nobody_polls() {
     assert!(nat.engine.memory_bytes() <= before + 64 * 1024);
     assert_eq!(core::iter::from_fn(|| nat.engine.poll_event()).count(), 1);
 }
+
+#[test]
+fn ports_freed_anywhere_in_eight_nat_ips_are_the_ones_found() {
+    for allocator in [Allocation::Uniform, Allocation::PreserveParity] {
+        let mut config = small(8, ALL as u16);
+        config.pools[0].allocator = allocator;
+        config.pools[0].on_idle = plsim_nat::OnIdle::Silent;
+        config.pools[0].timers.established_idle = plsim_types::Duration::from_secs(100_000);
+        let mut nat = Nat::new(config);
+        let mut open: Vec<_> = (0..8 * ALL)
+            .map(|number| (number, nat.open(number).unwrap()))
+            .collect();
+        open.sort_unstable_by_key(|(_, port)| *port);
+        let random = KeyedHash::new(6, "places");
+        let corners = [0, 8 * ALL - 1];
+        for trial in 0..60_u64 {
+            let place = |word| KeyedHash::scale(random.pair(trial, word), 8 * ALL);
+            let places = if trial == 1 {
+                corners
+            } else {
+                [place(0), place(1)]
+            };
+            let holes = &places[..1 + trial as usize % 2];
+            let mut freed = BTreeSet::new();
+            for hole in holes {
+                let (number, port) = open[*hole as usize];
+                if freed.insert(port) {
+                    nat.close(number, port).unwrap();
+                }
+            }
+            // Held down is not free.
+            let base = 8 * ALL + 4 * trial as u32;
+            assert_eq!(nat.open(base), Err(NatError::PortsExhausted));
+            nat.after(100 * SECOND).timeout();
+            let mut found = BTreeSet::new();
+            for hole in &holes[..freed.len()] {
+                let number = base + 1 + found.len() as u32;
+                let port = nat.open(number).unwrap();
+                found.insert(port);
+                open[*hole as usize] = (number, port);
+            }
+            assert_eq!(found, freed);
+            assert_eq!(nat.open(base + 3), Err(NatError::PortsExhausted));
+        }
+    }
+}
