@@ -6,9 +6,9 @@ use crate::engine::NatEngine;
 use crate::error::NatError;
 use crate::event::{NatEvent, Release};
 use crate::pool::NIL;
-use crate::port::{PortAllocator, PortRequest};
+use crate::port::{NoPort, PortRequest};
 use crate::tcp::Sequences;
-use plsim_types::{Instant, KeyedHash, Protocol, TcpSegment};
+use plsim_types::{Instant, Protocol, TcpSegment};
 
 impl NatEngine {
     /// Creates a binding for the first packet of a flow.
@@ -26,7 +26,7 @@ impl NatEngine {
             }
             (Protocol::Tcp, _) => return Err(NatError::NoFlow),
         };
-        self.check_flow_limit()?;
+        self.check_limits(key)?;
         let (nat_ip, nat_port) = self.allocate(key, hash, now)?;
         self.activate();
         let position = self.flows.insert(
@@ -59,13 +59,21 @@ impl NatEngine {
         self.arm(position, now);
         let binding = *self.flows.entry(position);
         let protocol = binding.state.protocol();
+        if self.pools[usize::from(binding.pool)]
+            .endpoint_port_limit
+            .is_some()
+        {
+            *self.endpoint_ports.get_or_insert_with(binding.link, || 0) += 1;
+        }
         let nat_ip = &mut self.nat_ips[usize::from(binding.nat_ip)];
         let address = nat_ip.address;
-        let space = nat_ip.space(protocol);
-        space
-            .owners
-            .claim(&mut self.pages, binding.nat_port, position);
-        let exhausted = space.bound(now);
+        let side = nat_ip.side(protocol);
+        let exhausted = side.bound(binding.backend_port, now);
+        side.space_mut(binding.backend_port).owners.claim(
+            &mut self.pages,
+            binding.nat_port,
+            position,
+        );
         if self.report {
             let binding = self.info(&binding);
             self.events.push_back(NatEvent::Bound { at: now, binding });
@@ -84,58 +92,92 @@ impl NatEngine {
         if self.active < self.flow_limit {
             return Ok(());
         }
-        self.flow_limit_refusals += 1;
+        self.refusals.vm_flow_limit += 1;
         Err(NatError::VmFlowLimit)
     }
 
-    /// Takes a port: of the NAT IP the flow hashes to, else of the next one that has one free.
+    /// Checks what a new binding needs beside a port.
+    fn check_limits(&mut self, key: &FlowKey) -> Result<(), NatError> {
+        if self.flows.len() >= self.table_limit as usize {
+            self.refusals.nat_table_full += 1;
+            return Err(NatError::NatTableFull);
+        }
+        self.check_flow_limit()?;
+        if let Some(limit) = self.pools[usize::from(key.pool)].endpoint_port_limit
+            && self.endpoint_ports.get(&key.link.0).copied().unwrap_or(0) >= limit
+        {
+            self.refusals.endpoint_port_limit += 1;
+            return Err(NatError::EndpointPortLimit);
+        }
+        Ok(())
+    }
+
+    /// Takes a port: of the NAT IP that the selection names, else of the next one that has one.
     fn allocate(&mut self, key: &FlowKey, hash: u64, now: Instant) -> Result<(u16, u16), NatError> {
-        let count = self.pools[usize::from(key.pool)].nat_ips.len();
-        let first = KeyedHash::scale(self.select.word(hash), count as u32) as usize;
-        for offset in 0..count {
-            let pool = &self.pools[usize::from(key.pool)];
-            let nat_ip = pool.nat_ips[(first + offset) % count];
-            let space =
-                self.nat_ips[usize::from(nat_ip)].space_or_new(key.protocol, pool, self.start);
-            if space.ports.free() == 0 {
-                continue;
-            }
-            if let Some(port) = self.search(nat_ip, key, hash) {
-                return Ok((nat_ip, port));
+        let choice = self.choose(key, hash);
+        let pool = usize::from(key.pool);
+        let count = self.pools[pool].nat_ips.len();
+        let mut gave_up = false;
+        for offset in 0..choice.tries {
+            let index = (choice.first + offset) % count;
+            let nat_ip = self.pools[pool].nat_ips[index];
+            match self.search(nat_ip, key, hash) {
+                Ok(port) => {
+                    self.pools[pool].turns[key.protocol.index()] = (index + 1) % count;
+                    return Ok((nat_ip, port));
+                }
+                Err(NoPort::Full) => {}
+                Err(NoPort::GaveUp { .. }) => gave_up = true,
             }
         }
-        let pool = &self.pools[usize::from(key.pool)];
-        let first = pool.nat_ips[first];
-        if pool.held_ports == HeldPorts::ReuseOldest
-            && let Some(position) = self.oldest_held(key)
+        if self.pools[pool].held_ports == HeldPorts::ReuseOldest
+            && let Some(position) = self.oldest_held(key, choice)
         {
             let nat_ip = self.flows.entry(position).nat_ip;
             self.nat_ips[usize::from(nat_ip)]
-                .space(key.protocol)
+                .side(key.protocol)
                 .reused_held += 1;
             self.release_held(position, now, Release::Reused);
             let port = self.search(nat_ip, key, hash);
-            return Ok((nat_ip, port.ok_or(NatError::PortsExhausted)?));
+            return Ok((
+                nat_ip,
+                port.expect("broken invariant: no port is free after one was released"),
+            ));
         }
-        let space = self.nat_ips[usize::from(first)].space(key.protocol);
-        space.bind_failures += 1;
+        let first = self.pools[pool].nat_ips[choice.first];
+        let side = self.nat_ips[usize::from(first)].side(key.protocol);
+        side.bind_failures += 1;
+        side.gave_up += u64::from(gave_up);
         Err(NatError::PortsExhausted)
     }
 
-    /// Takes a port of a NAT IP that has one free; `None` if the algorithm gives up.
-    fn search(&mut self, nat_ip: u16, key: &FlowKey, hash: u64) -> Option<u16> {
-        let space = self.nat_ips[usize::from(nat_ip)].space(key.protocol);
-        let backend = u64::from(self.backend.to_bits()) << 32;
-        let port = u64::from(key.protocol.number()) << 16 | u64::from(key.backend_port);
+    /// Looks for a port of one NAT IP.
+    fn search(&mut self, nat_ip: u16, key: &FlowKey, hash: u64) -> Result<u16, NoPort> {
+        let pool = &self.pools[usize::from(key.pool)];
+        let nat_ip = &mut self.nat_ips[usize::from(nat_ip)];
+        let address = u64::from(nat_ip.address.to_bits());
+        let side = nat_ip.side_or_new(key.protocol);
+        // The side's own count makes two searches of one flow start at different places.
+        let searches = side.searches;
+        side.searches += 1;
+        let destination = self.destination.pair(
+            u64::from(key.backend_port) << 8 | u64::from(key.protocol.number()),
+            address,
+        );
         let request = PortRequest {
-            // The space's own count makes two searches of one flow start at different places.
-            random: self.start.pair(hash, space.binds),
+            random: self.start.pair(hash, searches),
             flow: hash,
-            destination: self.start.word(backend | port),
+            destination,
             client_port: key.client.port(),
             subscriber: key.link.0,
         };
-        let allocated = space.ports.allocate(&request).ok()?;
-        Some(allocated.port)
+        let space = side.space_or_new(key.backend_port, pool, self.start);
+        let found = space.allocate(&request);
+        side.probes += u64::from(match found {
+            Ok(allocated) => allocated.probes,
+            Err(NoPort::GaveUp { probes }) => probes,
+            Err(NoPort::Full) => 0,
+        });
+        found.map(|allocated| allocated.port)
     }
 }

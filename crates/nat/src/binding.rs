@@ -1,6 +1,6 @@
 use crate::tcp::Sequences;
-use crate::timers::Timers;
 use core::net::{Ipv4Addr, SocketAddrV4};
+use plsim_types::Timers;
 use plsim_types::{Instant, KeyedHash, LinkId, PlsId, Protocol};
 
 /// The state of a binding (RFC 6146 §3.5.2.2, RFC 7857 §2). The last three are held down: they

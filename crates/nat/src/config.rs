@@ -1,11 +1,11 @@
 use crate::error::ConfigError;
 use crate::port::Allocation;
-use crate::timers::Timers;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use core::ops::RangeInclusive;
 use plsim_types::PlsId;
+use plsim_types::Timers;
 
 /// What one [`NatEngine`](crate::NatEngine) is built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,9 @@ pub struct PoolConfig {
     pub pls: PlsId,
     /// Its NAT IPs: 1..=8 (PLS-4), no address twice in one engine.
     pub nat_ips: Vec<Ipv4Addr>,
-    /// The ports of each NAT IP, for TCP and UDP alike: within 1024..=65535, not empty.
-    /// The default is all of them, 64 512 (D-NGW).
+    /// The ports of each NAT IP, for TCP and UDP alike: within 1..=65535, not empty. The default is
+    /// [`ALL_PORTS`](Self::ALL_PORTS). Ports below 1024 are of use only to keep the range of a
+    /// client's port (RFC 4787 REQ-3a).
     pub ports: RangeInclusive<u16>,
     /// How a free port is picked.
     pub allocator: Allocation,
@@ -66,26 +67,6 @@ impl PoolConfig {
     pub const ALL_PORTS: RangeInclusive<u16> = 1024..=65535;
     /// The most NAT IPs a Private Link Service may have (PLS-4).
     pub const MOST_NAT_IPS: usize = 8;
-
-    /// Builds a pool with what Azure does by default.
-    #[must_use]
-    pub const fn azure(pls: PlsId, nat_ips: Vec<Ipv4Addr>) -> Self {
-        Self {
-            pls,
-            nat_ips,
-            ports: Self::ALL_PORTS,
-            allocator: Allocation::Bitmap,
-            selection: Selection::Hash,
-            port_space: PortSpace::PerVm,
-            endpoint_port_limit: None,
-            held_ports: HeldPorts::Refuse,
-            on_exhaustion: OnExhaustion::Drop,
-            on_idle: OnIdle::Reset,
-            late_packets: LatePackets::Drop,
-            reply_refreshes: true,
-            timers: Timers::azure(),
-        }
-    }
 }
 
 /// What happens when every port of a pool is in use or held down.
@@ -166,8 +147,13 @@ pub(crate) fn validate(config: &NatConfig) -> Result<(), ConfigError> {
     if config.pools.len() > usize::from(u8::MAX) {
         return Err(ConfigError::PoolCount(config.pools.len()));
     }
-    if config.flow_limit == Some(0) {
-        return Err(ConfigError::ZeroFlowLimit);
+    for (name, limit) in [
+        ("flow_limit", config.flow_limit),
+        ("table_limit", config.table_limit),
+    ] {
+        if limit == Some(0) {
+            return Err(ConfigError::ZeroLimit(name));
+        }
     }
     let mut services = BTreeSet::new();
     let mut addresses = BTreeSet::from([config.backend]);
@@ -181,7 +167,13 @@ pub(crate) fn validate(config: &NatConfig) -> Result<(), ConfigError> {
         if let Some(twice) = pool.nat_ips.iter().find(|ip| !addresses.insert(**ip)) {
             return Err(ConfigError::DuplicateNatIp(*twice));
         }
-        if pool.ports.is_empty() || *pool.ports.start() < 1024 {
+        if pool.endpoint_port_limit == Some(0) {
+            return Err(ConfigError::ZeroLimit("endpoint_port_limit"));
+        }
+        if pool.held_ports == HeldPorts::ReuseOldest && !pool.allocator.never_gives_up() {
+            return Err(ConfigError::ReuseGivesUp(pool.pls));
+        }
+        if pool.ports.is_empty() || *pool.ports.start() == 0 {
             return Err(ConfigError::PortRange(
                 *pool.ports.start(),
                 *pool.ports.end(),

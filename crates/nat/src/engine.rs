@@ -1,11 +1,12 @@
 use crate::binding::{Binding, BindingInfo, FlowKey, State};
-use crate::config::{NatConfig, PoolConfig, validate};
+use crate::config::{NatConfig, OnExhaustion, PoolConfig, validate};
 use crate::error::{ConfigError, NatError};
 use crate::event::{NatEvent, Reset};
 use crate::packet::{Original, Reply, Translation};
 use crate::pool::{NatIp, Pool};
 use crate::reverse::PagePool;
-use crate::usage::Usage;
+use crate::side::Side;
+use crate::usage::{LimitRefusals, Usage};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
@@ -51,7 +52,10 @@ pub struct NatEngine {
     pub(crate) select: KeyedHash,
     /// Picks where the search for a port starts.
     pub(crate) start: KeyedHash,
+    /// Names a destination to the allocators of RFC 6056.
+    pub(crate) destination: KeyedHash,
     pub(crate) flow_limit: u32,
+    pub(crate) table_limit: u32,
     pub(crate) report: bool,
     pub(crate) pools: Vec<Pool>,
     pub(crate) nat_ips: Vec<NatIp>,
@@ -67,7 +71,9 @@ pub struct NatEngine {
     pub(crate) active: u32,
     /// The most of them at any instant.
     pub(crate) peak_active: u32,
-    pub(crate) flow_limit_refusals: u64,
+    /// Ports of each private endpoint, by link; kept only for pools that limit them.
+    pub(crate) endpoint_ports: FixedMap<u32, u32>,
+    pub(crate) refusals: LimitRefusals,
     pub(crate) events: VecDeque<NatEvent>,
     pub(crate) resets: VecDeque<Reset>,
 }
@@ -86,7 +92,9 @@ impl NatEngine {
             key: hash.derive("key"),
             select: hash.derive("nat-ip"),
             start: hash.derive("port"),
+            destination: hash.derive("destination"),
             flow_limit: config.flow_limit.unwrap_or(u32::MAX),
+            table_limit: config.table_limit.unwrap_or(u32::MAX),
             report: config.events,
             pools: Vec::with_capacity(config.pools.len()),
             nat_ips: Vec::new(),
@@ -98,7 +106,8 @@ impl NatEngine {
             tag: 0,
             active: 0,
             peak_active: 0,
-            flow_limit_refusals: 0,
+            endpoint_ports: FixedMap::new(),
+            refusals: LimitRefusals::default(),
             events: VecDeque::new(),
             resets: VecDeque::new(),
         };
@@ -119,27 +128,13 @@ impl NatEngine {
     pub fn original(&mut self, packet: &Original, now: Instant) -> Result<Translation, NatError> {
         self.catch_up(now);
         let pool = self.pool_of(packet.pls).ok_or(NatError::NoFlow)?;
-        let key = FlowKey {
-            link: packet.link,
-            client: packet.client,
-            endpoint: packet.endpoint,
-            backend_port: packet.backend_port,
-            pool,
-            protocol: packet.protocol,
-        };
+        let key = packet.key(pool);
         let hash = key.hash(self.key);
-        let found = self.flows.find(hash, |binding| binding.matches(&key));
-        let (position, known) = match found {
+        let (position, known) = match self.find(&key, hash) {
             Some(position) => (position, true),
             None => (self.bind(&key, hash, packet.segment.as_ref(), now)?, false),
         };
-        let binding = self.flows.entry(position);
-        let translation = Translation {
-            pls: packet.pls,
-            link: packet.link,
-            source: self.nat_address(binding),
-            destination: SocketAddrV4::new(self.backend, binding.backend_port),
-        };
+        let translation = self.outward(self.flows.entry(position));
         if known {
             self.track(position, Direction::Original, packet.segment.as_ref(), now)?;
         }
@@ -154,21 +149,41 @@ impl NatEngine {
     /// (RFC 4787 §5, address-and-port-dependent filtering). Nothing changes.
     pub fn reply(&mut self, packet: &Reply, now: Instant) -> Result<Translation, NatError> {
         self.catch_up(now);
-        let position = self
-            .owner(packet.destination, packet.protocol)
-            .ok_or(NatError::NoFlow)?;
-        let binding = self.flows.entry(position);
-        if packet.source != SocketAddrV4::new(self.backend, binding.backend_port) {
-            return Err(NatError::Filtered);
-        }
-        let translation = Translation {
-            pls: self.pools[usize::from(binding.pool)].pls,
-            link: LinkId(binding.link),
-            source: binding.endpoint(),
-            destination: binding.client(),
-        };
+        let position = self.answered(packet)?;
+        let translation = self.inward(self.flows.entry(position));
         self.track(position, Direction::Reply, packet.segment.as_ref(), now)?;
         Ok(translation)
+    }
+
+    /// Translates an ICMP error of the consumer about a flow of the original direction, given as if
+    /// it were a packet of that flow in its own direction; nothing changes (RFC 5508 REQ-3 to
+    /// REQ-6, RFC 4787 REQ-12).
+    ///
+    /// # Errors
+    /// [`NatError::NoFlow`].
+    pub fn original_error(
+        &mut self,
+        packet: &Original,
+        now: Instant,
+    ) -> Result<Translation, NatError> {
+        self.catch_up(now);
+        let pool = self.pool_of(packet.pls).ok_or(NatError::NoFlow)?;
+        let key = packet.key(pool);
+        let position = self
+            .find(&key, key.hash(self.key))
+            .ok_or(NatError::NoFlow)?;
+        Ok(self.outward(self.flows.entry(position)))
+    }
+
+    /// Translates an ICMP error of the provider's side about a flow, given as if it were a packet
+    /// of the backend; nothing changes.
+    ///
+    /// # Errors
+    /// [`NatError::NoFlow`] or [`NatError::Filtered`], as for [`reply`](Self::reply).
+    pub fn reply_error(&mut self, packet: &Reply, now: Instant) -> Result<Translation, NatError> {
+        self.catch_up(now);
+        let position = self.answered(packet)?;
+        Ok(self.inward(self.flows.entry(position)))
     }
 
     /// Adds a NAT IP to a service; new flows may use it from now on.
@@ -197,8 +212,8 @@ impl NatEngine {
         }) = event
             && let Some(&nat_ip) = self.by_address.get(&nat_ip)
         {
-            let space = self.nat_ips[usize::from(nat_ip)].space(protocol);
-            space.exhaustion_queued = false;
+            let side = self.nat_ips[usize::from(nat_ip)].side(protocol);
+            side.exhaustion_queued = false;
         }
         event
     }
@@ -208,13 +223,16 @@ impl NatEngine {
         self.resets.pop_front()
     }
 
-    /// Returns the state of every port space: by service, then NAT IP, both in the order they were
+    /// Returns the state of the ports: by service, then NAT IP, both in the order they were
     /// configured or added, then TCP before UDP.
     pub fn usage(&self) -> impl Iterator<Item = Usage> {
         self.pools.iter().flat_map(move |pool| {
             pool.nat_ips.iter().flat_map(move |&nat_ip| {
                 let nat_ip = &self.nat_ips[usize::from(nat_ip)];
-                Protocol::ALL.map(|protocol| nat_ip.usage(protocol, pool))
+                Protocol::ALL.map(|protocol| match &nat_ip.sides[protocol.index()] {
+                    Some(side) => side.usage(nat_ip.address, protocol, pool),
+                    None => Side::default().usage(nat_ip.address, protocol, pool),
+                })
             })
         })
     }
@@ -238,18 +256,25 @@ impl NatEngine {
         self.peak_active
     }
 
-    /// Returns how many new flows the flow limit refused.
+    /// Returns how many new flows each limit refused.
     #[must_use]
-    pub const fn flow_limit_refusals(&self) -> u64 {
-        self.flow_limit_refusals
+    pub const fn limit_refusals(&self) -> LimitRefusals {
+        self.refusals
+    }
+
+    /// Returns what a client of the service hears when a new flow is refused.
+    #[must_use]
+    pub fn exhaustion_answer(&self, pls: PlsId) -> OnExhaustion {
+        let pool = self.pool_of(pls).map(|pool| &self.pools[usize::from(pool)]);
+        pool.map_or(OnExhaustion::Drop, |pool| pool.on_exhaustion)
     }
 
     /// Returns the bytes of heap memory held for flows, ports and timers.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let spaces = self.nat_ips.iter().flat_map(|nat_ip| nat_ip.spaces.iter());
-        let spaces: usize = spaces.flatten().map(|space| space.memory_bytes()).sum();
-        spaces
+        let sides = self.nat_ips.iter().flat_map(|nat_ip| nat_ip.sides.iter());
+        let sides: usize = sides.flatten().map(|side| side.memory_bytes()).sum();
+        sides
             + self.flows.memory_bytes()
             + self.pages.memory_bytes()
             + self.wheel.memory_bytes()
@@ -283,10 +308,50 @@ impl NatEngine {
     }
 
     #[inline]
-    fn owner(&self, nat: SocketAddrV4, protocol: Protocol) -> Option<u32> {
-        let nat_ip = *self.by_address.get(nat.ip())?;
-        let space = self.nat_ips[usize::from(nat_ip)].spaces[protocol.index()].as_ref()?;
-        space.owners.owner(&self.pages, nat.port())
+    fn find(&self, key: &FlowKey, hash: u64) -> Option<u32> {
+        self.flows.find(hash, |binding| binding.matches(key))
+    }
+
+    /// Finds the binding that a packet of the backend answers.
+    #[inline]
+    fn answered(&self, packet: &Reply) -> Result<u32, NatError> {
+        let position = self.owner(packet).ok_or(NatError::NoFlow)?;
+        let backend_port = self.flows.entry(position).backend_port;
+        if packet.source == SocketAddrV4::new(self.backend, backend_port) {
+            Ok(position)
+        } else {
+            Err(NatError::Filtered)
+        }
+    }
+
+    /// Returns how a binding translates toward the backend.
+    #[inline]
+    fn outward(&self, binding: &Binding) -> Translation {
+        Translation {
+            pls: self.pools[usize::from(binding.pool)].pls,
+            link: LinkId(binding.link),
+            source: self.nat_address(binding),
+            destination: SocketAddrV4::new(self.backend, binding.backend_port),
+        }
+    }
+
+    /// Returns how a binding translates toward the client.
+    #[inline]
+    fn inward(&self, binding: &Binding) -> Translation {
+        Translation {
+            pls: self.pools[usize::from(binding.pool)].pls,
+            link: LinkId(binding.link),
+            source: binding.endpoint(),
+            destination: binding.client(),
+        }
+    }
+
+    #[inline]
+    fn owner(&self, packet: &Reply) -> Option<u32> {
+        let nat_ip = *self.by_address.get(packet.destination.ip())?;
+        let side = self.nat_ips[usize::from(nat_ip)].sides[packet.protocol.index()].as_ref()?;
+        let space = side.space(packet.source.port())?;
+        space.owners.owner(&self.pages, packet.destination.port())
     }
 
     pub(crate) fn info(&self, binding: &Binding) -> BindingInfo {

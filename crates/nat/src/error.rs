@@ -7,8 +7,12 @@ use plsim_types::{DropReason, PlsId};
 pub enum NatError {
     /// No port of the pool is free for the protocol.
     PortsExhausted,
+    /// The private endpoint has as many ports on this VM as it may have (RFC 6888 REQ-4).
+    EndpointPortLimit,
     /// The VM has as many flows as it may have (D-VMF).
     VmFlowLimit,
+    /// The NAT has as many bindings as it may have (RFC 6888 REQ-5).
+    NatTableFull,
     /// No binding, and the packet may not create one: only a bare SYN or a datagram may, and only
     /// for a service that has a pool here.
     NoFlow,
@@ -16,11 +20,27 @@ pub enum NatError {
     Filtered,
 }
 
+impl NatError {
+    /// Tells whether a new flow was refused for want of a port or because of a limit.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        match self {
+            Self::PortsExhausted
+            | Self::EndpointPortLimit
+            | Self::VmFlowLimit
+            | Self::NatTableFull => true,
+            Self::NoFlow | Self::Filtered => false,
+        }
+    }
+}
+
 impl From<NatError> for DropReason {
     fn from(error: NatError) -> Self {
         match error {
             NatError::PortsExhausted => Self::NatPortsExhausted,
+            NatError::EndpointPortLimit => Self::EndpointPortLimit,
             NatError::VmFlowLimit => Self::VmFlowLimit,
+            NatError::NatTableFull => Self::NatTableFull,
             NatError::NoFlow => Self::NoFlow,
             NatError::Filtered => Self::Filtered,
         }
@@ -31,7 +51,9 @@ impl fmt::Display for NatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::PortsExhausted => "no NAT port is free",
+            Self::EndpointPortLimit => "the private endpoint has as many ports as it may have",
             Self::VmFlowLimit => "the VM has as many flows as it may have",
+            Self::NatTableFull => "the NAT has as many bindings as it may have",
             Self::NoFlow => "no binding, and the packet may not create one",
             Self::Filtered => "the reply does not come from where the flow goes",
         })
@@ -53,12 +75,14 @@ pub enum ConfigError {
     NatIpCount(PlsId, usize),
     /// The address is given twice, or is the backend's own.
     DuplicateNatIp(Ipv4Addr),
-    /// The port range is empty or starts below 1024.
+    /// The port range is empty or starts at 0.
     PortRange(u16, u16),
+    /// The pool shall reuse held-down ports, but its allocator may give up while a port is free.
+    ReuseGivesUp(PlsId),
     /// The named time-out is zero.
     ZeroTimer(&'static str),
-    /// The flow limit is zero.
-    ZeroFlowLimit,
+    /// The named limit is zero.
+    ZeroLimit(&'static str),
 }
 
 impl fmt::Display for ConfigError {
@@ -78,10 +102,15 @@ impl fmt::Display for ConfigError {
                 write!(f, "{address} is given twice or is the backend's own")
             }
             Self::PortRange(first, last) => {
-                write!(f, "port range {first}-{last} is empty or starts below 1024")
+                write!(f, "port range {first}-{last} is empty or starts at 0")
             }
+            Self::ReuseGivesUp(pls) => write!(
+                f,
+                "service {} reuses held-down ports, but its allocator may give up",
+                pls.0
+            ),
             Self::ZeroTimer(name) => write!(f, "timer {name} is zero"),
-            Self::ZeroFlowLimit => f.write_str("the flow limit is zero"),
+            Self::ZeroLimit(name) => write!(f, "{name} is zero"),
         }
     }
 }

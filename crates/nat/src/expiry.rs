@@ -5,8 +5,10 @@ use crate::config::{HeldPorts, OnIdle};
 use crate::engine::NatEngine;
 use crate::event::{Expiry, NatEvent, Release, Reset};
 use crate::pool::NIL;
+use crate::select::Choice;
+use crate::space::Space;
 use core::net::SocketAddrV4;
-use plsim_types::{Direction, Instant, LinkId, Protocol};
+use plsim_types::{Direction, Instant, LinkId};
 
 impl NatEngine {
     /// Ends every binding whose deadline has come, in the order of (deadline, position).
@@ -78,13 +80,13 @@ impl NatEngine {
                 .push_back(NatEvent::Expired { at, binding, cause });
         }
         self.active -= 1;
-        let space = self.nat_ips[usize::from(binding.nat_ip)].space(binding.state.protocol());
-        space.in_use -= 1;
+        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
+        side.in_use -= 1;
         if cause == Expiry::HalfOpen {
-            space.expired_half_open += 1;
+            side.expired_half_open += 1;
         } else {
-            space.expired_idle += 1;
-            space.first_expired.get_or_insert(at);
+            side.expired_idle += 1;
+            side.first_expired.get_or_insert(at);
         }
         self.free(position);
     }
@@ -98,8 +100,8 @@ impl NatEngine {
                 .push_back(NatEvent::Released { at, binding, cause });
         }
         self.unlist(position);
-        let space = self.nat_ips[usize::from(binding.nat_ip)].space(binding.state.protocol());
-        space.held -= 1;
+        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
+        side.held -= 1;
         self.free(position);
     }
 
@@ -109,17 +111,17 @@ impl NatEngine {
         let before = core::mem::replace(&mut binding.state, next);
         binding.last = now;
         let binding = *binding;
-        let space = self.nat_ips[usize::from(binding.nat_ip)].space(Protocol::Tcp);
+        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
         match (before.is_held(), next.is_held()) {
             (false, true) => {
-                space.in_use -= 1;
-                space.held += 1;
+                side.in_use -= 1;
+                side.held += 1;
                 self.active -= 1;
                 self.enlist(position);
             }
             (true, false) => {
-                space.held -= 1;
-                space.in_use += 1;
+                side.held -= 1;
+                side.in_use += 1;
                 self.activate();
                 self.unlist(position);
                 if self.report {
@@ -139,11 +141,15 @@ impl NatEngine {
         }
     }
 
-    /// Returns the binding of the flow's pool and protocol that has been held down the longest.
-    pub(crate) fn oldest_held(&self, key: &FlowKey) -> Option<u32> {
-        let nat_ips = self.pools[usize::from(key.pool)].nat_ips.iter();
-        let spaces = nat_ips
-            .filter_map(|&at| self.nat_ips[usize::from(at)].spaces[key.protocol.index()].as_ref());
+    /// Returns the binding that has been held down the longest, of the port spaces that a new flow
+    /// may use.
+    pub(crate) fn oldest_held(&self, key: &FlowKey, choice: Choice) -> Option<u32> {
+        let nat_ips = &self.pools[usize::from(key.pool)].nat_ips;
+        let tried = nat_ips.iter().cycle().skip(choice.first);
+        let spaces = tried.take(choice.tries).filter_map(|&at| {
+            let side = self.nat_ips[usize::from(at)].sides[key.protocol.index()].as_ref()?;
+            side.space(key.backend_port)
+        });
         let oldest = spaces
             .map(|space| space.oldest_held)
             .filter(|&at| at != NIL);
@@ -156,11 +162,18 @@ impl NatEngine {
         let binding = *self.flows.entry(position);
         let hash = binding.key().hash(self.key);
         self.flows.remove(hash, position);
-        let space = self.nat_ips[usize::from(binding.nat_ip)].space(binding.state.protocol());
+        if self.pools[usize::from(binding.pool)]
+            .endpoint_port_limit
+            .is_some()
+        {
+            *self.endpoint_ports.get_or_insert_with(binding.link, || 0) -= 1;
+        }
+        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
+        let space = side.space_mut(binding.backend_port);
         space
             .owners
             .disclaim(&mut self.pages, binding.nat_port, position);
-        space.released(binding.nat_port, binding.link);
+        space.release(binding.nat_port, binding.link);
     }
 
     fn reset_both(&mut self, binding: &Binding) {
@@ -192,7 +205,7 @@ impl NatEngine {
         if self.pools[usize::from(binding.pool)].held_ports != HeldPorts::ReuseOldest {
             return;
         }
-        let space = self.nat_ips[usize::from(binding.nat_ip)].space(Protocol::Tcp);
+        let space = self.space_of(&binding);
         let older = core::mem::replace(&mut space.newest_held, position);
         if older == NIL {
             space.oldest_held = position;
@@ -209,15 +222,20 @@ impl NatEngine {
         if self.pools[usize::from(binding.pool)].held_ports != HeldPorts::ReuseOldest {
             return;
         }
-        let space = self.nat_ips[usize::from(binding.nat_ip)].space(Protocol::Tcp);
+        let space = self.space_of(&binding);
         match binding.older {
             NIL => space.oldest_held = binding.newer,
             older => self.flows.entry_mut(older).newer = binding.newer,
         }
-        let space = self.nat_ips[usize::from(binding.nat_ip)].space(Protocol::Tcp);
+        let space = self.space_of(&binding);
         match binding.newer {
             NIL => space.newest_held = binding.older,
             newer => self.flows.entry_mut(newer).older = binding.older,
         }
+    }
+
+    fn space_of(&mut self, binding: &Binding) -> &mut Space {
+        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
+        side.space_mut(binding.backend_port)
     }
 }

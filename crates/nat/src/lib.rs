@@ -14,12 +14,13 @@
 //! drain [`NatEngine::poll_reset`] and [`NatEngine::poll_event`].
 //!
 //! # Invariants
-//! - A live flow has exactly one binding, and within (protocol, NAT IP) a port has at most one.
-//!   This is the strong form: whatever the backend port.
+//! - A live flow has exactly one binding, and within (protocol, NAT IP) a port has at most one,
+//!   whatever the backend port, unless the pool says [`PortSpace::PerVmPort`].
 //! - The reply direction is the exact inverse of the original one, and only the backend's own
 //!   address and the port that was contacted may use it.
-//! - An allocation fails if and only if no port of the pool is free, but for the algorithms that
-//!   [give up](Allocation::never_gives_up) by design; a held-down port is not free.
+//! - An allocation fails if and only if no port is free where the pool's selection may look, but for
+//!   the algorithms that [give up](Allocation::never_gives_up) by design; a held-down port is not
+//!   free.
 //! - A binding lives until its deadline minus one nanosecond and is gone at the deadline, in both
 //!   directions, whether or not `handle_timeout` has run.
 //! - Binding one flow never harms another live one.
@@ -40,9 +41,12 @@ mod expiry;
 mod packet;
 mod pool;
 mod port;
+mod preset;
 mod reverse;
+mod select;
+mod side;
+mod space;
 mod tcp;
-mod timers;
 mod track;
 mod usage;
 
@@ -54,10 +58,10 @@ pub use engine::NatEngine;
 pub use error::{ConfigError, NatError};
 pub use event::{Expiry, NatEvent, Release, Reset};
 pub use packet::{Original, Reply, Translation};
+pub use plsim_types::{NatPreset, Timers};
 pub use port::{
     Allocated, Allocation, BitmapPorts, BlockPorts, DeterministicBlocks, FifoPorts, LifoPorts,
     LinuxPorts, NoPort, PortAllocator, PortRequest, Ports, PreservePorts, Rfc6056Ports,
     SequentialPorts, UniformPorts,
 };
-pub use timers::Timers;
-pub use usage::Usage;
+pub use usage::{LimitRefusals, Usage};

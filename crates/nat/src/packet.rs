@@ -1,3 +1,4 @@
+use crate::binding::FlowKey;
 use core::net::SocketAddrV4;
 use plsim_types::{LinkId, PlsId, Protocol, TcpSegment};
 
@@ -18,6 +19,20 @@ pub struct Original {
     pub protocol: Protocol,
     /// Its TCP header; `None` for UDP. A TCP packet without one is [`NatError::NoFlow`](crate::NatError::NoFlow).
     pub segment: Option<TcpSegment>,
+}
+
+impl Original {
+    #[inline]
+    pub(crate) fn key(&self, pool: u8) -> FlowKey {
+        FlowKey {
+            link: self.link,
+            client: self.client,
+            endpoint: self.endpoint,
+            backend_port: self.backend_port,
+            pool,
+            protocol: self.protocol,
+        }
+    }
 }
 
 /// A packet from the backend VM, before translation.

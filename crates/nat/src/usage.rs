@@ -1,7 +1,7 @@
 use core::net::Ipv4Addr;
 use plsim_types::{Instant, PlsId, Protocol};
 
-/// The state and counters of one port space: a (NAT IP, protocol) of the engine's VM.
+/// The state and counters of a (NAT IP, protocol) of the engine's VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// The service.
@@ -10,7 +10,8 @@ pub struct Usage {
     pub nat_ip: Ipv4Addr,
     /// The protocol.
     pub protocol: Protocol,
-    /// Ports there are.
+    /// Ports there are; with [`PortSpace::PerVmPort`](crate::PortSpace::PerVmPort), those of every
+    /// backend port that was ever used.
     pub capacity: u32,
     /// Ports of live flows.
     pub in_use: u32,
@@ -22,18 +23,35 @@ pub struct Usage {
     pub peak_at: Option<Instant>,
     /// Ports given to new flows.
     pub binds: u64,
-    /// Flows refused because the whole pool was exhausted, counted on the NAT IP tried first.
+    /// Ports or words that the searches for a port looked at, as the allocator's docs say.
+    pub probes: u64,
+    /// Flows refused because no NAT IP that the selection allows had a port for them, counted on
+    /// the NAT IP tried first.
     pub bind_failures: u64,
+    /// How many of these were refused although a port was free, because the allocator's algorithm
+    /// gave up.
+    pub gave_up: u64,
     /// Established TCP and UDP flows that idled out.
     pub expired_idle: u64,
     /// TCP attempts that were never answered.
     pub expired_half_open: u64,
     /// Held-down ports taken early by [`HeldPorts::ReuseOldest`](crate::HeldPorts::ReuseOldest).
     pub reused_held: u64,
-    /// The first instant with no free port.
+    /// The first instant at which a port space had no free port.
     pub first_exhausted: Option<Instant>,
     /// How many of the ports were held down at that instant; 0 if there was none.
     pub held_when_exhausted: u32,
     /// The instant at which the first established TCP or UDP flow had idled out.
     pub first_expired: Option<Instant>,
+}
+
+/// How many new flows the limits of a NAT refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitRefusals {
+    /// By [`NatConfig::flow_limit`](crate::NatConfig::flow_limit).
+    pub vm_flow_limit: u64,
+    /// By [`PoolConfig::endpoint_port_limit`](crate::PoolConfig::endpoint_port_limit).
+    pub endpoint_port_limit: u64,
+    /// By [`NatConfig::table_limit`](crate::NatConfig::table_limit).
+    pub nat_table_full: u64,
 }

@@ -73,7 +73,10 @@ impl Refusals {
 /// chosen a backend by then.
 const fn refuses(reason: DropReason) -> Option<bool> {
     match reason {
-        DropReason::NatPortsExhausted | DropReason::VmFlowLimit => Some(true),
+        DropReason::NatPortsExhausted
+        | DropReason::EndpointPortLimit
+        | DropReason::VmFlowLimit
+        | DropReason::NatTableFull => Some(true),
         DropReason::NotApproved
         | DropReason::NoLbRule
         | DropReason::NoHealthyBackend

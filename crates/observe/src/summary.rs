@@ -92,6 +92,10 @@ pub struct NatSummary {
     pub binds: u64,
     /// Connections that found no port, counted on the NAT IP tried first.
     pub bind_failures: u64,
+    /// How many of these although a port was free: the port allocation gave up.
+    pub gave_up: u64,
+    /// Ports or words that the searches for a port looked at.
+    pub probes: u64,
     /// Bindings that ended by their idle timeout.
     pub expired_idle: u64,
     /// Bindings that ended before their handshake did.
@@ -230,6 +234,8 @@ impl Summary {
                 peak_at: None,
                 binds: 0,
                 bind_failures: 0,
+                gave_up: 0,
+                probes: 0,
                 expired_idle: 0,
                 expired_half_open: 0,
                 reused_held: 0,
@@ -321,6 +327,8 @@ impl NatSummary {
             ("peak_at_ns", self.peak_at.map(Instant::as_nanos).into()),
             ("binds", self.binds.into()),
             ("bind_failures", self.bind_failures.into()),
+            ("gave_up", self.gave_up.into()),
+            ("probes", self.probes.into()),
             ("expired_idle", self.expired_idle.into()),
             ("expired_half_open", self.expired_half_open.into()),
             ("reused_held", self.reused_held.into()),

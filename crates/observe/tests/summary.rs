@@ -42,6 +42,8 @@ fn summary() -> Summary {
                 NatSummary {
                     first_exhausted: None,
                     bind_failures: 0,
+                    gave_up: 0,
+                    probes: 0,
                     ..udp
                 }
             },
@@ -109,6 +111,8 @@ fn nat(backend: &str, protocol: Protocol, in_use: u32) -> NatSummary {
         peak_at: None,
         binds: 6,
         bind_failures: 2,
+        gave_up: 0,
+        probes: 0,
         expired_idle: 1,
         expired_half_open: 0,
         reused_held: 0,

@@ -378,7 +378,7 @@ impl<'a> Site<'a> {
         let to_backbone = self
             .builder
             .channel("host-backbone", name, self.backbone, back);
-        let nat = configure::nat(
+        let nat = crate::nat::engine(
             self.scenario,
             self.layout,
             index,

@@ -3,7 +3,6 @@ use std::net::SocketAddrV4;
 
 use plsim_host::{Close, Hold, Rate, TcpSession, UdpSession, WorkloadConfig, WorkloadKind};
 use plsim_lb::{FrontendId, LbConfig, LbPoolId, PoolConfig, Rule, Stickiness};
-use plsim_nat::{NatConfig, NatEngine, Timers};
 use plsim_scenario as file;
 use plsim_scenario::Scenario;
 use plsim_types::{BackendId, Duration, Instant, KeyedHash, PlsId, Protocol};
@@ -152,16 +151,15 @@ fn longest_idle(scenario: &Scenario, layout: &Layout, balancer: usize) -> Durati
     let services = scenario.private_link_service.iter().zip(&layout.services);
     let services = services.filter(|(_, place)| place.load_balancer == balancer);
     let longest = services.flat_map(|(service, _)| {
-        let scan = service
-            .idle_scan_interval
-            .map_or(Duration::ZERO, |scan| scan.0);
-        let idle = service.idle_timeout.0 + scan;
-        let others = [
-            service.half_open_timeout,
-            service.hold_down_fin,
-            service.hold_down_rst,
-        ];
-        others.map(|timer| timer.0).into_iter().chain([idle])
+        let timers = service.effective_timers();
+        let scan = timers.idle_scan_interval.unwrap_or(Duration::ZERO);
+        [
+            timers.established_idle + scan,
+            timers.half_closed_idle + scan,
+            timers.half_open + timers.hold_down_half_open,
+            timers.hold_down_fin,
+            timers.hold_down_rst,
+        ]
     });
     longest.max().unwrap_or(Duration::from_secs(300))
 }
@@ -185,54 +183,6 @@ pub(crate) fn services_of<'a>(
             let protocols: BTreeSet<Protocol> = rules.map(|rule| rule.protocol.into()).collect();
             (!protocols.is_empty()).then_some((pls, protocols))
         })
-}
-
-/// Builds the NAT of one backend VM: a pool of NAT IPs for each service that reaches it.
-pub(crate) fn nat(scenario: &Scenario, layout: &Layout, index: usize, seed: u64) -> NatEngine {
-    let place = &layout.backends[index];
-    let pools = services_of(scenario, layout, place).map(|(pls, _)| {
-        let service = &scenario.private_link_service[usize::from(pls.0)];
-        plsim_nat::PoolConfig {
-            pls,
-            nat_ips: layout.services[usize::from(pls.0)].nat_ips.clone(),
-            ports: service.port_range.first()..=service.port_range.last(),
-            allocator: match service.port_allocation {
-                file::PortAllocation::Bitmap => plsim_nat::Allocation::Bitmap,
-                file::PortAllocation::Fifo => plsim_nat::Allocation::Fifo,
-            },
-            selection: plsim_nat::Selection::Hash,
-            port_space: plsim_nat::PortSpace::PerVm,
-            endpoint_port_limit: None,
-            on_exhaustion: plsim_nat::OnExhaustion::Drop,
-            late_packets: plsim_nat::LatePackets::Drop,
-            reply_refreshes: true,
-            held_ports: match service.held_ports {
-                file::HeldPorts::Refuse => plsim_nat::HeldPorts::Refuse,
-                file::HeldPorts::ReuseOldest => plsim_nat::HeldPorts::ReuseOldest,
-            },
-            on_idle: match service.on_idle {
-                file::OnIdle::Reset => plsim_nat::OnIdle::Reset,
-                file::OnIdle::Silent => plsim_nat::OnIdle::Silent,
-            },
-            timers: Timers {
-                half_open: service.half_open_timeout.0,
-                established_idle: service.idle_timeout.0,
-                udp_idle: service.udp_idle_timeout.0,
-                hold_down_fin: service.hold_down_fin.0,
-                hold_down_rst: service.hold_down_rst.0,
-                idle_scan_interval: service.idle_scan_interval.map(|interval| interval.0),
-            },
-        }
-    });
-    NatEngine::new(NatConfig {
-        backend: place.address,
-        seed,
-        flow_limit: scenario.backend_vm[place.group].vm_flow_limit.0,
-        table_limit: None,
-        events: scenario.output.flows,
-        pools: pools.collect(),
-    })
-    .expect("broken invariant: a checked scenario makes a valid NAT")
 }
 
 /// Returns what a backend VM listens on: the backend ports of every rule that leads to it.

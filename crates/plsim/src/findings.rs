@@ -1,7 +1,9 @@
+use plsim_nat::{LatePackets, OnIdle};
 use plsim_observe::{Finding, NatSummary, RefusalSummary, Summary};
-use plsim_scenario::{Close, OnIdle, Scenario};
-use plsim_types::{DropReason, Duration, Protocol};
+use plsim_scenario::{Close, OnExhaustion, PrivateLinkService, Scenario};
+use plsim_types::{DropReason, Duration, PlsId, Protocol};
 
+use crate::nat;
 use crate::numbers::{counted, grouped};
 
 /// Reads a summary the way an engineer would.
@@ -10,7 +12,7 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     let mut found = Vec::new();
     found.extend(reader.exhausted());
     found.extend(reader.skew());
-    found.extend(reader.flow_limit());
+    found.extend(reader.limits());
     found.extend(reader.reused());
     found.extend(reader.idle());
     found.extend(reader.not_approved());
@@ -52,12 +54,26 @@ impl Reader<'_> {
                     1 => " (another VM followed)".to_owned(),
                     count => format!(" ({count} more VMs followed)"),
                 };
+                let answer = match service.on_exhaustion {
+                    OnExhaustion::Drop => "SYNs were dropped without an answer",
+                    OnExhaustion::IcmpAdminProhibited => "their clients were told by ICMP 3/13",
+                    OnExhaustion::IcmpHostUnreachable => "their clients were told by ICMP 3/1",
+                };
+                let what = match last.first_exhausted {
+                    Some(at) => format!(
+                        "ran out of {} ports on {addresses} at {at}{others}",
+                        first.protocol
+                    ),
+                    None => format!(
+                        "found no {} port although some were free{others}: its port allocation \
+                         gives up, or may not use them",
+                        first.protocol
+                    ),
+                };
                 Some(Finding {
                     what: format!(
-                        "{name}: VM {backend} ran out of {} ports on {addresses} at {}{others}. {} \
-                         were refused at least once, the first at {}: SYNs were dropped without an answer.",
-                        first.protocol,
-                        last.first_exhausted.unwrap_or_default(),
+                        "{name}: VM {backend} {what}. {} were refused at least once, the first at \
+                         {}: {answer}.",
                         connections(refused.iter().map(|row| row.connections).sum()),
                         first.first,
                     ),
@@ -99,17 +115,18 @@ impl Reader<'_> {
         let Some(settings) = wanted.iter().find(|entry| entry.name.as_str() == service) else {
             return help;
         };
+        let timers = settings.effective_timers();
         if held > ports / 2 {
             help.push(format!(
                 "Keep connections open longer and reuse them: most ports are held down after a \
                  close ({} after FIN), so short connections cost the most.",
-                settings.hold_down_fin.0
+                timers.hold_down_fin
             ));
         } else {
             help.push(format!(
                 "Close what is no longer needed: an abandoned connection keeps its port for the \
                  idle timeout of {}, a closed one for the hold-down of {}.",
-                settings.idle_timeout.0, settings.hold_down_fin.0
+                timers.established_idle, timers.hold_down_fin
             ));
         }
         help
@@ -142,29 +159,46 @@ impl Reader<'_> {
         })
     }
 
-    fn flow_limit(&self) -> Vec<Finding> {
-        let rows = self.refused(DropReason::VmFlowLimit);
-        rows.map(|row| {
+    /// Limits of a VM that refused connections.
+    fn limits(&self) -> Vec<Finding> {
+        let rows = self.summary.refusals.iter();
+        rows.filter_map(|row| {
             let backend = row.backend.as_deref().unwrap_or_default();
-            let groups = self.scenario.backend_vm.iter();
-            let mut groups = groups.filter(|group| group.machines().any(|name| name == backend));
-            let limit = groups
-                .next()
-                .and_then(|group| group.vm_flow_limit.0)
-                .unwrap_or_default();
-            Finding {
+            let mut groups = self.scenario.backend_vm.iter();
+            let group = groups.find(|group| group.machines().any(|name| name == backend))?;
+            let mut services = self.scenario.private_link_service.iter();
+            let service = services.find(|service| service.name.as_str() == row.pls)?;
+            let (who, limit, of, help) = match row.reason {
+                DropReason::VmFlowLimit => (
+                    format!("VM {backend}"),
+                    group.vm_flow_limit.0,
+                    "active connections",
+                    "Add backend VMs: the limit is the VM's own, so more NAT IPs do not help.",
+                ),
+                DropReason::NatTableFull => (
+                    format!("The NAT of VM {backend}"),
+                    group.nat_table_limit.0,
+                    "bindings, held-down ones included",
+                    "Raise nat_table_limit, or add backend VMs.",
+                ),
+                DropReason::EndpointPortLimit => (
+                    format!("A private endpoint of {}", row.pls),
+                    service.endpoint_port_limit,
+                    "ports on one VM",
+                    "Raise endpoint_port_limit, or spread the clients over several endpoints.",
+                ),
+                _ => return None,
+            };
+            Some(Finding {
                 what: format!(
-                    "VM {backend} reached its limit of {} active connections: {} were refused, the \
-                     first at {}.",
-                    grouped(u64::from(limit)),
+                    "{who} reached its limit of {} {of}: {} were refused by VM {backend}, the first \
+                     at {}.",
+                    grouped(u64::from(limit.unwrap_or_default())),
                     connections(row.connections),
                     row.first
                 ),
-                help: vec![
-                    "Add backend VMs: the limit is the VM's own, so more NAT IPs do not help."
-                        .into(),
-                ],
-            }
+                help: vec![help.to_owned()],
+            })
         })
         .collect()
     }
@@ -189,13 +223,8 @@ impl Reader<'_> {
                 let rows = self.rows(service.name.as_str());
                 let rows = rows.filter(|row| row.protocol == Protocol::Tcp);
                 let expired: u64 = rows.map(|row| row.expired_idle).sum();
-                let timeout = service.idle_timeout.0;
-                let told = match service.on_idle {
-                    OnIdle::Reset => "and both ends got a RST",
-                    OnIdle::Silent => {
-                        "and nobody was told: what the ends send afterwards is dropped as no-flow"
-                    }
-                };
+                let timeout = service.effective_timers().established_idle;
+                let told = told(service);
                 (expired > 0).then(|| Finding {
                     what: format!(
                         "{}: {} died of silence after the idle timeout of {timeout}, {told}.",
@@ -342,6 +371,20 @@ impl Reader<'_> {
             .refusals
             .iter()
             .filter(move |row| row.reason == reason)
+    }
+}
+
+/// Says what the ends of a connection of the service hear when it idles out.
+fn told(service: &PrivateLinkService) -> &'static str {
+    let pool = nat::pool(service, PlsId(0), Vec::new());
+    match (pool.on_idle, pool.late_packets) {
+        (OnIdle::Reset, _) => "and both ends got a RST",
+        (OnIdle::Silent, LatePackets::Reset) => {
+            "and nobody was told: whoever sends afterwards gets a RST"
+        }
+        (OnIdle::Silent, LatePackets::Drop) => {
+            "and nobody was told: what the ends send afterwards is dropped as no-flow"
+        }
     }
 }
 

@@ -36,6 +36,7 @@ mod events;
 mod expectations;
 mod findings;
 mod layout;
+mod nat;
 pub mod numbers;
 mod outputs;
 mod report;

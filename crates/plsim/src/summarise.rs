@@ -98,6 +98,8 @@ fn nat(scenario: &Scenario, layout: &Layout, map: &Map, world: &PlsimWorld) -> V
             peak_at: usage.peak_at,
             binds: usage.binds,
             bind_failures: usage.bind_failures,
+            gave_up: usage.gave_up,
+            probes: usage.probes,
             expired_idle: usage.expired_idle,
             expired_half_open: usage.expired_half_open,
             reused_held: usage.reused_held,

@@ -39,9 +39,10 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
     Action, Arrival, BackendPool, BackendVm, ClientEndpointLink, ClientVm, Close, ConnectionState,
     EdgeHostLink, EndpointEdgeLink, Event, Expect, ExpectValue, Frontend, HeldPorts,
-    HoldDistribution, HostVmLink, Link, LinkSettings, LoadBalancer, NetworkPolicies, OnIdle,
-    Output, PortAllocation, PrivateEndpoint, PrivateLinkService, RegionLatency, Rule, Run,
-    Scenario, Subnet, Transport, VirtualNetwork, VirtualNetworkPeering, Workload,
+    HoldDistribution, HostVmLink, LatePackets, Link, LinkSettings, LoadBalancer, NatIpSelection,
+    NetworkPolicies, OnExhaustion, OnIdle, Output, PortAllocation, PortSpace, Preset,
+    PrivateEndpoint, PrivateLinkService, RegionLatency, Rule, Run, Scenario, Subnet, TimerSet,
+    Transport, VirtualNetwork, VirtualNetworkPeering, Workload,
 };
 pub use read::{MAX_BYTES, ReadError, read_file};
 pub use rules::{Lint, lints};

@@ -45,8 +45,12 @@ drop_reasons! {
     EdgeTableFull = "edge-table-full",
     /// No NAT port is free for the connection on its backend VM.
     NatPortsExhausted = "nat-ports-exhausted",
+    /// The private endpoint has as many NAT ports on the backend VM as it may have.
+    EndpointPortLimit = "endpoint-port-limit",
     /// The backend VM has as many active flows as it may have.
     VmFlowLimit = "vm-flow-limit",
+    /// The NAT of the backend VM has as many bindings as it may have.
+    NatTableFull = "nat-table-full",
     /// The packet belongs to no binding and may not create one.
     NoFlow = "no-flow",
     /// The reply comes from another address or port than the one that was contacted.

@@ -1,8 +1,8 @@
 //! The words every plsim crate uses.
 //!
 //! What it is: virtual time ([`Instant`], [`Duration`]), addresses and flows ([`Prefix`],
-//! [`FiveTuple`], [`Direction`], [`Protocol`]), TCP header facts ([`TcpSegment`]), ids, the one
-//! list of [`DropReason`]s and the keyed hash that replaces randomness inside the engines.
+//! [`FiveTuple`], [`Direction`], [`Protocol`]), TCP header facts ([`TcpSegment`]), ids, the
+//! time-outs of a NAT ([`Timers`], [`NatPreset`]), the one list of [`DropReason`]s and the keyed hash that replaces randomness inside the engines.
 //!
 //! What it is not: packets (`plsim-packet`), tables (`plsim-table`) or any decision.
 //!
@@ -16,12 +16,16 @@ mod address;
 mod drop_reason;
 mod hash;
 mod ids;
+mod preset;
 mod tcp;
 mod time;
+mod timers;
 
 pub use address::{Direction, FiveTuple, Prefix, PrefixError, Protocol};
 pub use drop_reason::DropReason;
 pub use hash::KeyedHash;
 pub use ids::{BackendId, LinkId, PlsId};
+pub use preset::NatPreset;
 pub use tcp::{TcpFlags, TcpSegment};
 pub use time::{Duration, Instant};
+pub use timers::Timers;

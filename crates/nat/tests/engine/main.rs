@@ -10,6 +10,8 @@ mod idle;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod ports;
@@ -17,5 +19,7 @@ mod ports;
 mod random;
 #[cfg(test)]
 mod refusal;
+#[cfg(test)]
+mod select;
 #[cfg(test)]
 mod tcp;

@@ -124,7 +124,7 @@ fn the_flow_limit_refuses_without_blaming_the_ports() {
     let first = nat.open(1).unwrap();
     nat.open(2).unwrap();
     assert_eq!(nat.open(3), Err(NatError::VmFlowLimit));
-    assert_eq!(nat.engine.flow_limit_refusals(), 1);
+    assert_eq!(nat.engine.limit_refusals().vm_flow_limit, 1);
     assert_eq!(nat.usage(Protocol::Tcp)[0].bind_failures, 0);
     // A held-down binding does not count.
     nat.close(1, first).unwrap();

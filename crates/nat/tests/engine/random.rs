@@ -298,7 +298,7 @@ impl Pair {
         assert_eq!(resets, core::mem::take(&mut self.model.resets));
         assert_eq!(self.engine.active_flows() as usize, self.model.active());
         assert_eq!(
-            self.engine.flow_limit_refusals(),
+            self.engine.limit_refusals().vm_flow_limit,
             self.model.refused_by_limit
         );
         for usage in self.engine.usage() {

@@ -44,6 +44,9 @@ pub struct BackendVm {
     /// or "off".
     #[serde(default = "azure_flow_limit")]
     pub vm_flow_limit: FlowLimit,
+    /// NAT bindings of one machine at once, held-down ports included (RFC 6888 REQ-5), or "off".
+    #[serde(default = "no_limit")]
+    pub nat_table_limit: FlowLimit,
 }
 
 impl BackendVm {
@@ -58,6 +61,10 @@ impl BackendVm {
 
 const fn one() -> u32 {
     1
+}
+
+const fn no_limit() -> FlowLimit {
+    FlowLimit(None)
 }
 
 const fn azure_flow_limit() -> FlowLimit {

@@ -3,6 +3,7 @@
 mod control;
 mod load_balancer;
 mod machine;
+mod nat;
 mod network;
 mod private_link;
 mod run;
@@ -11,10 +12,12 @@ mod workload;
 pub use control::{Action, Event, Expect, ExpectValue};
 pub use load_balancer::{BackendPool, Frontend, LoadBalancer, Rule, Transport};
 pub use machine::{BackendVm, ClientVm};
-pub use network::{NetworkPolicies, RegionLatency, Subnet, VirtualNetwork, VirtualNetworkPeering};
-pub use private_link::{
-    ConnectionState, HeldPorts, OnIdle, PortAllocation, PrivateEndpoint, PrivateLinkService,
+pub use nat::{
+    HeldPorts, LatePackets, NatIpSelection, OnExhaustion, OnIdle, PortAllocation, PortSpace,
+    Preset, TimerSet,
 };
+pub use network::{NetworkPolicies, RegionLatency, Subnet, VirtualNetwork, VirtualNetworkPeering};
+pub use private_link::{ConnectionState, PrivateEndpoint, PrivateLinkService};
 pub use run::{
     ClientEndpointLink, EdgeHostLink, EndpointEdgeLink, HostVmLink, Link, LinkSettings, Output, Run,
 };

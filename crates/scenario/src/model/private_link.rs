@@ -1,6 +1,10 @@
+use crate::model::nat::{
+    HeldPorts, LatePackets, NatIpSelection, OnExhaustion, OnIdle, PortAllocation, PortSpace,
+    Preset, TimerSet,
+};
 use crate::units::{FrontendPath, Name, PortRange, SubnetPath, TimeSpan};
 use core::net::Ipv4Addr;
-use plsim_types::Duration;
+use plsim_types::{NatPreset, Timers};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,35 +61,62 @@ pub struct PrivateLinkService {
     /// The number of dynamic NAT IPs, 1 to 8 (PLS-4); one if neither this nor `nat_ips` is given.
     #[schemars(range(min = 0, max = 1_000))]
     pub nat_ip_count: Option<u32>,
-    /// A flow without packets for this long loses its NAT port (DP-5).
-    #[serde(default = "idle_timeout")]
-    pub idle_timeout: TimeSpan,
-    /// What both ends of a TCP flow hear when it expires.
+    /// Whose NAT it behaves like: all that is not given below comes from here.
     #[serde(default)]
-    pub on_idle: OnIdle,
+    pub preset: Preset,
+    /// A set of time-outs instead of the preset's; the single ones below come on top of it.
+    pub timers: Option<TimerSet>,
+    /// An established TCP flow without packets for this long loses its NAT port (azure: 300 s,
+    /// DP-5).
+    pub idle_timeout: Option<TimeSpan>,
+    /// The same once one side has sent FIN (azure: 300 s; as `idle_timeout` if that is given).
+    pub half_closed_timeout: Option<TimeSpan>,
+    /// A TCP flow whose SYN is not answered for this long loses its NAT port (azure: 30 s).
+    pub half_open_timeout: Option<TimeSpan>,
+    /// A UDP flow without packets for this long loses its NAT port (azure: 300 s).
+    pub udp_idle_timeout: Option<TimeSpan>,
+    /// How long a port is held after a close by FIN (azure: 65 s, as documented for Azure NAT
+    /// Gateway, D-NGW).
+    pub hold_down_fin: Option<TimeSpan>,
+    /// How long a port is held after a reset (azure: 16 s, D-NGW).
+    pub hold_down_rst: Option<TimeSpan>,
+    /// How long a port is held after a TCP flow whose SYN was never answered (azure: 0 s).
+    pub hold_down_half_open: Option<TimeSpan>,
+    /// How long a port is held after a UDP flow has idled out (azure: 0 s; RFC 6888 REQ-8: 120 s).
+    pub hold_down_udp: Option<TimeSpan>,
     /// Idle flows are only looked for this often; if absent they expire at the exact time.
     pub idle_scan_interval: Option<TimeSpan>,
-    /// A TCP flow whose handshake is not complete after this loses its NAT port.
-    #[serde(default = "half_open_timeout")]
-    pub half_open_timeout: TimeSpan,
-    /// How long a port is held after a close by FIN (documented for Azure NAT Gateway, D-NGW).
-    #[serde(default = "hold_down_fin")]
-    pub hold_down_fin: TimeSpan,
-    /// How long a port is held after a reset (documented for Azure NAT Gateway, D-NGW).
-    #[serde(default = "hold_down_rst")]
-    pub hold_down_rst: TimeSpan,
-    /// A UDP flow without packets for this long loses its NAT port.
-    #[serde(default = "idle_timeout")]
-    pub udp_idle_timeout: TimeSpan,
-    /// The ports of each NAT IP, per backend VM and protocol; at or above 1024.
-    #[serde(default = "nat_ports")]
-    pub port_range: PortRange,
-    /// How the next port is chosen.
-    #[serde(default)]
-    pub port_allocation: PortAllocation,
+    /// What both ends of a TCP flow hear when it expires (azure: reset).
+    pub on_idle: Option<OnIdle>,
+    /// What becomes of a TCP packet whose flow has no binding, such as data after the idle
+    /// timeout (azure: drop).
+    pub late_packets: Option<LatePackets>,
+    /// Whether packets of the backend refresh a flow as those of the client do (RFC 4787 REQ-6).
+    #[serde(default = "yes")]
+    pub reply_refreshes: bool,
+    /// The ports of each NAT IP and protocol (azure: 1024-65535).
+    pub port_range: Option<PortRange>,
+    /// How the next port is chosen (azure: bitmap).
+    pub port_allocation: Option<PortAllocation>,
+    /// Ports in a block, for `port_allocation = "blocks"` (64 if absent).
+    #[schemars(range(min = 1, max = 65_535))]
+    pub block_size: Option<u32>,
+    /// Most blocks that one private endpoint may have of a NAT IP (16 if absent).
+    #[schemars(range(min = 1, max = 65_535))]
+    pub block_limit: Option<u32>,
+    /// Which NAT IP a new flow gets (azure: hash).
+    pub nat_ip_selection: Option<NatIpSelection>,
+    /// What a NAT port is unique for (azure: per-vm).
+    pub port_space: Option<PortSpace>,
+    /// Most ports that one private endpoint may have on one backend VM (RFC 6888 REQ-4).
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub endpoint_port_limit: Option<u32>,
     /// What a new flow may do when only held-down ports are left.
     #[serde(default)]
     pub held_ports: HeldPorts,
+    /// What a client hears whose new flow finds no port, or meets a limit.
+    #[serde(default)]
+    pub on_exhaustion: OnExhaustion,
 }
 
 impl PrivateLinkService {
@@ -98,57 +129,63 @@ impl PrivateLinkService {
             (None, None) => 1,
         }
     }
+
+    /// Returns the ports of each NAT IP.
+    #[must_use]
+    pub fn ports(&self) -> PortRange {
+        self.port_range.unwrap_or_else(|| {
+            let preset = NatPreset::from(self.preset).ports();
+            PortRange::new(*preset.start(), *preset.end())
+                .expect("broken invariant: a preset has ports")
+        })
+    }
+
+    /// Tells whether the port allocation may give up although a port is free.
+    #[must_use]
+    pub const fn may_give_up(&self) -> bool {
+        match self.port_allocation {
+            None => matches!(self.preset, Preset::GcpCloudNat | Preset::LinuxNfNat),
+            Some(allocation) => matches!(
+                allocation,
+                PortAllocation::Rfc6056Retries
+                    | PortAllocation::Rfc6056Increments
+                    | PortAllocation::Blocks
+                    | PortAllocation::AzureBlocks
+                    | PortAllocation::Linux
+            ),
+        }
+    }
+
+    /// Returns the time-outs that hold.
+    #[must_use]
+    pub fn effective_timers(&self) -> Timers {
+        let preset = match self.timers {
+            None => NatPreset::from(self.preset).timers(),
+            Some(TimerSet::Azure) => Timers::azure(),
+            Some(TimerSet::Rfc) => Timers::rfc(),
+            Some(TimerSet::Linux) => Timers::linux(),
+        };
+        let or = |given: Option<TimeSpan>, preset| given.map_or(preset, |span| span.0);
+        Timers {
+            half_open: or(self.half_open_timeout, preset.half_open),
+            established_idle: or(self.idle_timeout, preset.established_idle),
+            half_closed_idle: or(
+                self.half_closed_timeout.or(self.idle_timeout),
+                preset.half_closed_idle,
+            ),
+            udp_idle: or(self.udp_idle_timeout, preset.udp_idle),
+            hold_down_fin: or(self.hold_down_fin, preset.hold_down_fin),
+            hold_down_rst: or(self.hold_down_rst, preset.hold_down_rst),
+            hold_down_half_open: or(self.hold_down_half_open, preset.hold_down_half_open),
+            hold_down_udp: or(self.hold_down_udp, preset.hold_down_udp),
+            idle_scan_interval: self
+                .idle_scan_interval
+                .map(|span| span.0)
+                .or(preset.idle_scan_interval),
+        }
+    }
 }
 
-/// What both ends of a TCP flow hear when it idles out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnIdle {
-    /// Both ends get a RST.
-    #[default]
-    Reset,
-    /// Nobody is told.
-    Silent,
-}
-
-/// How the NAT chooses the next port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum PortAllocation {
-    /// The next free port from a random start.
-    #[default]
-    Bitmap,
-    /// The port that has been free for the longest time.
-    Fifo,
-}
-
-/// What a new flow may do when only held-down ports are left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum HeldPorts {
-    /// It is refused: a held-down port is not free.
-    #[default]
-    Refuse,
-    /// It takes the port that has been held down for the longest time.
-    ReuseOldest,
-}
-
-const fn idle_timeout() -> TimeSpan {
-    TimeSpan(Duration::from_secs(300))
-}
-
-const fn half_open_timeout() -> TimeSpan {
-    TimeSpan(Duration::from_secs(30))
-}
-
-const fn hold_down_fin() -> TimeSpan {
-    TimeSpan(Duration::from_secs(65))
-}
-
-const fn hold_down_rst() -> TimeSpan {
-    TimeSpan(Duration::from_secs(16))
-}
-
-fn nat_ports() -> PortRange {
-    PortRange::new(1024, 65_535).expect("broken invariant: the default range is not empty")
+const fn yes() -> bool {
+    true
 }

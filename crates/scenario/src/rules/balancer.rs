@@ -192,7 +192,7 @@ impl Rules<'_> {
                 continue;
             };
             let balancer = &self.scenario.load_balancer[place];
-            let ports = service.nat_ip_total() as u64 * u64::from(service.port_range.size());
+            let ports = service.nat_ip_total() as u64 * u64::from(service.ports().size());
             for rule in &balancer.rule {
                 let pool = balancer
                     .backend_pool

@@ -59,7 +59,7 @@ lints! {
     PL033 Error Some("PLS-19"), "a frontend carries one Private Link Service";
     PL034 Error Some("PLS-19"), "a load balancer carries at most 8 Private Link Services";
     PL035 Warning Some("PLS-3"), "the NAT subnet has 8 free addresses or more";
-    PL036 Error Some("D-NGW"), "NAT ports begin at 1024";
+    PL036 Error Some("D-NGW"), "NAT ports begin at 1024, unless low ports are to be preserved";
     PL037 Error None, "timers are above zero";
     PL038 Error Some("D-LIM"), "a Private Link Service has at most 1000 private endpoints";
     PL039 Error Some("PP-4"), "link ids are unique";
@@ -68,6 +68,8 @@ lints! {
     PL042 Error None, "a machine is in a backend pool once";
     PL043 Warning Some("D-VMF"), "the flow limit of a VM lets all NAT ports be used";
     PL044 Error Some("I#94673"), "two rules do not share pool, protocol and backend port";
+    PL045 Error Some("RFC 7422"), "port blocks fit the ports, and only block allocation has them";
+    PL046 Error None, "held-down ports are reused only where every free port is found";
     PL050 Error Some("PE-5"), "clients reach their private endpoint directly or over one peering";
     PL051 Warning Some("DP-7"), "a rule takes the port of a workload";
     PL052 Error None, "a workload has what its arrivals need, and nothing else";

@@ -1,6 +1,8 @@
 use super::Rules;
-use super::lints::{PL030, PL031, PL032, PL033, PL034, PL035, PL036, PL037, PL038, PL039};
-use crate::model::{Action, NetworkPolicies, PrivateLinkService};
+use super::lints::{
+    PL030, PL031, PL032, PL033, PL034, PL035, PL036, PL037, PL038, PL039, PL045, PL046,
+};
+use crate::model::{Action, HeldPorts, NetworkPolicies, PortAllocation, PrivateLinkService};
 use std::collections::BTreeMap;
 
 /// NAT IPs of a Private Link Service (PLS-4).
@@ -22,14 +24,7 @@ impl Rules<'_> {
             self.nat_ips(&path, service);
             self.nat_subnet(&path, service);
             self.timers(&path, service);
-            if service.port_range.first() < 1024 {
-                let message = format!(
-                    "NAT ports begin at 1024, not at {}",
-                    service.port_range.first()
-                );
-                self.report(PL036, &format!("{path}.port_range"), message)
-                    .help("the whole range is \"1024-65535\": 64512 ports per NAT IP and VM");
-            }
+            self.ports(&path, service);
             let frontend = &service.load_balancer_frontend;
             if let Some(first) = per_frontend.insert(frontend, index) {
                 let first = format!("private_link_service[{first}].load_balancer_frontend");
@@ -169,12 +164,51 @@ impl Rules<'_> {
         }
     }
 
+    fn ports(&mut self, path: &str, service: &PrivateLinkService) {
+        let ports = service.ports();
+        let preserves = service.port_allocation == Some(PortAllocation::PreserveRange);
+        if ports.first() < 1024 && !preserves {
+            let message = format!("NAT ports begin at 1024, not at {}", ports.first());
+            self.report(PL036, &format!("{path}.port_range"), message)
+                .help("the whole range is \"1024-65535\": 64512 ports per NAT IP and VM");
+        }
+        let blocks = service.port_allocation == Some(PortAllocation::Blocks);
+        let keys = [
+            ("block_size", service.block_size),
+            ("block_limit", service.block_limit),
+        ];
+        for (key, value) in keys {
+            let key_path = format!("{path}.{key}");
+            match value {
+                Some(_) if !blocks => {
+                    let message = format!("`{key}` is of no use without blocks");
+                    self.report(PL045, &key_path, message)
+                        .help("add port_allocation = \"blocks\", or remove it");
+                }
+                Some(size) if key == "block_size" && size > ports.size() => {
+                    let message = format!("a block of {size} does not fit into {ports}");
+                    self.report(PL045, &key_path, message)
+                        .label(format!("there are {} ports", ports.size()))
+                        .help("a port that belongs to no whole block is never used");
+                }
+                _ => {}
+            }
+        }
+        if service.held_ports == HeldPorts::ReuseOldest && service.may_give_up() {
+            let message = "the oldest held-down port cannot be reused: the port allocation may not \
+                           find it";
+            self.report(PL046, &format!("{path}.held_ports"), message.to_owned())
+                .help("use a port_allocation that finds every free port, such as \"bitmap\"");
+        }
+    }
+
     fn timers(&mut self, path: &str, service: &PrivateLinkService) {
         let timers = [
-            ("idle_timeout", Some(service.idle_timeout)),
+            ("idle_timeout", service.idle_timeout),
+            ("half_closed_timeout", service.half_closed_timeout),
             ("idle_scan_interval", service.idle_scan_interval),
-            ("half_open_timeout", Some(service.half_open_timeout)),
-            ("udp_idle_timeout", Some(service.udp_idle_timeout)),
+            ("half_open_timeout", service.half_open_timeout),
+            ("udp_idle_timeout", service.udp_idle_timeout),
         ];
         for (key, timer) in timers {
             if timer.is_some_and(|timer| timer.0.is_zero()) {

@@ -309,7 +309,9 @@ impl Rules<'_> {
         let Some(service) = service else {
             return;
         };
-        let timeout = self.scenario.private_link_service[service].idle_timeout.0;
+        let timeout = self.scenario.private_link_service[service]
+            .effective_timers()
+            .established_idle;
         if keepalive >= timeout {
             let message = format!(
                 "the first keepalive comes after {keepalive}, the flow is gone after {timeout} without packets"

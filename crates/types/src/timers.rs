@@ -1,67 +1,95 @@
-use plsim_types::{Duration, Instant};
+use crate::time::{Duration, Instant};
 
-/// The time-outs of a pool. All must be above zero except the hold-downs.
+/// The time-outs of a NAT. All must be above zero except the hold-downs, of which zero frees the
+/// port at once.
+///
+/// RFC 7857 §2.1 asks for separate timers of opening and of closing connections: `half_open`, and
+/// one hold-down for each way in which a flow may end. A connection that idles out has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timers {
     /// Life of a TCP binding whose SYN was not answered, since the client's last packet.
     pub half_open: Duration,
-    /// Life of an established TCP binding (also half-closed) since its last packet either way.
+    /// Life of an established TCP binding since its last packet either way.
     pub established_idle: Duration,
+    /// Life of a TCP binding of which one side has sent FIN, since its last packet either way.
+    pub half_closed_idle: Duration,
     /// Life of a UDP binding since its last packet either way.
     pub udp_idle: Duration,
-    /// How long a port rests after FIN from both sides; zero frees it at once.
+    /// How long a port rests after FIN from both sides.
     pub hold_down_fin: Duration,
-    /// How long a port rests after a valid RST; zero frees it at once.
+    /// How long a port rests after a valid RST.
     pub hold_down_rst: Duration,
+    /// How long a port rests after `half_open` has run out.
+    pub hold_down_half_open: Duration,
+    /// How long a port rests after `udp_idle` has run out (RFC 6888 REQ-8).
+    pub hold_down_udp: Duration,
     /// `None`: idle bindings expire to the nanosecond. `Some(i)`: they expire at the first multiple
     /// of `i` (since the start of the run) at which they have been idle long enough; 240 s scanned
-    /// every 60 s gives the 240 s to 300 s that Azure support measured (D-240).
+    /// every 60 s gives the 240 s to 300 s that Azure support measured (D-240). Half-open ones and
+    /// hold-downs end exactly in any case.
     pub idle_scan_interval: Option<Duration>,
 }
 
 impl Timers {
-    /// Azure: 300 s idle (DP-5); half-open and hold-downs as its NAT Gateway documents (D-NGW).
+    /// Azure: 300 s idle (DP-5); half-open and hold-downs as its NAT Gateway documents (D-NGW). It
+    /// rests UDP ports for 65 s too, but nothing says so of Private Link: zero here.
     #[must_use]
     pub const fn azure() -> Self {
         Self {
             half_open: Duration::from_secs(30),
             established_idle: Duration::from_secs(300),
+            half_closed_idle: Duration::from_secs(300),
             udp_idle: Duration::from_secs(300),
             hold_down_fin: Duration::from_secs(65),
             hold_down_rst: Duration::from_secs(16),
+            hold_down_half_open: Duration::ZERO,
+            hold_down_udp: Duration::ZERO,
             idle_scan_interval: None,
         }
     }
 
-    /// The RFCs: RFC 5382 REQ-5 (2 h 4 min established, 4 min transitory), RFC 4787 REQ-5 (UDP).
+    /// The RFCs: RFC 5382 REQ-5 (2 h 4 min established, also half-closed; 4 min transitory), RFC
+    /// 4787 REQ-5 (UDP), RFC 6888 REQ-8 (120 s of rest for a UDP port).
     #[must_use]
     pub const fn rfc() -> Self {
         Self {
             half_open: Duration::from_secs(240),
             established_idle: Duration::from_secs(7_440),
+            half_closed_idle: Duration::from_secs(7_440),
             udp_idle: Duration::from_secs(300),
             hold_down_fin: Duration::from_secs(240),
             hold_down_rst: Duration::from_secs(240),
+            hold_down_half_open: Duration::ZERO,
+            hold_down_udp: Duration::from_secs(120),
             idle_scan_interval: None,
         }
     }
 
-    /// Linux conntrack 6.1's defaults, as far as these states tell them apart (KERN).
+    /// Linux conntrack 6.1's defaults, as far as these states tell them apart (KERN): SYN_SENT,
+    /// ESTABLISHED, CLOSE_WAIT, the UDP stream, TIME_WAIT and CLOSE.
+    ///
+    /// It has more states: SYN_RECV (60 s; here a SYN-ACK establishes, RFC 6146), FIN_WAIT (120 s,
+    /// until the FIN is acknowledged), LAST_ACK (30 s), UDP before the first reply (30 s), and 300 s
+    /// after three retransmissions without an answer.
     #[must_use]
     pub const fn linux() -> Self {
         Self {
             half_open: Duration::from_secs(120),
             established_idle: Duration::from_secs(432_000),
+            half_closed_idle: Duration::from_secs(60),
             udp_idle: Duration::from_secs(120),
             hold_down_fin: Duration::from_secs(120),
             hold_down_rst: Duration::from_secs(10),
+            hold_down_half_open: Duration::ZERO,
+            hold_down_udp: Duration::ZERO,
             idle_scan_interval: None,
         }
     }
 
     /// Returns the instant at which something last used at `last` has been idle too long.
+    #[must_use]
     #[inline]
-    pub(crate) fn idle_deadline(&self, last: Instant, timeout: Duration) -> Instant {
+    pub fn idle_deadline(&self, last: Instant, timeout: Duration) -> Instant {
         let exact = last + timeout;
         let Some(interval) = self.idle_scan_interval else {
             return exact;
@@ -71,10 +99,12 @@ impl Timers {
     }
 
     /// Returns the name of a timer that is zero but must not be.
-    pub(crate) fn zero(&self) -> Option<&'static str> {
+    #[must_use]
+    pub fn zero(&self) -> Option<&'static str> {
         let timers = [
             ("half_open", self.half_open),
             ("established_idle", self.established_idle),
+            ("half_closed_idle", self.half_closed_idle),
             ("udp_idle", self.udp_idle),
             (
                 "idle_scan_interval",

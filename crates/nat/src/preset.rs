@@ -1,0 +1,64 @@
+//! How the NATs of other providers and of Linux behave, in the words of this engine.
+
+use crate::config::{
+    HeldPorts, LatePackets, OnExhaustion, OnIdle, PoolConfig, PortSpace, Selection,
+};
+use crate::port::Allocation;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+use plsim_types::{NatPreset, PlsId};
+
+impl PoolConfig {
+    /// Builds a pool that behaves as a provider documents it; docs/sources.md has each fact, and
+    /// what is assumed where nothing is published.
+    #[must_use]
+    pub fn preset(preset: NatPreset, pls: PlsId, nat_ips: Vec<Ipv4Addr>) -> Self {
+        let azure = Self {
+            pls,
+            nat_ips,
+            ports: preset.ports(),
+            allocator: Allocation::Bitmap,
+            selection: Selection::Hash,
+            port_space: PortSpace::PerVm,
+            endpoint_port_limit: None,
+            held_ports: HeldPorts::Refuse,
+            on_exhaustion: OnExhaustion::Drop,
+            on_idle: OnIdle::Reset,
+            late_packets: LatePackets::Drop,
+            reply_refreshes: true,
+            timers: preset.timers(),
+        };
+        match preset {
+            NatPreset::Azure => azure,
+            // Ports count for each target, and whoever speaks after the time-out gets an RST.
+            NatPreset::AwsPrivateLink | NatPreset::AwsNatGateway => Self {
+                port_space: PortSpace::PerVmPort,
+                on_idle: OnIdle::Silent,
+                late_packets: LatePackets::Reset,
+                ..azure
+            },
+            // Each VM, here a private endpoint, owns 64 ports, which serve several destinations.
+            NatPreset::GcpCloudNat => Self {
+                allocator: Allocation::Blocks { size: 64, most: 1 },
+                selection: Selection::ClientPaired,
+                port_space: PortSpace::PerVmPort,
+                on_idle: OnIdle::Silent,
+                ..azure
+            },
+            // The client's address picks the NAT IP and no other one is tried.
+            NatPreset::LinuxNfNat => Self {
+                allocator: Allocation::Linux,
+                selection: Selection::ClientPairedStrict,
+                port_space: PortSpace::PerVmPort,
+                on_idle: OnIdle::Silent,
+                ..azure
+            },
+        }
+    }
+
+    /// Builds a pool with what Azure does by default.
+    #[must_use]
+    pub fn azure(pls: PlsId, nat_ips: Vec<Ipv4Addr>) -> Self {
+        Self::preset(NatPreset::Azure, pls, nat_ips)
+    }
+}

@@ -1,0 +1,49 @@
+//! Which NAT IP a new flow gets.
+
+use crate::binding::FlowKey;
+use crate::config::Selection;
+use crate::engine::NatEngine;
+use crate::space::Space;
+use plsim_types::KeyedHash;
+
+/// The NAT IPs to try: a first one, as an index into the pool's list, and how many in all. The
+/// others follow it in the order of the list, around its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice {
+    pub(crate) first: usize,
+    pub(crate) tries: usize,
+}
+
+impl NatEngine {
+    #[inline]
+    pub(crate) fn choose(&self, key: &FlowKey, hash: u64) -> Choice {
+        let pool = &self.pools[usize::from(key.pool)];
+        let count = pool.nat_ips.len();
+        let scaled = |hash: u64| KeyedHash::scale(hash, count as u32) as usize;
+        let client = || {
+            let client = u64::from(key.link.0) << 32 | u64::from(key.client.ip().to_bits());
+            scaled(self.select.word(client))
+        };
+        let (first, tries) = match pool.selection {
+            Selection::Hash => (scaled(self.select.word(hash)), count),
+            Selection::HashStrict => (scaled(self.select.word(hash)), 1),
+            Selection::RoundRobin => (pool.turns[key.protocol.index()], count),
+            Selection::LeastUsed => (self.least_used(key), count),
+            Selection::Sequential => (0, count),
+            Selection::ClientPaired => (client(), count),
+            Selection::ClientPairedStrict => (client(), 1),
+        };
+        Choice { first, tries }
+    }
+
+    fn least_used(&self, key: &FlowKey) -> usize {
+        let pool = &self.pools[usize::from(key.pool)];
+        let taken = |&at: &u16| {
+            let side = self.nat_ips[usize::from(at)].sides[key.protocol.index()].as_ref();
+            let space = side.and_then(|side| side.space(key.backend_port));
+            space.map_or(0, Space::taken)
+        };
+        let all = pool.nat_ips.iter().map(taken).enumerate();
+        all.min_by_key(|&(_, taken)| taken).map_or(0, |(at, _)| at)
+    }
+}

@@ -1,0 +1,126 @@
+use crate::config::PortSpace;
+use crate::pool::Pool;
+use crate::space::Space;
+use crate::usage::Usage;
+use alloc::vec::Vec;
+use core::net::Ipv4Addr;
+use plsim_types::{Instant, KeyedHash, Protocol};
+
+/// The TCP or the UDP side of a NAT IP: its port spaces, created on first use, and its counters.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Side {
+    /// By the backend port they belong to; a single one for port 0 if they are per VM.
+    spaces: Vec<(u16, Space)>,
+    pub(crate) in_use: u32,
+    pub(crate) held: u32,
+    peak: u32,
+    peak_at: Option<Instant>,
+    binds: u64,
+    pub(crate) searches: u64,
+    pub(crate) probes: u64,
+    pub(crate) bind_failures: u64,
+    pub(crate) gave_up: u64,
+    pub(crate) expired_idle: u64,
+    pub(crate) expired_half_open: u64,
+    pub(crate) reused_held: u64,
+    first_exhausted: Option<Instant>,
+    held_when_exhausted: u32,
+    pub(crate) first_expired: Option<Instant>,
+    /// An `Exhausted` event waits to be polled.
+    pub(crate) exhaustion_queued: bool,
+}
+
+impl Side {
+    /// Returns the space of a flow to a backend port.
+    #[inline]
+    pub(crate) fn space(&self, backend_port: u16) -> Option<&Space> {
+        let at = self.position(backend_port).ok()?;
+        Some(&self.spaces[at].1)
+    }
+
+    /// Returns the space of a flow that has a port in it.
+    ///
+    /// # Panics
+    /// If there is no such space.
+    #[inline]
+    pub(crate) fn space_mut(&mut self, backend_port: u16) -> &mut Space {
+        let at = self
+            .position(backend_port)
+            .expect("broken invariant: a binding without its port space");
+        &mut self.spaces[at].1
+    }
+
+    pub(crate) fn space_or_new(
+        &mut self,
+        backend_port: u16,
+        pool: &Pool,
+        key: KeyedHash,
+    ) -> &mut Space {
+        let at = self.position(backend_port).unwrap_or_else(|at| {
+            let owner = match pool.port_space {
+                PortSpace::PerVm => 0,
+                PortSpace::PerVmPort => backend_port,
+            };
+            self.spaces.insert(at, (owner, Space::new(pool, key)));
+            at
+        });
+        &mut self.spaces[at].1
+    }
+
+    /// Finds a space, or where it would be inserted.
+    #[inline]
+    fn position(&self, backend_port: u16) -> Result<usize, usize> {
+        match self.spaces.first() {
+            Some((0, _)) => Ok(0),
+            _ => self
+                .spaces
+                .binary_search_by_key(&backend_port, |space| space.0),
+        }
+    }
+
+    /// Counts a port that was just allocated; returns whether exhaustion is to be told.
+    pub(crate) fn bound(&mut self, backend_port: u16, now: Instant) -> bool {
+        self.binds += 1;
+        self.in_use += 1;
+        if self.in_use + self.held > self.peak {
+            self.peak = self.in_use + self.held;
+            self.peak_at = Some(now);
+        }
+        let held = self.held;
+        let space = self.space_mut(backend_port);
+        let fresh = space.is_freshly_exhausted();
+        if fresh && self.first_exhausted.is_none() {
+            self.first_exhausted = Some(now);
+            self.held_when_exhausted = held;
+        }
+        fresh && !core::mem::replace(&mut self.exhaustion_queued, true)
+    }
+
+    pub(crate) fn usage(&self, nat_ip: Ipv4Addr, protocol: Protocol, pool: &Pool) -> Usage {
+        Usage {
+            pls: pool.pls,
+            nat_ip,
+            protocol,
+            capacity: pool.ports.len() as u32 * (self.spaces.len() as u32).max(1),
+            in_use: self.in_use,
+            held: self.held,
+            peak: self.peak,
+            peak_at: self.peak_at,
+            binds: self.binds,
+            probes: self.probes,
+            bind_failures: self.bind_failures,
+            gave_up: self.gave_up,
+            expired_idle: self.expired_idle,
+            expired_half_open: self.expired_half_open,
+            reused_held: self.reused_held,
+            first_exhausted: self.first_exhausted,
+            held_when_exhausted: self.held_when_exhausted,
+            first_expired: self.first_expired,
+        }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let spaces = self.spaces.iter();
+        size_of::<Self>() + spaces.map(|(_, space)| space.memory_bytes()).sum::<usize>()
+    }
+}

@@ -1,0 +1,60 @@
+use crate::pool::{NIL, Pool};
+use crate::port::{Allocated, NoPort, PortAllocator, PortRequest, Ports};
+use crate::reverse::PortMap;
+use plsim_types::KeyedHash;
+
+/// A set of ports of which each has at most one owner: those of a (NAT IP, protocol), or, with
+/// [`PortSpace::PerVmPort`](crate::PortSpace::PerVmPort), of a (NAT IP, protocol, backend port).
+#[derive(Debug, Clone)]
+pub(crate) struct Space {
+    pub(crate) ports: Ports,
+    pub(crate) owners: PortMap,
+    /// Exhaustion was told and enough ports were not free again since.
+    exhaustion_told: bool,
+    /// Ends of the list of held bindings, `NIL` if empty; kept only to reuse the oldest.
+    pub(crate) oldest_held: u32,
+    pub(crate) newest_held: u32,
+}
+
+impl Space {
+    pub(crate) fn new(pool: &Pool, key: KeyedHash) -> Self {
+        Self {
+            ports: Ports::new(pool.allocator, pool.ports.clone(), key),
+            owners: PortMap::new(&pool.ports),
+            exhaustion_told: false,
+            oldest_held: NIL,
+            newest_held: NIL,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn allocate(&mut self, request: &PortRequest) -> Result<Allocated, NoPort> {
+        self.ports.allocate(request)
+    }
+
+    /// Tells whether a port that was just allocated is the last one, for the first time since
+    /// enough were free.
+    #[inline]
+    pub(crate) fn is_freshly_exhausted(&mut self) -> bool {
+        self.ports.free() == 0 && !core::mem::replace(&mut self.exhaustion_told, true)
+    }
+
+    /// Gives back a port that is no longer counted.
+    #[inline]
+    pub(crate) fn release(&mut self, port: u16, subscriber: u32) {
+        self.ports.release(port, subscriber);
+        if self.ports.free() >= (self.ports.capacity() / 8).max(1) {
+            self.exhaustion_told = false;
+        }
+    }
+
+    /// Returns the ports in use or held down.
+    #[inline]
+    pub(crate) fn taken(&self) -> u32 {
+        self.ports.capacity() - self.ports.free()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.ports.memory_bytes() + self.owners.memory_bytes()
+    }
+}

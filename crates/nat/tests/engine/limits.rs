@@ -1,0 +1,259 @@
+//! Limits: of an endpoint, of a VM's flows, of the table.
+
+use crate::harness::{ACK, BACKEND, CLIENT_ISN, Nat, PLS, SECOND, SERVER_ISN, SYN, segment, small};
+use plsim_nat::{
+    Allocation, ConfigError, HeldPorts, LimitRefusals, NatEngine, NatError, OnExhaustion, Original,
+    PortSpace, Reply,
+};
+use plsim_types::{DropReason, LinkId, Protocol};
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+
+fn datagram(nat: &mut Nat, link: u32, number: u32) -> Result<SocketAddrV4, NatError> {
+    let sent = nat.send_from(LinkId(link), number, Protocol::Udp, None);
+    sent.map(|translation| translation.source)
+}
+
+#[test]
+fn rfc6888_req4_an_endpoint_has_at_most_its_limit_and_others_are_not_touched() {
+    let mut config = small(2, 100);
+    config.pools[0].endpoint_port_limit = Some(10);
+    let mut nat = Nat::new(config);
+    for number in 0..10 {
+        datagram(&mut nat, 1, number).unwrap();
+    }
+    assert_eq!(datagram(&mut nat, 1, 10), Err(NatError::EndpointPortLimit));
+    assert_eq!(
+        nat.send_from(LinkId(1), 11, Protocol::Tcp, Some(segment(SYN, 1, 0, 0))),
+        Err(NatError::EndpointPortLimit),
+        "TCP and UDP count together"
+    );
+    assert!(datagram(&mut nat, 1, 3).is_ok(), "a known flow passes");
+    assert!(datagram(&mut nat, 2, 10).is_ok(), "another endpoint passes");
+    assert_eq!(
+        nat.engine.limit_refusals(),
+        LimitRefusals {
+            endpoint_port_limit: 2,
+            ..LimitRefusals::default()
+        }
+    );
+    assert_eq!(nat.used(Protocol::Udp), (11, 0));
+    // What idles out makes room again.
+    nat.after(300 * SECOND).timeout();
+    for number in 0..10 {
+        datagram(&mut nat, 1, 50 + number).unwrap();
+    }
+    assert_eq!(datagram(&mut nat, 1, 60), Err(NatError::EndpointPortLimit));
+}
+
+#[test]
+fn rfc6888_req4_a_held_down_port_counts_for_its_endpoint() {
+    let mut config = small(1, 100);
+    config.pools[0].endpoint_port_limit = Some(1);
+    let mut nat = Nat::new(config);
+    let own = nat.open(1).unwrap();
+    nat.close(1, own).unwrap();
+    assert_eq!(nat.open(2), Err(NatError::EndpointPortLimit));
+    nat.after(65 * SECOND);
+    assert!(nat.open(2).is_ok());
+}
+
+#[test]
+fn rfc6888_req5_the_table_has_a_limit_that_counts_held_down_bindings() {
+    let mut config = small(1, 100);
+    config.table_limit = Some(2);
+    let mut nat = Nat::new(config);
+    let own = nat.open(1).unwrap();
+    nat.close(1, own).unwrap();
+    datagram(&mut nat, 1, 5).unwrap();
+    assert_eq!(nat.open(2), Err(NatError::NatTableFull));
+    assert_eq!(nat.engine.limit_refusals().nat_table_full, 1);
+    assert!(datagram(&mut nat, 1, 5).is_ok());
+    assert_eq!(
+        DropReason::from(NatError::NatTableFull).name(),
+        "nat-table-full"
+    );
+    nat.after(65 * SECOND);
+    assert!(nat.open(2).is_ok());
+}
+
+#[test]
+fn rfc6888_req11_exhaustion_never_takes_a_port_from_a_live_flow() {
+    for held_ports in [HeldPorts::Refuse, HeldPorts::ReuseOldest] {
+        let mut config = small(2, 4);
+        config.pools[0].held_ports = held_ports;
+        let mut nat = Nat::new(config);
+        let live: Vec<_> = (0..8).map(|number| nat.open(number).unwrap()).collect();
+        for number in 8..200 {
+            nat.after(SECOND / 4);
+            assert_eq!(nat.open(number), Err(NatError::PortsExhausted));
+        }
+        for (number, own) in live.iter().enumerate() {
+            let sent = nat.send(
+                number as u32,
+                segment(ACK, CLIENT_ISN + 1, SERVER_ISN + 1, 9),
+            );
+            assert_eq!(sent.unwrap().source, *own);
+        }
+        assert_eq!(nat.used(Protocol::Tcp), (8, 0));
+    }
+}
+
+#[test]
+fn refusals_are_told_apart_from_packets_without_a_flow() {
+    let refusals = [
+        NatError::PortsExhausted,
+        NatError::EndpointPortLimit,
+        NatError::VmFlowLimit,
+        NatError::NatTableFull,
+    ];
+    assert!(refusals.iter().all(|error| error.is_refusal()));
+    assert!(!NatError::NoFlow.is_refusal() && !NatError::Filtered.is_refusal());
+    let mut config = small(1, 1);
+    config.pools[0].on_exhaustion = OnExhaustion::HostUnreachable;
+    let nat = NatEngine::new(config).unwrap();
+    assert_eq!(nat.exhaustion_answer(PLS), OnExhaustion::HostUnreachable);
+    assert_eq!(
+        nat.exhaustion_answer(plsim_types::PlsId(9)),
+        OnExhaustion::Drop
+    );
+}
+
+#[test]
+fn limits_of_zero_and_reuse_with_an_allocator_that_gives_up_are_refused() {
+    let with = |change: fn(&mut plsim_nat::NatConfig)| {
+        let mut config = small(1, 10);
+        change(&mut config);
+        NatEngine::new(config).err()
+    };
+    assert_eq!(
+        with(|config| config.flow_limit = Some(0)),
+        Some(ConfigError::ZeroLimit("flow_limit"))
+    );
+    assert_eq!(
+        with(|config| config.table_limit = Some(0)),
+        Some(ConfigError::ZeroLimit("table_limit"))
+    );
+    assert_eq!(
+        with(|config| config.pools[0].endpoint_port_limit = Some(0)),
+        Some(ConfigError::ZeroLimit("endpoint_port_limit"))
+    );
+    assert_eq!(
+        with(|config| {
+            config.pools[0].held_ports = HeldPorts::ReuseOldest;
+            config.pools[0].allocator = Allocation::Linux;
+        }),
+        Some(ConfigError::ReuseGivesUp(PLS))
+    );
+    assert_eq!(
+        with(|config| config.pools[0].ports = 0..=9),
+        Some(ConfigError::PortRange(0, 9))
+    );
+}
+
+/// A flow to another port of the same VM.
+fn to_port(nat: &mut Nat, backend_port: u16, number: u16) -> Result<SocketAddrV4, NatError> {
+    let packet = Original {
+        pls: PLS,
+        link: LinkId(1),
+        client: SocketAddrV4::new([10, 1, 0, 4].into(), 20_000 + number),
+        endpoint: SocketAddrV4::new([10, 1, 0, 200].into(), backend_port),
+        backend_port,
+        protocol: Protocol::Udp,
+        segment: None,
+    };
+    let sent = nat.engine.original(&packet, nat.instant());
+    sent.map(|translation| translation.source)
+}
+
+#[test]
+fn rfc7857_3_a_port_may_serve_several_backend_ports_if_the_space_is_per_vm_port() {
+    for (port_space, capacity) in [(PortSpace::PerVm, 4), (PortSpace::PerVmPort, 12)] {
+        let mut config = small(1, 4);
+        config.pools[0].port_space = port_space;
+        let mut nat = Nat::new(config);
+        let mut seen = BTreeSet::new();
+        let mut bound = 0;
+        for number in 0..15 {
+            let backend_port = 8_000 + number % 3;
+            if let Ok(own) = to_port(&mut nat, backend_port, number) {
+                bound += 1;
+                assert!(seen.insert((own, backend_port)), "one owner each");
+                // The answer of that port comes back to this client, whoever else has the port.
+                let reply = Reply {
+                    source: SocketAddrV4::new(BACKEND, backend_port),
+                    destination: own,
+                    protocol: Protocol::Udp,
+                    segment: None,
+                };
+                let back = nat.engine.reply(&reply, nat.instant()).unwrap();
+                assert_eq!(back.destination.port(), 20_000 + number);
+                assert_eq!(back.source.port(), backend_port);
+            }
+        }
+        assert_eq!(bound, capacity);
+        let usage = nat.usage(Protocol::Udp)[0];
+        assert_eq!((usage.capacity, usage.in_use), (capacity, capacity));
+        assert_eq!(usage.bind_failures, 15 - u64::from(capacity));
+        nat.after(300 * SECOND).timeout();
+        assert_eq!(nat.used(Protocol::Udp), (0, 0));
+    }
+}
+
+#[test]
+fn icmp_errors_find_their_flow_and_change_nothing() {
+    let mut nat = Nat::new(small(2, 10));
+    let own = nat.open(1).unwrap();
+    let about = Original {
+        pls: PLS,
+        link: LinkId(1),
+        client: crate::harness::client(1),
+        endpoint: crate::harness::endpoint(),
+        backend_port: crate::harness::SERVICE,
+        protocol: Protocol::Tcp,
+        segment: None,
+    };
+    let answer = Reply {
+        source: SocketAddrV4::new(BACKEND, crate::harness::SERVICE),
+        destination: own,
+        protocol: Protocol::Tcp,
+        segment: None,
+    };
+    let before = nat.binding(own);
+    nat.after(299 * SECOND);
+    let now = nat.instant();
+    let there = nat.engine.original_error(&about, now).unwrap();
+    assert_eq!((there.source, there.destination), (own, answer.source));
+    let back = nat.engine.reply_error(&answer, now).unwrap();
+    assert_eq!(
+        (back.source, back.destination),
+        (about.endpoint, about.client)
+    );
+    assert_eq!(nat.binding(own), before, "not refreshed");
+
+    let stranger = Original {
+        link: LinkId(2),
+        ..about
+    };
+    assert_eq!(
+        nat.engine.original_error(&stranger, now),
+        Err(NatError::NoFlow)
+    );
+    let elsewhere = Reply {
+        source: SocketAddrV4::new(BACKEND, 1),
+        ..answer
+    };
+    assert_eq!(
+        nat.engine.reply_error(&elsewhere, now),
+        Err(NatError::Filtered)
+    );
+    // It does not keep the flow alive.
+    nat.after(SECOND);
+    let now = nat.instant();
+    assert_eq!(
+        nat.engine.original_error(&about, now),
+        Err(NatError::NoFlow)
+    );
+    assert_eq!(nat.engine.reply_error(&answer, now), Err(NatError::NoFlow));
+    assert_eq!(nat.engine.active_flows(), 0);
+}

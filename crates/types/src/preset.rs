@@ -1,0 +1,101 @@
+use crate::time::Duration;
+use crate::timers::Timers;
+use core::ops::RangeInclusive;
+
+/// A NAT as one provider or system runs it: the ports it has and its time-outs. How it picks NAT
+/// IPs and ports is the engine's part of the same preset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum NatPreset {
+    /// Azure Private Link Service (DP-1, DP-5, D-NGW).
+    #[default]
+    Azure,
+    /// AWS PrivateLink before a Network Load Balancer (AWS-NLB, AWS-PL).
+    AwsPrivateLink,
+    /// AWS NAT gateway (AWS-NGW).
+    AwsNatGateway,
+    /// Google Cloud NAT, with static port allocation (GCP-PORTS, GCP-TIME).
+    GcpCloudNat,
+    /// Linux nf_nat 6.1 with an SNAT range (KERN).
+    LinuxNfNat,
+}
+
+impl NatPreset {
+    /// Every preset.
+    pub const ALL: [Self; 5] = [
+        Self::Azure,
+        Self::AwsPrivateLink,
+        Self::AwsNatGateway,
+        Self::GcpCloudNat,
+        Self::LinuxNfNat,
+    ];
+
+    /// Returns the name in scenario files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Azure => "azure",
+            Self::AwsPrivateLink => "aws-privatelink",
+            Self::AwsNatGateway => "aws-nat-gateway",
+            Self::GcpCloudNat => "gcp-cloud-nat",
+            Self::LinuxNfNat => "linux-nf-nat",
+        }
+    }
+
+    /// Returns the ports of a NAT IP. AWS documents 55 000 for each destination but not which they
+    /// are: the upper end is assumed.
+    #[must_use]
+    pub const fn ports(self) -> RangeInclusive<u16> {
+        match self {
+            Self::Azure | Self::GcpCloudNat | Self::LinuxNfNat => 1_024..=65_535,
+            Self::AwsPrivateLink | Self::AwsNatGateway => 10_536..=65_535,
+        }
+    }
+
+    /// Returns the time-outs. What a provider does not publish is taken from [`Timers::azure`].
+    #[must_use]
+    pub const fn timers(self) -> Timers {
+        let azure = Timers::azure();
+        match self {
+            Self::Azure => azure,
+            // 55 000 connections at once and also "per minute" (AWS-NLB): a port rests for 60 s.
+            Self::AwsPrivateLink => Timers {
+                established_idle: Duration::from_secs(350),
+                half_closed_idle: Duration::from_secs(350),
+                udp_idle: Duration::from_secs(120),
+                hold_down_fin: Duration::from_secs(60),
+                hold_down_rst: Duration::from_secs(60),
+                ..azure
+            },
+            Self::AwsNatGateway => Timers {
+                established_idle: Duration::from_secs(350),
+                half_closed_idle: Duration::from_secs(350),
+                udp_idle: Duration::from_secs(350),
+                ..azure
+            },
+            Self::GcpCloudNat => Timers {
+                half_open: Duration::from_secs(30),
+                established_idle: Duration::from_secs(1_200),
+                half_closed_idle: Duration::from_secs(30),
+                udp_idle: Duration::from_secs(30),
+                hold_down_fin: Duration::from_secs(120),
+                hold_down_rst: Duration::from_secs(30),
+                ..azure
+            },
+            Self::LinuxNfNat => Timers::linux(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NatPreset;
+
+    #[test]
+    fn every_preset_has_ports_and_no_timer_that_ends_a_flow_at_once() {
+        for preset in NatPreset::ALL {
+            assert_eq!(preset.timers().zero(), None, "{}", preset.name());
+            assert!(preset.ports().len() >= 55_000);
+        }
+        assert_eq!(NatPreset::AwsNatGateway.ports().len(), 55_000);
+    }
+}
