@@ -111,21 +111,26 @@ impl BackendHost {
     }
 }
 
-/// Builds the RST of an idle expiry: exactly the sequence number its receiver expects (RFC 5961).
+/// Builds an RST of the NAT.
 fn reset_packet(reset: &Reset) -> Packet {
     let header = TcpHeader {
         source: reset.source,
         destination: reset.destination,
         sequence: reset.sequence,
-        acknowledgement: 0,
-        flags: TcpFlags::RST,
+        acknowledgement: reset.acknowledgement.unwrap_or(0),
+        flags: match reset.acknowledgement {
+            Some(_) => TcpFlags::RST | TcpFlags::ACK,
+            None => TcpFlags::RST,
+        },
         window: 0,
         mss: None,
     };
     let mut packet = Packet::tcp(&header, Payload::Zeros(0));
     packet.origin = Origin::Nat;
     packet.encap.pls = reset.pls;
-    packet.encap.link = reset.link;
+    if let Some(link) = reset.link {
+        packet.encap.link = link;
+    }
     packet
 }
 

@@ -1,11 +1,10 @@
 //! How a new flow gets a binding and a port.
 
-use crate::binding::{Binding, FlowKey, State};
+use crate::binding::{Aside, Binding, FlowKey, State};
 use crate::config::HeldPorts;
 use crate::engine::NatEngine;
 use crate::error::NatError;
 use crate::event::{NatEvent, Release};
-use crate::pool::NIL;
 use crate::port::{NoPort, PortRequest};
 use crate::tcp::Sequences;
 use plsim_types::{Instant, Protocol, TcpSegment};
@@ -46,8 +45,7 @@ impl NatEngine {
                 sequences,
                 armed: 0,
                 tag: 0,
-                older: NIL,
-                newer: NIL,
+                aside: Aside::default(),
             },
         );
         self.own(position, now);

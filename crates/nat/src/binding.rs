@@ -3,7 +3,7 @@ use core::net::{Ipv4Addr, SocketAddrV4};
 use plsim_types::Timers;
 use plsim_types::{Instant, KeyedHash, LinkId, PlsId, Protocol};
 
-/// The state of a binding (RFC 6146 §3.5.2.2, RFC 7857 §2). The last three are held down: they
+/// The state of a binding (RFC 6146 §3.5.2.2, RFC 7857 §2). The last five are held down: they
 /// keep the port from others, still translate, and do not count as flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum State {
@@ -27,6 +27,10 @@ pub enum State {
     Reset,
     /// A valid RST ended the attempt before it was established; held down.
     Refused,
+    /// The SYN was never answered; held down. A late SYN-ACK still establishes.
+    Unanswered,
+    /// An idle UDP flow; held down. Its own next datagram revives it.
+    UdpHeld,
 }
 
 impl State {
@@ -34,7 +38,10 @@ impl State {
     #[must_use]
     #[inline]
     pub const fn is_held(self) -> bool {
-        matches!(self, Self::Closed | Self::Reset | Self::Refused)
+        matches!(
+            self,
+            Self::Closed | Self::Reset | Self::Refused | Self::Unanswered | Self::UdpHeld
+        )
     }
 
     /// Tells whether both ends have a connection, one of them possibly half-closed.
@@ -47,7 +54,7 @@ impl State {
     #[must_use]
     pub const fn protocol(self) -> Protocol {
         match self {
-            Self::Udp => Protocol::Udp,
+            Self::Udp | Self::UdpHeld => Protocol::Udp,
             Self::Vacant
             | Self::HalfOpen
             | Self::Established
@@ -55,7 +62,8 @@ impl State {
             | Self::ServerFin
             | Self::Closed
             | Self::Reset
-            | Self::Refused => Protocol::Tcp,
+            | Self::Refused
+            | Self::Unanswered => Protocol::Tcp,
         }
     }
 }
@@ -133,10 +141,17 @@ pub(crate) struct Binding {
     pub(crate) armed: u32,
     /// Tag of the live wheel item; 0 for a vacant entry.
     pub(crate) tag: u32,
-    /// Neighbours in the list of held bindings.
-    pub(crate) older: u32,
-    pub(crate) newer: u32,
+    pub(crate) aside: Aside,
 }
+
+/// What a binding needs in one kind of state only: eight bytes with two meanings, of which
+/// [`State::is_held`] says which holds.
+///
+/// A live TCP binding: the client's latest SYN on top of a connection that the NAT believes to be
+/// alive, as its sequence number and its end. A held binding: its older and newer neighbour in
+/// the list of held ones. Equal numbers mean that there is neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Aside(pub(crate) u32, pub(crate) u32);
 
 const _: () = assert!(size_of::<Binding>() == 64);
 
@@ -181,11 +196,14 @@ impl Binding {
             State::Vacant => self.last,
             State::Udp => timers.idle_deadline(self.last, timers.udp_idle),
             State::HalfOpen => self.last + timers.half_open,
-            State::Established | State::ClientFin | State::ServerFin => {
-                timers.idle_deadline(self.last, timers.established_idle)
+            State::Established => timers.idle_deadline(self.last, timers.established_idle),
+            State::ClientFin | State::ServerFin => {
+                timers.idle_deadline(self.last, timers.half_closed_idle)
             }
             State::Closed => self.last + timers.hold_down_fin,
             State::Reset | State::Refused => self.last + timers.hold_down_rst,
+            State::Unanswered => self.last + timers.hold_down_half_open,
+            State::UdpHeld => self.last + timers.hold_down_udp,
         }
     }
 }

@@ -56,7 +56,8 @@ pub struct PoolConfig {
     /// What becomes of a TCP packet that belongs to no binding and may not create one.
     pub late_packets: LatePackets,
     /// Whether packets of the backend refresh a binding, as those of the client always do
-    /// (RFC 4787 REQ-6 leaves it open).
+    /// (RFC 4787 REQ-6 leaves it open). A segment that changes a connection's state starts the
+    /// timer of the new state, whoever sent it.
     pub reply_refreshes: bool,
     /// The time-outs.
     pub timers: Timers,

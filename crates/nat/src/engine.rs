@@ -59,7 +59,7 @@ pub struct NatEngine {
     pub(crate) report: bool,
     pub(crate) pools: Vec<Pool>,
     pub(crate) nat_ips: Vec<NatIp>,
-    by_address: FixedMap<Ipv4Addr, u16>,
+    pub(crate) by_address: FixedMap<Ipv4Addr, u16>,
     pub(crate) flows: FlowTable<Binding>,
     pub(crate) pages: PagePool,
     pub(crate) wheel: TimerWheel,
@@ -132,7 +132,13 @@ impl NatEngine {
         let hash = key.hash(self.key);
         let (position, known) = match self.find(&key, hash) {
             Some(position) => (position, true),
-            None => (self.bind(&key, hash, packet.segment.as_ref(), now)?, false),
+            None => {
+                let bound = self.bind(&key, hash, packet.segment.as_ref(), now);
+                if bound == Err(NatError::NoFlow) {
+                    self.answer_late_original(packet, pool);
+                }
+                (bound?, false)
+            }
         };
         let translation = self.outward(self.flows.entry(position));
         if known {
@@ -149,7 +155,13 @@ impl NatEngine {
     /// (RFC 4787 §5, address-and-port-dependent filtering). Nothing changes.
     pub fn reply(&mut self, packet: &Reply, now: Instant) -> Result<Translation, NatError> {
         self.catch_up(now);
-        let position = self.answered(packet)?;
+        let position = match self.answered(packet) {
+            Err(NatError::NoFlow) => {
+                self.answer_late_reply(packet);
+                return Err(NatError::NoFlow);
+            }
+            answered => answered?,
+        };
         let translation = self.inward(self.flows.entry(position));
         self.track(position, Direction::Reply, packet.segment.as_ref(), now)?;
         Ok(translation)

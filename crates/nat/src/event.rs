@@ -28,7 +28,8 @@ pub enum NatEvent {
         /// The protocol.
         protocol: Protocol,
     },
-    /// A flow was idle too long; its port is free.
+    /// A flow's time was over. Its port is free, unless the cause has a hold-down, at whose end
+    /// there is a `Released`.
     Expired {
         /// Its deadline.
         at: Instant,
@@ -50,7 +51,8 @@ pub enum NatEvent {
     Revived {
         /// When.
         at: Instant,
-        /// The binding as it is now: half-open after a new SYN, established after other packets.
+        /// The binding as it is now: half-open after a new SYN, a UDP flow after its datagram,
+        /// established after other packets.
         binding: BindingInfo,
     },
 }
@@ -60,8 +62,10 @@ pub enum NatEvent {
 pub enum Expiry {
     /// The SYN was never answered.
     HalfOpen,
-    /// An established TCP connection, also a half-closed one, was idle.
+    /// An established TCP connection was idle.
     EstablishedIdle,
+    /// A TCP connection of which one side had sent FIN was idle.
+    HalfClosedIdle,
     /// A UDP flow was idle.
     UdpIdle,
 }
@@ -75,20 +79,26 @@ pub enum Release {
     Reused,
 }
 
-/// An RST that the NAT sends because a connection idled out (I#94724).
+/// An RST that the NAT sends: because a connection idled out (I#94724), or in answer to a packet
+/// that is too late ([`LatePackets::Reset`](crate::LatePackets::Reset)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reset {
     /// The service.
     pub pls: PlsId,
-    /// The private endpoint connection.
-    pub link: LinkId,
+    /// The private endpoint connection; `None` in answer to a backend's packet that has no
+    /// binding.
+    pub link: Option<LinkId>,
     /// `Original`: to the backend; `Reply`: to the client.
     pub toward: Direction,
     /// The source as the receiver knows it: the NAT IP and port, or the private endpoint.
     pub source: SocketAddrV4,
     /// The receiver.
     pub destination: SocketAddrV4,
-    /// The last acknowledgement seen from the receiver, which is the next byte it expects
-    /// (RFC 5961 §3.2). If the network lost an acknowledgement, the receiver may ignore the RST.
+    /// After an idle expiry, the last acknowledgement seen from the receiver, which is the next
+    /// byte it expects (RFC 5961 §3.2); if the network lost an acknowledgement, the receiver may
+    /// ignore the RST. In answer to a late packet, its acknowledgement, or 0 if it had none
+    /// (RFC 9293 §3.10.7.1).
     pub sequence: u32,
+    /// The end of a late packet without ACK, which this RST acknowledges; otherwise it has no ACK.
+    pub acknowledgement: Option<u32>,
 }

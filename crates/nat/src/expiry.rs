@@ -1,6 +1,6 @@
 //! What time does to bindings, and every way in which one changes state or ends.
 
-use crate::binding::{Binding, FlowKey, State, armed_mark};
+use crate::binding::{Aside, Binding, FlowKey, State, armed_mark};
 use crate::config::{HeldPorts, OnIdle};
 use crate::engine::NatEngine;
 use crate::event::{Expiry, NatEvent, Release, Reset};
@@ -58,16 +58,29 @@ impl NatEngine {
         self.wake = self.wheel.next_wake();
     }
 
-    /// Ends the binding whose time is over.
+    /// Ends the binding whose time is over, or holds its port down.
     fn end(&mut self, position: u32) {
         let binding = *self.flows.entry(position);
         let pool = &self.pools[usize::from(binding.pool)];
         let at = binding.deadline(&pool.timers);
-        let cause = match binding.state {
-            State::HalfOpen => Expiry::HalfOpen,
-            State::Udp => Expiry::UdpIdle,
-            State::Established | State::ClientFin | State::ServerFin => Expiry::EstablishedIdle,
-            State::Closed | State::Reset | State::Refused | State::Vacant => {
+        let timers = pool.timers;
+        let (cause, rest) = match binding.state {
+            State::HalfOpen => (
+                Expiry::HalfOpen,
+                Some((State::Unanswered, timers.hold_down_half_open)),
+            ),
+            State::Udp => (
+                Expiry::UdpIdle,
+                Some((State::UdpHeld, timers.hold_down_udp)),
+            ),
+            State::Established => (Expiry::EstablishedIdle, None),
+            State::ClientFin | State::ServerFin => (Expiry::HalfClosedIdle, None),
+            State::Closed
+            | State::Reset
+            | State::Refused
+            | State::Unanswered
+            | State::UdpHeld
+            | State::Vacant => {
                 return self.release_held(position, at, Release::HoldDownOver);
             }
         };
@@ -79,15 +92,21 @@ impl NatEngine {
             self.events
                 .push_back(NatEvent::Expired { at, binding, cause });
         }
-        self.active -= 1;
         let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
-        side.in_use -= 1;
         if cause == Expiry::HalfOpen {
             side.expired_half_open += 1;
         } else {
             side.expired_idle += 1;
+            side.expired_half_closed += u64::from(cause == Expiry::HalfClosedIdle);
             side.first_expired.get_or_insert(at);
         }
+        if let Some((held, _)) = rest.filter(|(_, rest)| !rest.is_zero()) {
+            // The wheel has just given its item back.
+            self.flows.entry_mut(position).tag = 0;
+            return self.change(position, held, at);
+        }
+        side.in_use -= 1;
+        self.active -= 1;
         self.free(position);
     }
 
@@ -111,7 +130,7 @@ impl NatEngine {
         let before = core::mem::replace(&mut binding.state, next);
         binding.last = now;
         let binding = *binding;
-        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
+        let side = self.nat_ips[usize::from(binding.nat_ip)].side(next.protocol());
         match (before.is_held(), next.is_held()) {
             (false, true) => {
                 side.in_use -= 1;
@@ -182,11 +201,12 @@ impl NatEngine {
         let mut push = |toward, source: SocketAddrV4, destination: SocketAddrV4, sequence| {
             self.resets.push_back(Reset {
                 pls,
-                link,
+                link: Some(link),
                 toward,
                 source,
                 destination,
                 sequence,
+                acknowledgement: None,
             });
         };
         let seen = &binding.sequences;
@@ -201,7 +221,9 @@ impl NatEngine {
 
     /// Appends a binding to the list of held ones; only pools that reuse them pay for the list.
     fn enlist(&mut self, position: u32) {
-        let binding = *self.flows.entry(position);
+        let binding = self.flows.entry_mut(position);
+        binding.aside = Aside::default();
+        let binding = *binding;
         if self.pools[usize::from(binding.pool)].held_ports != HeldPorts::ReuseOldest {
             return;
         }
@@ -210,27 +232,27 @@ impl NatEngine {
         if older == NIL {
             space.oldest_held = position;
         } else {
-            self.flows.entry_mut(older).newer = position;
+            self.flows.entry_mut(older).aside.1 = position;
         }
-        let binding = self.flows.entry_mut(position);
-        binding.older = older;
-        binding.newer = NIL;
+        self.flows.entry_mut(position).aside = Aside(older, NIL);
     }
 
     fn unlist(&mut self, position: u32) {
-        let binding = *self.flows.entry(position);
+        let binding = self.flows.entry_mut(position);
+        let Aside(older, newer) = core::mem::take(&mut binding.aside);
+        let binding = *binding;
         if self.pools[usize::from(binding.pool)].held_ports != HeldPorts::ReuseOldest {
             return;
         }
         let space = self.space_of(&binding);
-        match binding.older {
-            NIL => space.oldest_held = binding.newer,
-            older => self.flows.entry_mut(older).newer = binding.newer,
+        match older {
+            NIL => space.oldest_held = newer,
+            older => self.flows.entry_mut(older).aside.1 = newer,
         }
         let space = self.space_of(&binding);
-        match binding.newer {
-            NIL => space.newest_held = binding.older,
-            newer => self.flows.entry_mut(newer).older = binding.older,
+        match newer {
+            NIL => space.newest_held = older,
+            newer => self.flows.entry_mut(newer).aside.0 = older,
         }
     }
 

@@ -24,7 +24,8 @@
 //! - A binding lives until its deadline minus one nanosecond and is gone at the deadline, in both
 //!   directions, whether or not `handle_timeout` has run.
 //! - Binding one flow never harms another live one.
-//! - A call that returns an error changes nothing but counters.
+//! - A call that returns an error changes nothing but counters. With [`LatePackets::Reset`] it may
+//!   queue an RST.
 //! - After `handle_timeout(now)` the next deadline lies after `now`; early calls are harmless.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -38,6 +39,7 @@ mod engine;
 mod error;
 mod event;
 mod expiry;
+mod late;
 mod packet;
 mod pool;
 mod port;

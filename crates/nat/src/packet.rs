@@ -17,7 +17,8 @@ pub struct Original {
     pub backend_port: u16,
     /// Its protocol.
     pub protocol: Protocol,
-    /// Its TCP header; `None` for UDP. A TCP packet without one is [`NatError::NoFlow`](crate::NatError::NoFlow).
+    /// Its TCP header; `None` for UDP and for TCP fragments after the first, which may only refresh
+    /// a binding.
     pub segment: Option<TcpSegment>,
 }
 
@@ -44,7 +45,8 @@ pub struct Reply {
     pub destination: SocketAddrV4,
     /// Its protocol.
     pub protocol: Protocol,
-    /// Its TCP header; `None` for UDP. A TCP packet without one is [`NatError::NoFlow`](crate::NatError::NoFlow).
+    /// Its TCP header; `None` for UDP and for TCP fragments after the first, which may only refresh
+    /// a binding.
     pub segment: Option<TcpSegment>,
 }
 

@@ -1,4 +1,6 @@
-use crate::config::{HeldPorts, OnExhaustion, OnIdle, PoolConfig, PortSpace, Selection};
+use crate::config::{
+    HeldPorts, LatePackets, OnExhaustion, OnIdle, PoolConfig, PortSpace, Selection,
+};
 use crate::port::Allocation;
 use crate::side::Side;
 use alloc::boxed::Box;
@@ -22,6 +24,8 @@ pub(crate) struct Pool {
     pub(crate) held_ports: HeldPorts,
     pub(crate) on_exhaustion: OnExhaustion,
     pub(crate) on_idle: OnIdle,
+    pub(crate) late_packets: LatePackets,
+    pub(crate) reply_refreshes: bool,
     pub(crate) timers: Timers,
     /// For each protocol, the NAT IP whose turn is next.
     pub(crate) turns: [usize; 2],
@@ -50,6 +54,8 @@ impl Pool {
             held_ports: config.held_ports,
             on_exhaustion: config.on_exhaustion,
             on_idle: config.on_idle,
+            late_packets: config.late_packets,
+            reply_refreshes: config.reply_refreshes,
             timers: config.timers,
             turns: [0; 2],
         }

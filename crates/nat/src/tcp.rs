@@ -1,8 +1,15 @@
 //! What a TCP segment does to a binding: one pure function over (state, direction, segment, what
 //! was seen before). RFC 6146 §3.5.2.2 and RFC 7857 §2, with RSTs validated in the spirit of
 //! RFC 5961.
+//!
+//! A SYN on a connection that the NAT believes to be alive ([`on_open`]) is only noted: the server
+//! knows better. If it is alive, the server answers with a challenge ACK, the client with an RST at
+//! exactly that acknowledgement, which is valid, and the next SYN starts anew. If the server lost
+//! the connection or has it in TIME-WAIT, it takes the SYN (the SYN-ACK acknowledges what was
+//! noted) or refuses it (so does the RST). Neither the noted SYN nor anything else that the client
+//! side says on its own makes an RST valid, so a stranger who can only guess ends nothing.
 
-use crate::binding::State;
+use crate::binding::{Aside, State};
 use plsim_types::{Direction, TcpFlags, TcpSegment};
 
 /// What was seen of a connection's sequence numbers.
@@ -27,8 +34,13 @@ pub(crate) enum Step {
     Touch,
     /// Refreshes the binding and is recorded.
     Refresh,
+    /// Refreshes the binding and is noted: a SYN on a live connection.
+    Attempt,
     /// Changes the state (and refreshes).
     Go(State),
+    /// The server takes the client's latest SYN: the state changes, and its numbers are the
+    /// connection's from now on.
+    Accept(State),
     /// A new connection attempt on the same binding and port.
     Restart,
 }
@@ -44,8 +56,17 @@ impl Sequences {
         }
     }
 
-    /// Takes over the server's numbers from the SYN-ACK that establishes the connection.
-    pub(crate) const fn establish(&mut self, syn_ack: &TcpSegment) {
+    /// Returns the SYN of a connection of which only that was seen, as [`Aside`] notes one.
+    const fn syn(&self) -> Aside {
+        Aside(self.server_ack.wrapping_sub(1), self.client_end)
+    }
+
+    /// Takes over the server's numbers from the SYN-ACK that establishes the connection, and the
+    /// client's from the SYN it answers, if that came on top of another connection.
+    pub(crate) const fn establish(&mut self, syn_ack: &TcpSegment, noted: Aside) {
+        if noted.0 != noted.1 {
+            self.client_end = noted.1;
+        }
         self.server_end = syn_ack.end();
         self.client_ack = syn_ack.end();
         self.server_ack = syn_ack.acknowledgement;
@@ -74,17 +95,19 @@ impl Sequences {
     }
 }
 
-/// Decides what a segment does to a binding in `state`.
+/// Decides what a segment does to a binding in `state`; `noted` is the SYN noted by
+/// [`Step::Attempt`], if the state is a live one.
 #[inline]
 pub(crate) fn step(
     state: State,
     direction: Direction,
     segment: &TcpSegment,
     seen: &Sequences,
+    noted: Aside,
 ) -> Step {
     let flags = segment.flags;
     if flags.has(TcpFlags::RST) {
-        return on_reset(state, direction, segment, seen);
+        return on_reset(state, direction, segment, seen, noted);
     }
     if flags.opens() && direction == Direction::Original {
         return on_open(state, segment, seen);
@@ -95,14 +118,20 @@ pub(crate) fn step(
             Direction::Original => Step::Touch,
             // A bare ACK here answers for a connection that the server still has from an earlier
             // user of the port (challenge ACK); only a SYN-ACK of *this* SYN counts.
-            Direction::Reply => on_answer(segment, seen).unwrap_or(Step::Pass),
+            Direction::Reply => on_answer(segment, seen.syn()).unwrap_or(Step::Pass),
         },
-        State::Refused => match direction {
+        State::Refused | State::Unanswered => match direction {
             Direction::Original => Step::Pass,
-            Direction::Reply => on_answer(segment, seen).unwrap_or(Step::Pass),
+            Direction::Reply => on_answer(segment, seen.syn()).unwrap_or(Step::Pass),
         },
         State::Established | State::ClientFin | State::ServerFin => {
-            if flags.has(TcpFlags::FIN) {
+            // A SYN-ACK that ends where the server's bytes end is the former one again.
+            if direction == Direction::Reply
+                && segment.end() != seen.server_end
+                && let Some(accepted) = on_answer(segment, noted)
+            {
+                accepted
+            } else if flags.has(TcpFlags::FIN) {
                 on_fin(state, direction)
             } else {
                 Step::Refresh
@@ -111,25 +140,39 @@ pub(crate) fn step(
         // RFC 7857 §2.2: a packet after the RST shows that the RST was not taken.
         State::Reset if flags.has(TcpFlags::FIN) => on_fin(State::Established, direction),
         State::Reset => Step::Go(State::Established),
-        State::Closed | State::Udp | State::Vacant => Step::Pass,
+        State::Closed | State::Udp | State::UdpHeld | State::Vacant => Step::Pass,
     }
 }
 
-fn on_reset(state: State, direction: Direction, segment: &TcpSegment, seen: &Sequences) -> Step {
+/// Judges an RST: the only place that does.
+fn on_reset(
+    state: State,
+    direction: Direction,
+    segment: &TcpSegment,
+    seen: &Sequences,
+    noted: Aside,
+) -> Step {
     let next = match state {
         State::HalfOpen => State::Refused,
         State::Established | State::ClientFin | State::ServerFin => State::Reset,
-        State::Closed | State::Reset | State::Refused | State::Udp | State::Vacant => {
+        State::Closed
+        | State::Reset
+        | State::Refused
+        | State::Unanswered
+        | State::Udp
+        | State::UdpHeld
+        | State::Vacant => {
             return Step::Pass;
         }
     };
     let valid = match (state, direction) {
-        // Nothing of the server's was seen yet; it must name the SYN it refuses (RFC 9293 §3.5.2).
-        (State::HalfOpen, Direction::Reply) => {
-            segment.flags.has(TcpFlags::ACK) && segment.acknowledgement == seen.server_ack
-        }
+        // Nothing of the server's was seen yet; it must name the SYN it refuses.
+        (State::HalfOpen, Direction::Reply) => refuses(segment, seen.syn()),
         (_, Direction::Original) => [seen.server_ack, seen.client_end].contains(&segment.sequence),
-        (_, Direction::Reply) => [seen.client_ack, seen.server_end].contains(&segment.sequence),
+        (_, Direction::Reply) => {
+            [seen.client_ack, seen.server_end].contains(&segment.sequence)
+                || refuses(segment, noted)
+        }
     };
     if valid { Step::Go(next) } else { Step::Pass }
 }
@@ -137,24 +180,34 @@ fn on_reset(state: State, direction: Direction, segment: &TcpSegment, seen: &Seq
 fn on_open(state: State, segment: &TcpSegment, seen: &Sequences) -> Step {
     match state {
         State::HalfOpen if segment.sequence.wrapping_add(1) == seen.server_ack => Step::Touch,
-        State::HalfOpen | State::Closed | State::Reset | State::Refused => Step::Restart,
+        State::HalfOpen | State::Closed | State::Reset | State::Refused | State::Unanswered => {
+            Step::Restart
+        }
         // The server answers: with a challenge ACK if it still has the connection (RFC 5961 §4).
-        State::Established | State::ClientFin | State::ServerFin => Step::Touch,
-        State::Udp | State::Vacant => Step::Pass,
+        State::Established | State::ClientFin | State::ServerFin => Step::Attempt,
+        State::Udp | State::UdpHeld | State::Vacant => Step::Pass,
     }
 }
 
-/// Judges a server's packet before the connection is established.
-fn on_answer(segment: &TcpSegment, seen: &Sequences) -> Option<Step> {
-    // The SYN may carry data, of which the server may acknowledge a part (RFC 7413).
-    let of_this_syn = !newer(seen.server_ack, segment.acknowledgement)
-        && !newer(segment.acknowledgement, seen.client_end);
-    let answers = segment.flags.has(TcpFlags::SYN | TcpFlags::ACK) && of_this_syn;
-    answers.then_some(if segment.flags.has(TcpFlags::FIN) {
-        Step::Go(State::ServerFin)
+/// Judges whether a server's packet takes a SYN.
+fn on_answer(segment: &TcpSegment, syn: Aside) -> Option<Step> {
+    let answers = segment.flags.has(TcpFlags::SYN | TcpFlags::ACK) && acknowledges(segment, syn);
+    answers.then_some(Step::Accept(if segment.flags.has(TcpFlags::FIN) {
+        State::ServerFin
     } else {
-        Step::Go(State::Established)
-    })
+        State::Established
+    }))
+}
+
+/// Judges whether a server's RST refuses a SYN: it acknowledges it, with all of its data (RFC 9293
+/// §3.10.7.1) or, as the client accepts too, a part (§3.10.7.3).
+fn refuses(segment: &TcpSegment, syn: Aside) -> bool {
+    segment.flags.has(TcpFlags::ACK) && acknowledges(segment, syn)
+}
+
+/// The SYN may carry data, of which the server may acknowledge a part (RFC 7413).
+const fn acknowledges(segment: &TcpSegment, syn: Aside) -> bool {
+    newer(segment.acknowledgement, syn.0) && !newer(segment.acknowledgement, syn.1)
 }
 
 const fn on_fin(state: State, direction: Direction) -> Step {

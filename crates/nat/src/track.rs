@@ -1,6 +1,6 @@
 //! What a packet does to the binding it belongs to.
 
-use crate::binding::{State, armed_mark};
+use crate::binding::{Aside, State, armed_mark};
 use crate::engine::NatEngine;
 use crate::error::NatError;
 use crate::tcp::{Sequences, Step, step};
@@ -17,30 +17,76 @@ impl NatEngine {
         now: Instant,
     ) -> Result<(), NatError> {
         let binding = self.flows.entry_mut(position);
+        let refreshes = direction == Direction::Original
+            || self.pools[usize::from(binding.pool)].reply_refreshes;
         if binding.state == State::Udp {
-            // Either direction refreshes (RFC 4787 REQ-6).
-            binding.last = now;
+            if refreshes {
+                binding.last = now;
+            }
             return Ok(());
         }
-        let segment = segment.ok_or(NatError::NoFlow)?;
-        match step(binding.state, direction, segment, &binding.sequences) {
-            Step::Pass => {}
-            Step::Touch => binding.last = now,
-            Step::Refresh => {
+        if binding.state == State::UdpHeld {
+            return self.revive_udp(position, direction, refreshes, now);
+        }
+        let Some(segment) = segment else {
+            // A fragment after the first.
+            let alive = match direction {
+                Direction::Original => !binding.state.is_held(),
+                Direction::Reply => binding.state.is_established(),
+            };
+            if alive && refreshes {
                 binding.last = now;
-                binding.sequences.record(direction, segment);
             }
-            Step::Go(next) => self.enter(position, next, direction, segment, now),
+            return Ok(());
+        };
+        match step(
+            binding.state,
+            direction,
+            segment,
+            &binding.sequences,
+            binding.aside,
+        ) {
+            Step::Pass => return Ok(()),
+            Step::Touch => {}
+            Step::Refresh => binding.sequences.record(direction, segment),
+            Step::Attempt => binding.aside = Aside(segment.sequence, segment.end()),
+            step @ (Step::Go(next) | Step::Accept(next)) => {
+                self.enter(position, next, step, direction, segment, now);
+                return Ok(());
+            }
             Step::Restart => return self.restart(position, segment, now),
+        }
+        if refreshes {
+            binding.last = now;
         }
         Ok(())
     }
 
-    /// Moves a binding to another state because of a segment.
+    /// The next datagram of a UDP flow whose port rests: of the client as if it were the first, of
+    /// the backend if such ones refresh.
+    fn revive_udp(
+        &mut self,
+        position: u32,
+        direction: Direction,
+        refreshes: bool,
+        now: Instant,
+    ) -> Result<(), NatError> {
+        match direction {
+            Direction::Original => self.check_flow_limit()?,
+            Direction::Reply if !refreshes || self.active >= self.flow_limit => return Ok(()),
+            Direction::Reply => {}
+        }
+        self.change(position, State::Udp, now);
+        Ok(())
+    }
+
+    /// Moves a binding to another state because of a segment. That starts the timer of the new
+    /// state, whichever side's packets refresh.
     fn enter(
         &mut self,
         position: u32,
         next: State,
+        step: Step,
         direction: Direction,
         segment: &TcpSegment,
         now: Instant,
@@ -51,10 +97,13 @@ impl NatEngine {
             return;
         }
         let binding = self.flows.entry_mut(position);
-        if before == State::HalfOpen || before == State::Refused {
-            if !next.is_held() {
-                binding.sequences.establish(segment);
-            }
+        if let Step::Accept(_) = step {
+            let noted = if before.is_established() {
+                core::mem::take(&mut binding.aside)
+            } else {
+                Aside::default()
+            };
+            binding.sequences.establish(segment, noted);
         } else if !next.is_held() {
             binding.sequences.record(direction, segment);
         }

@@ -33,6 +33,8 @@ pub struct Usage {
     pub gave_up: u64,
     /// Established TCP and UDP flows that idled out.
     pub expired_idle: u64,
+    /// Those of them of which one side had sent FIN.
+    pub expired_half_closed: u64,
     /// TCP attempts that were never answered.
     pub expired_half_open: u64,
     /// Held-down ports taken early by [`HeldPorts::ReuseOldest`](crate::HeldPorts::ReuseOldest).

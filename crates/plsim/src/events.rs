@@ -96,6 +96,7 @@ impl Names<'_> {
                 let cause = match cause {
                     Expiry::HalfOpen => "half-open",
                     Expiry::EstablishedIdle => "established-idle",
+                    Expiry::HalfClosedIdle => "half-closed-idle",
                     Expiry::UdpIdle => "udp-idle",
                 };
                 self.flow("flow-expired", binding).with("cause", cause)

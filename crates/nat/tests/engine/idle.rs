@@ -180,11 +180,12 @@ fn an_idle_reset_carries_the_last_acknowledgement_of_each_receiver() {
     let backend = SocketAddrV4::new(BACKEND, SERVICE);
     let reset = |toward, source, destination, sequence| Reset {
         pls: crate::harness::PLS,
-        link: LinkId(1),
+        link: Some(LinkId(1)),
         toward,
         source,
         destination,
         sequence,
+        acknowledgement: None,
     };
     assert_eq!(
         nat.resets(),

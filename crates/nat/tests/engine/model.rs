@@ -2,7 +2,7 @@
 //! is answered by a walk over a plain list of flows.
 
 use core::net::{Ipv4Addr, SocketAddrV4};
-use plsim_nat::{HeldPorts, NatConfig, NatError, OnIdle, PoolConfig};
+use plsim_nat::{HeldPorts, LatePackets, NatConfig, NatError, OnIdle, PoolConfig};
 use plsim_types::{LinkId, PlsId, Protocol, TcpSegment};
 use std::collections::BTreeMap;
 
@@ -14,6 +14,8 @@ pub(crate) enum Phase {
     HeldFin,
     HeldRst,
     HeldRefused,
+    HeldUnanswered,
+    HeldUdp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +36,8 @@ pub(crate) struct Flow {
     /// Last refresh, or when the hold-down began.
     pub(crate) since: u64,
     isn: u32,
+    /// The latest SYN on top of the open connection: its number and its end.
+    on_top: Option<(u32, u32)>,
     client_end: u32,
     server_end: u32,
     client_ack: u32,
@@ -46,13 +50,21 @@ pub(crate) struct Counters {
     pub(crate) binds: u64,
     pub(crate) bind_failures: u64,
     pub(crate) expired_idle: u64,
+    pub(crate) expired_half_closed: u64,
     pub(crate) expired_half_open: u64,
     pub(crate) reused_held: u64,
     pub(crate) first_exhausted: Option<u64>,
 }
 
-/// (toward the backend?, link, source, destination, sequence)
-pub(crate) type Rst = (bool, LinkId, SocketAddrV4, SocketAddrV4, u32);
+/// (toward the backend?, link, source, destination, sequence, acknowledgement)
+pub(crate) type Rst = (
+    bool,
+    Option<LinkId>,
+    SocketAddrV4,
+    SocketAddrV4,
+    u32,
+    Option<u32>,
+);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
@@ -78,11 +90,21 @@ fn after(a: u32, b: u32) -> bool {
     a != b && a.wrapping_sub(b) < 1 << 31
 }
 
+/// Tells whether a segment acknowledges a SYN, perhaps with some of its data.
+fn names(segment: &TcpSegment, isn: u32, end: u32) -> bool {
+    let acked = segment.acknowledgement.wrapping_sub(isn);
+    acked >= 1 && acked <= end.wrapping_sub(isn)
+}
+
 impl Flow {
     fn is_held(&self) -> bool {
         matches!(
             self.phase,
-            Phase::HeldFin | Phase::HeldRst | Phase::HeldRefused
+            Phase::HeldFin
+                | Phase::HeldRst
+                | Phase::HeldRefused
+                | Phase::HeldUnanswered
+                | Phase::HeldUdp
         )
     }
 }
@@ -131,9 +153,15 @@ impl Model {
         let (span, scanned) = match flow.phase {
             Phase::Udp => (timers.udp_idle, true),
             Phase::Init => (timers.half_open, false),
-            Phase::Open { .. } => (timers.established_idle, true),
+            Phase::Open {
+                client_fin: false,
+                server_fin: false,
+            } => (timers.established_idle, true),
+            Phase::Open { .. } => (timers.half_closed_idle, true),
             Phase::HeldFin => (timers.hold_down_fin, false),
             Phase::HeldRst | Phase::HeldRefused => (timers.hold_down_rst, false),
+            Phase::HeldUnanswered => (timers.hold_down_half_open, false),
+            Phase::HeldUdp => (timers.hold_down_udp, false),
         };
         let exact = flow.since + span.as_nanos();
         match timers.idle_scan_interval {
@@ -150,31 +178,80 @@ impl Model {
 
     /// Ends everything whose time is over.
     pub(crate) fn advance(&mut self, now: u64) {
-        let (over, live): (Vec<Flow>, Vec<Flow>) = core::mem::take(&mut self.flows)
-            .into_iter()
-            .partition(|flow| self.deadline(flow) <= now);
-        self.flows = live;
-        for flow in over {
-            let told = self.pool(flow.key.pls).on_idle == OnIdle::Reset;
+        while let Some(at) = (0..self.flows.len()).find(|&at| self.deadline(&self.flows[at]) <= now)
+        {
+            let flow = self.flows.remove(at);
+            let ended = self.deadline(&flow);
+            let pool = self.pool(flow.key.pls);
+            let (told, timers) = (pool.on_idle == OnIdle::Reset, pool.timers);
             let backend = SocketAddrV4::new(self.config.backend, flow.key.backend_port);
-            let (link, key) = (flow.key.link, flow.key);
+            let (link, key) = (Some(flow.key.link), flow.key);
             let counters = self.counter(*flow.nat.ip(), key.protocol);
-            match flow.phase {
-                Phase::Udp => counters.expired_idle += 1,
-                Phase::Init => counters.expired_half_open += 1,
-                Phase::Open { .. } => {
+            let rest = match flow.phase {
+                Phase::Udp => {
                     counters.expired_idle += 1;
+                    Some((Phase::HeldUdp, timers.hold_down_udp))
+                }
+                Phase::Init => {
+                    counters.expired_half_open += 1;
+                    Some((Phase::HeldUnanswered, timers.hold_down_half_open))
+                }
+                Phase::Open {
+                    client_fin,
+                    server_fin,
+                } => {
+                    counters.expired_idle += 1;
+                    counters.expired_half_closed += u64::from(client_fin || server_fin);
                     if told {
                         let ack = flow.server_ack.unwrap();
-                        self.resets.push((true, link, flow.nat, backend, ack));
+                        self.resets.push((true, link, flow.nat, backend, ack, None));
                         let ack = flow.client_ack;
                         self.resets
-                            .push((false, link, key.endpoint, key.client, ack));
+                            .push((false, link, key.endpoint, key.client, ack, None));
                     }
+                    None
                 }
-                Phase::HeldFin | Phase::HeldRst | Phase::HeldRefused => {}
+                _ => None,
+            };
+            if let Some((phase, rest)) = rest
+                && !rest.is_zero()
+            {
+                self.flows.push(Flow {
+                    phase,
+                    since: ended,
+                    ..flow
+                });
             }
         }
+    }
+
+    /// The RST that answers a packet without a binding (RFC 9293 §3.10.7.1).
+    fn late(
+        &mut self,
+        pls: PlsId,
+        toward_backend: bool,
+        link: Option<LinkId>,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        segment: Option<&TcpSegment>,
+    ) {
+        if self.pool(pls).late_packets == LatePackets::Drop {
+            return;
+        }
+        let Some(segment) = segment else { return };
+        let flags = segment.flags.0;
+        if flags & 4 != 0 {
+            return;
+        }
+        let (sequence, ack) = if flags & 16 != 0 {
+            (segment.acknowledgement, None)
+        } else {
+            let controls = u32::from(flags & 1) + u32::from(flags >> 1 & 1);
+            let length = u32::from(segment.length) + controls;
+            (0, Some(segment.sequence.wrapping_add(length)))
+        };
+        self.resets
+            .push((toward_backend, link, to, from, sequence, ack));
     }
 
     /// Says what a packet of the consumer may do, without doing it.
@@ -185,13 +262,17 @@ impl Model {
         now: u64,
     ) -> Expected {
         self.advance(now);
-        let opens = segment.is_none_or(|segment| segment.flags.0 & 0b1_0111 == 0b0010);
+        let opens = match (key.protocol, segment) {
+            (Protocol::Udp, _) => true,
+            (Protocol::Tcp, Some(segment)) => segment.flags.0 & 0b1_0111 == 0b0010,
+            (Protocol::Tcp, None) => false,
+        };
         let full = |model: &Self| {
             let limit = model.config.flow_limit;
             limit.is_some_and(|limit| model.active() >= limit as usize)
         };
         if let Some(at) = self.flows.iter().position(|flow| flow.key == *key) {
-            if opens && segment.is_some() && self.flows[at].is_held() && full(self) {
+            if opens && self.flows[at].is_held() && full(self) {
                 self.refused_by_limit += 1;
                 return Expected::Fails(NatError::VmFlowLimit);
             }
@@ -200,6 +281,14 @@ impl Model {
             return Expected::Known(nat);
         }
         if !opens {
+            self.late(
+                key.pls,
+                false,
+                Some(key.link),
+                key.client,
+                key.endpoint,
+                segment,
+            );
             return Expected::Fails(NatError::NoFlow);
         }
         if full(self) {
@@ -273,6 +362,7 @@ impl Model {
             phase: segment.map_or(Phase::Udp, |_| Phase::Init),
             since: now,
             isn,
+            on_top: None,
             client_end: segment.map_or(0, TcpSegment::end),
             server_end: 0,
             client_ack: 0,
@@ -297,15 +387,23 @@ impl Model {
         &mut self,
         source: SocketAddrV4,
         nat: SocketAddrV4,
+        protocol: Protocol,
         segment: Option<&TcpSegment>,
         now: u64,
     ) -> Result<(LinkId, SocketAddrV4, SocketAddrV4), NatError> {
         self.advance(now);
-        let protocol = segment.map_or(Protocol::Udp, |_| Protocol::Tcp);
         let mut flows = self.flows.iter();
-        let at = flows
-            .position(|flow| flow.nat == nat && flow.key.protocol == protocol)
-            .ok_or(NatError::NoFlow)?;
+        let Some(at) = flows.position(|flow| flow.nat == nat && flow.key.protocol == protocol)
+        else {
+            let mut pools = self.config.pools.iter();
+            let pool = pools.find(|pool| pool.nat_ips.contains(nat.ip()));
+            if let Some(pls) = pool.map(|pool| pool.pls)
+                && *source.ip() == self.config.backend
+            {
+                self.late(pls, true, None, source, nat, segment);
+            }
+            return Err(NatError::NoFlow);
+        };
         let key = self.flows[at].key;
         if *source.ip() != self.config.backend || source.port() != key.backend_port {
             return Err(NatError::Filtered);
@@ -325,17 +423,24 @@ impl Model {
         full: bool,
         now: u64,
     ) {
-        let timers = self.pool(self.flows[at].key.pls).timers;
+        let pool = self.pool(self.flows[at].key.pls);
+        let (timers, refreshes) = (pool.timers, from_client || pool.reply_refreshes);
         let flow = &mut self.flows[at];
-        let Some(segment) = segment else {
-            flow.since = now;
-            return;
-        };
-        flow.segment(from_client, segment, full, now);
+        let (phase, since, on_top) = (flow.phase, flow.since, flow.on_top);
+        match segment {
+            Some(segment) => flow.segment(from_client, segment, full, now),
+            None => flow.without_header(from_client, refreshes, full, now),
+        }
+        // Only a change of state or a new connection restarts the clock for a side that does not
+        // refresh.
+        let renewed = on_top.is_some() && flow.on_top.is_none();
+        if !refreshes && flow.phase == phase && !renewed {
+            flow.since = since;
+        }
         let instantly = match flow.phase {
             Phase::HeldFin => timers.hold_down_fin.is_zero(),
             Phase::HeldRst | Phase::HeldRefused => timers.hold_down_rst.is_zero(),
-            Phase::Udp | Phase::Init | Phase::Open { .. } => false,
+            _ => false,
         };
         if instantly {
             self.flows.remove(at);
@@ -344,6 +449,19 @@ impl Model {
 }
 
 impl Flow {
+    /// A datagram, or a later fragment of a TCP packet.
+    fn without_header(&mut self, from_client: bool, refreshes: bool, full: bool, now: u64) {
+        match self.phase {
+            Phase::HeldUdp if refreshes && !full => {
+                self.phase = Phase::Udp;
+                self.since = now;
+            }
+            Phase::Udp | Phase::Open { .. } => self.since = now,
+            Phase::Init if from_client => self.since = now,
+            _ => {}
+        }
+    }
+
     fn segment(&mut self, from_client: bool, segment: &TcpSegment, full: bool, now: u64) {
         let bit = |mask: u8| segment.flags.0 & mask != 0;
         let (fin, syn, rst, ack) = (bit(1), bit(2), bit(4), bit(16));
@@ -353,38 +471,44 @@ impl Flow {
         }
         if from_client && syn && !ack && !fin {
             let retransmitted = self.phase == Phase::Init && segment.sequence == self.isn;
-            if matches!(self.phase, Phase::Open { .. }) || retransmitted {
+            if matches!(self.phase, Phase::Open { .. }) {
+                self.since = now;
+                self.on_top = Some((segment.sequence, segment.end()));
+            } else if retransmitted {
                 self.since = now;
             } else {
                 self.phase = Phase::Init;
                 self.since = now;
                 self.isn = segment.sequence;
+                self.on_top = None;
                 self.client_end = segment.end();
                 self.server_ack = None;
             }
             return;
         }
+        if let (Phase::Open { .. }, Some((isn, end))) = (self.phase, self.on_top)
+            && !from_client
+            && syn
+            && ack
+            && names(segment, isn, end)
+            && segment.end() != self.server_end
+        {
+            // The server has taken the new SYN: another connection.
+            self.client_end = end;
+            self.taken(segment, fin, now);
+            return;
+        }
         match self.phase {
-            Phase::Init | Phase::HeldRefused => {
+            Phase::Init | Phase::HeldRefused | Phase::HeldUnanswered => {
                 if from_client {
                     if self.phase == Phase::Init {
                         self.since = now;
                     }
                     return;
                 }
-                // The SYN-ACK must acknowledge the SYN, perhaps with some of its data.
-                let acked = segment.acknowledgement.wrapping_sub(self.isn);
-                let most = self.client_end.wrapping_sub(self.isn);
-                let room = !(full && self.phase == Phase::HeldRefused);
-                if syn && ack && acked >= 1 && acked <= most && room {
-                    self.phase = Phase::Open {
-                        client_fin: false,
-                        server_fin: fin,
-                    };
-                    self.since = now;
-                    self.server_end = segment.end();
-                    self.client_ack = segment.end();
-                    self.server_ack = Some(segment.acknowledgement);
+                let room = !(full && self.is_held());
+                if syn && ack && names(segment, self.isn, self.client_end) && room {
+                    self.taken(segment, fin, now);
                 }
             }
             Phase::HeldRst if full => {}
@@ -396,8 +520,21 @@ impl Flow {
                 self.carry(from_client, fin, syn, ack, segment, now);
             }
             Phase::Open { .. } => self.carry(from_client, fin, syn, ack, segment, now),
-            Phase::HeldFin | Phase::Udp => {}
+            Phase::HeldFin | Phase::Udp | Phase::HeldUdp => {}
         }
+    }
+
+    /// The SYN-ACK that makes a connection.
+    fn taken(&mut self, syn_ack: &TcpSegment, fin: bool, now: u64) {
+        self.phase = Phase::Open {
+            client_fin: false,
+            server_fin: fin,
+        };
+        self.since = now;
+        self.on_top = None;
+        self.server_end = syn_ack.end();
+        self.client_ack = syn_ack.end();
+        self.server_ack = Some(syn_ack.acknowledgement);
     }
 
     /// A segment of an established connection.
@@ -422,6 +559,7 @@ impl Flow {
         server_fin |= fin && !from_client;
         if client_fin && server_fin {
             self.phase = Phase::HeldFin;
+            self.on_top = None;
             return;
         }
         self.phase = Phase::Open {
@@ -460,22 +598,26 @@ impl Flow {
             }
             Phase::Init => {
                 let acks = segment.flags.0 & 16 != 0;
-                let expected = self.isn.wrapping_add(1);
-                (acks && segment.acknowledgement == expected).then_some(Phase::HeldRefused)
+                let names = names(segment, self.isn, self.client_end);
+                (acks && names).then_some(Phase::HeldRefused)
             }
             Phase::Open { .. } if from_client => {
                 let valid = Some(exact) == self.server_ack || exact == self.client_end;
                 valid.then_some(Phase::HeldRst)
             }
             Phase::Open { .. } => {
-                let valid = exact == self.client_ack || exact == self.server_end;
+                let acks = segment.flags.0 & 16 != 0;
+                let on_top = self.on_top;
+                let refused = on_top.is_some_and(|(isn, end)| acks && names(segment, isn, end));
+                let valid = exact == self.client_ack || exact == self.server_end || refused;
                 valid.then_some(Phase::HeldRst)
             }
-            Phase::Udp | Phase::HeldFin | Phase::HeldRst | Phase::HeldRefused => None,
+            _ => None,
         };
         if let Some(next) = next {
             self.phase = next;
             self.since = now;
+            self.on_top = None;
         }
     }
 }

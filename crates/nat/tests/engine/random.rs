@@ -4,8 +4,8 @@ use crate::harness::BACKEND;
 use crate::model::{Expected, Key, Model, Phase, Rst};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use plsim_nat::{
-    Allocation, HeldPorts, NatConfig, NatEngine, NatError, NatEvent, OnIdle, Original, PoolConfig,
-    Reply, State, Timers,
+    Allocation, Expiry, HeldPorts, LatePackets, NatConfig, NatEngine, NatError, NatEvent, OnIdle,
+    Original, PoolConfig, Reply, State, Timers,
 };
 use plsim_types::{Direction, Duration, Instant, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
@@ -20,7 +20,7 @@ enum Step {
     Timeout,
     Original(Key, Option<TcpSegment>),
     /// To the binding at this place of the model's list, or to any address.
-    Reply(usize, Source, Option<TcpSegment>),
+    Reply(usize, Source, Protocol, Option<TcpSegment>),
     AddNatIp,
 }
 
@@ -33,7 +33,7 @@ enum Source {
 }
 
 fn timers() -> impl Strategy<Value = Timers> {
-    (0..4_u8, any::<bool>()).prop_map(|(kind, rest)| {
+    (0..6_u8, any::<bool>(), 0..4_u8).prop_map(|(kind, rest, late)| {
         let mut timers = Timers::azure();
         match kind {
             0 => {
@@ -44,14 +44,23 @@ fn timers() -> impl Strategy<Value = Timers> {
             1 => timers.hold_down_rst = Duration::ZERO,
             // Held longer than idle: the wheel item moves both ways.
             2 => timers.hold_down_fin = Duration::from_secs(400),
-            _ => timers.hold_down_rst = Duration::from_millis(300),
+            3 => timers.hold_down_rst = Duration::from_millis(300),
+            // A FIN brings the deadline nearer.
+            4 => timers.half_closed_idle = Duration::from_secs(65),
+            _ => timers.udp_idle = Duration::from_secs(30),
+        }
+        if late & 1 != 0 {
+            timers.hold_down_half_open = Duration::from_secs(65);
+        }
+        if late & 2 != 0 {
+            timers.hold_down_udp = Duration::from_secs(if rest { 16 } else { 400 });
         }
         timers
     })
 }
 
 fn config() -> impl Strategy<Value = NatConfig> {
-    let pool = (timers(), 1..4_usize, 1..4_u16, 0..8_u8);
+    let pool = (timers(), 1..4_usize, 1..4_u16, 0..32_u8);
     let limit = prop_oneof![Just(None), (1..6_u32).prop_map(Some)];
     (pool, any::<u64>(), limit, any::<bool>()).prop_map(|(pool, seed, flow_limit, two)| {
         let (timers, nat_ips, ports, switches) = pool;
@@ -61,6 +70,8 @@ fn config() -> impl Strategy<Value = NatConfig> {
             allocator: [Allocation::Bitmap, Allocation::Fifo][usize::from(switches & 1)],
             held_ports: [HeldPorts::Refuse, HeldPorts::ReuseOldest][usize::from(switches >> 1 & 1)],
             on_idle: [OnIdle::Reset, OnIdle::Silent][usize::from(switches >> 2 & 1)],
+            late_packets: [LatePackets::Drop, LatePackets::Reset][usize::from(switches >> 3 & 1)],
+            reply_refreshes: switches >> 4 & 1 == 0,
             timers,
             ..PoolConfig::azure(
                 PlsId(u16::from(number)),
@@ -125,9 +136,17 @@ fn segment() -> impl Strategy<Value = TcpSegment> {
     })
 }
 
+/// A datagram, a TCP segment, or (the rarest) a TCP fragment after the first.
+fn payload() -> impl Strategy<Value = (Protocol, Option<TcpSegment>)> {
+    prop_oneof![
+        4 => Just((Protocol::Udp, None)),
+        20 => segment().prop_map(|segment| (Protocol::Tcp, Some(segment))),
+        1 => Just((Protocol::Tcp, None)),
+    ]
+}
+
 fn key() -> impl Strategy<Value = (Key, Option<TcpSegment>)> {
-    let tcp = prop_oneof![1 => Just(None), 5 => segment().prop_map(Some)];
-    (0..5_u8, 0..8_u32, tcp).prop_map(|(pls, bits, segment)| {
+    (0..5_u8, 0..8_u32, payload()).prop_map(|(pls, bits, (protocol, segment))| {
         let client = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 4), 5_000 + (bits & 1) as u16);
         let key = Key {
             pls: PlsId(u16::from(pls == 0)),
@@ -135,7 +154,7 @@ fn key() -> impl Strategy<Value = (Key, Option<TcpSegment>)> {
             client,
             endpoint: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 443),
             backend_port: 8_443 + (bits >> 2) as u16,
-            protocol: segment.map_or(Protocol::Udp, |_| Protocol::Tcp),
+            protocol,
         };
         (key, segment)
     })
@@ -148,13 +167,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Source::OtherPort),
         1 => Just(Source::UnknownNat),
     ];
-    let reply = prop_oneof![1 => Just(None), 5 => segment().prop_map(Some)];
     prop_oneof![
         5 => wait().prop_map(Step::Wait),
         2 => Just(Step::Timeout),
         10 => key().prop_map(|(key, segment)| Step::Original(key, segment)),
-        10 => (any::<usize>(), source, reply)
-            .prop_map(|(which, source, segment)| Step::Reply(which, source, segment)),
+        10 => (any::<usize>(), source, payload()).prop_map(
+            |(which, source, (protocol, segment))| Step::Reply(which, source, protocol, segment)
+        ),
         1 => Just(Step::AddNatIp),
     ]
 }
@@ -193,7 +212,9 @@ impl Pair {
                 self.model.advance(self.now);
             }
             Step::Original(key, segment) => self.original(key, segment.as_ref()),
-            Step::Reply(which, source, segment) => self.reply(*which, *source, segment.as_ref()),
+            Step::Reply(which, source, protocol, segment) => {
+                self.reply(*which, *source, *protocol, segment.as_ref());
+            }
             Step::AddNatIp => {
                 if self.model.pool(PlsId(0)).nat_ips.len() < 8 {
                     let address = Ipv4Addr::new(10, 2, 9, self.added);
@@ -257,8 +278,13 @@ impl Pair {
         }
     }
 
-    fn reply(&mut self, which: usize, source: Source, segment: Option<&TcpSegment>) {
-        let protocol = segment.map_or(Protocol::Udp, |_| Protocol::Tcp);
+    fn reply(
+        &mut self,
+        which: usize,
+        source: Source,
+        protocol: Protocol,
+        segment: Option<&TcpSegment>,
+    ) {
         let flows: Vec<_> = self.model.flows.iter().collect();
         let any = SocketAddrV4::new(Ipv4Addr::new(10, 2, 1, 0), 1_087 + (which % 4) as u16);
         let picked = flows.get(which % flows.len().max(1));
@@ -278,7 +304,7 @@ impl Pair {
         };
         let got = self.engine.reply(&packet, Instant::from_nanos(self.now));
         let got = got.map(|got| (got.link, got.source, got.destination));
-        let expected = self.model.reply(from, nat, segment, self.now);
+        let expected = self.model.reply(from, nat, protocol, segment, self.now);
         assert_eq!(got, expected);
     }
 
@@ -290,7 +316,15 @@ impl Pair {
         let mut resets: Vec<Rst> = core::iter::from_fn(|| self.engine.poll_reset())
             .map(|r| {
                 let to_backend = r.toward == Direction::Original;
-                (to_backend, r.link, r.source, r.destination, r.sequence)
+                let numbers = (r.sequence, r.acknowledgement);
+                (
+                    to_backend,
+                    r.link,
+                    r.source,
+                    r.destination,
+                    numbers.0,
+                    numbers.1,
+                )
             })
             .collect();
         resets.sort();
@@ -310,6 +344,7 @@ impl Pair {
                 binds: usage.binds,
                 bind_failures: usage.bind_failures,
                 expired_idle: usage.expired_idle,
+                expired_half_closed: usage.expired_half_closed,
                 expired_half_open: usage.expired_half_open,
                 reused_held: usage.reused_held,
                 first_exhausted: usage.first_exhausted.map(Instant::as_nanos),
@@ -338,6 +373,8 @@ impl Pair {
                 NatEvent::Bound { binding, .. } => {
                     assert!(self.told.insert((binding.nat, binding.protocol)));
                 }
+                // Its port rests; the end of that is told too.
+                NatEvent::Expired { binding, cause, .. } if self.rests(binding.pls, cause) => {}
                 NatEvent::Expired { binding, .. } | NatEvent::Released { binding, .. } => {
                     assert!(self.told.remove(&(binding.nat, binding.protocol)));
                 }
@@ -350,6 +387,15 @@ impl Pair {
         let flows = self.model.flows.iter();
         let bound: BTreeSet<_> = flows.map(|flow| (flow.nat, flow.key.protocol)).collect();
         assert_eq!(self.told, bound);
+    }
+
+    fn rests(&self, pls: PlsId, cause: Expiry) -> bool {
+        let timers = self.model.pool(pls).timers;
+        match cause {
+            Expiry::HalfOpen => !timers.hold_down_half_open.is_zero(),
+            Expiry::UdpIdle => !timers.hold_down_udp.is_zero(),
+            Expiry::EstablishedIdle | Expiry::HalfClosedIdle => false,
+        }
     }
 }
 
@@ -367,11 +413,21 @@ fn state_of(phase: Phase) -> State {
         Phase::HeldFin => State::Closed,
         Phase::HeldRst => State::Reset,
         Phase::HeldRefused => State::Refused,
+        Phase::HeldUnanswered => State::Unanswered,
+        Phase::HeldUdp => State::UdpHeld,
     }
 }
 
+/// `PROPTEST_CASES` of them, or 12 000.
+fn cases() -> u32 {
+    let wanted = std::env::var("PROPTEST_CASES").ok();
+    wanted.map_or(12_000, |cases| {
+        cases.parse().expect("PROPTEST_CASES is a number")
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(12_000) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
     #[test]
     fn behaves_like_the_reference_model(
         config in config(),
