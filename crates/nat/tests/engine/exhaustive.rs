@@ -130,11 +130,11 @@ fn every_sequence(allocator: Allocation) {
 }
 
 #[test]
-fn every_sequence_of_eight_steps_on_tiny_bitmap_pools_keeps_the_books() {
+fn rfc4787_req3_no_port_has_two_owners_in_any_sequence_of_eight_steps_on_bitmap_pools() {
     every_sequence(Allocation::Bitmap);
 }
 
 #[test]
-fn every_sequence_of_eight_steps_on_tiny_fifo_pools_keeps_the_books() {
+fn rfc4787_req3_no_port_has_two_owners_in_any_sequence_of_eight_steps_on_fifo_pools() {
     every_sequence(Allocation::Fifo);
 }

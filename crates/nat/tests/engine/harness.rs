@@ -201,3 +201,63 @@ impl Nat {
         self.binding(nat).map(|binding| binding.state)
     }
 }
+
+/// One segment of a scripted connection. Numbers count from the sender's first sequence number and
+/// from the other side's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line {
+    from_client: bool,
+    segment: TcpSegment,
+}
+
+/// A segment of client 1.
+pub(crate) fn c(flags: TcpFlags, sequence: u32, acknowledgement: u32) -> Line {
+    Line {
+        from_client: true,
+        segment: segment(
+            flags,
+            CLIENT_ISN.wrapping_add(sequence),
+            SERVER_ISN.wrapping_add(acknowledgement),
+            0,
+        ),
+    }
+}
+
+/// A segment of the server.
+pub(crate) fn s(flags: TcpFlags, sequence: u32, acknowledgement: u32) -> Line {
+    Line {
+        from_client: false,
+        segment: segment(
+            flags,
+            SERVER_ISN.wrapping_add(sequence),
+            CLIENT_ISN.wrapping_add(acknowledgement),
+            0,
+        ),
+    }
+}
+
+impl Line {
+    /// The same with data.
+    pub(crate) fn with(mut self, bytes: u16) -> Self {
+        self.segment.length = bytes;
+        self
+    }
+}
+
+impl Nat {
+    /// Plays a connection of client 1 on an engine with one port; each segment must pass and leave
+    /// the state that stands beside it.
+    pub(crate) fn play(&mut self, script: &[(Line, State)]) -> &mut Self {
+        let port = SocketAddrV4::new(nat_ip(0), 1_024);
+        for (number, (line, expected)) in script.iter().enumerate() {
+            let passed = if line.from_client {
+                self.send(1, line.segment)
+            } else {
+                self.answer(port, line.segment)
+            };
+            assert!(passed.is_ok(), "{number}: {line:?} is {passed:?}");
+            assert_eq!(self.state(port), Some(*expected), "{number}: {line:?}");
+        }
+        self
+    }
+}

@@ -17,7 +17,7 @@ const SYN_SEGMENT: plsim_types::TcpSegment = plsim_types::TcpSegment {
 };
 
 #[test]
-fn consumers_with_equal_addresses_never_see_each_others_replies() {
+fn rfc4787_req7_consumers_with_equal_addresses_never_see_each_others_replies() {
     let mut nat = Nat::new(small(1, 8));
     let syn = Some(SYN_SEGMENT);
     let ports: Vec<SocketAddrV4> = (0..8)
@@ -42,7 +42,7 @@ fn consumers_with_equal_addresses_never_see_each_others_replies() {
 }
 
 #[test]
-fn each_part_of_the_key_makes_another_flow() {
+fn rfc4787_req1_each_part_of_the_key_makes_another_flow() {
     let mut nat = Nat::new(small(1, 100));
     let base = Original {
         pls: PLS,
@@ -69,7 +69,7 @@ fn each_part_of_the_key_makes_another_flow() {
 }
 
 #[test]
-fn tcp_and_udp_have_separate_port_spaces() {
+fn rfc7857_5_tcp_and_udp_have_separate_port_spaces() {
     let mut nat = Nat::new(small(1, 1));
     let tcp = nat.send(1, SYN_SEGMENT).unwrap().source;
     assert_eq!(nat.datagram(1).unwrap().source, tcp);
@@ -77,7 +77,7 @@ fn tcp_and_udp_have_separate_port_spaces() {
 }
 
 #[test]
-fn only_the_contacted_port_of_the_backend_may_reply() {
+fn rfc4787_req8_only_the_contacted_port_of_the_backend_may_reply() {
     let mut nat = Nat::new(small(1, 4));
     let port = nat.datagram(1).unwrap().source;
     let other_port = SocketAddrV4::new(BACKEND, SERVICE + 1);

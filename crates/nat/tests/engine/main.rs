@@ -10,6 +10,8 @@ mod idle;
 #[cfg(test)]
 mod isolation;
 #[cfg(test)]
+mod late;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod model;
@@ -20,6 +22,12 @@ mod random;
 #[cfg(test)]
 mod refusal;
 #[cfg(test)]
+mod rfc_tcp;
+#[cfg(test)]
+mod rfc_timers;
+#[cfg(test)]
 mod select;
+#[cfg(test)]
+mod sequences;
 #[cfg(test)]
 mod tcp;

@@ -55,7 +55,7 @@ fn one_free_port_anywhere_in_eight_nat_ips_is_found() {
 }
 
 #[test]
-fn all_ports_fill_expire_and_fill_again() {
+fn rfc6888_req13_all_ports_fill_expire_and_fill_again() {
     for allocator in [Allocation::Bitmap, Allocation::Fifo] {
         let mut config = small(1, ALL as u16);
         config.pools[0].allocator = allocator;
@@ -80,7 +80,7 @@ fn all_ports_fill_expire_and_fill_again() {
 }
 
 #[test]
-fn a_flow_hashes_to_one_nat_ip_and_falls_through_when_it_is_full() {
+fn rfc4787_req11_a_flow_hashes_to_one_nat_ip_and_falls_through_when_it_is_full() {
     let mut nat = Nat::new(small(4, 1_000));
     for number in 0..2_000 {
         nat.datagram(number).unwrap();
