@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{SMALL, run, text};
+use crate::wire::{Ip, inject};
 
 /// Tells whether tshark is there; says so if it is not, and fails where it must be there.
 fn has_tshark() -> bool {
@@ -244,4 +245,28 @@ fn captures_of_the_small_shipped_scenarios_open_cleanly() {
         let trouble = "_ws.malformed or ip.checksum.status == 0 or tcp.checksum.status == 0";
         assert_eq!(tshark(&file, &["-Y", trouble]), "", "{name}");
     }
+}
+
+/// Whatever was sent stands in the file, if only among the drops.
+#[test]
+fn a_capture_of_malformed_packets_opens() {
+    if !has_tshark() {
+        return;
+    }
+    let whole = Ip::udp(|_| {}).bytes();
+    let events: String = [
+        Vec::new(),
+        whole[..19].to_vec(),
+        vec![0x60; 48],
+        Ip::raw(132, vec![0; 30]).bytes(),
+        Ip::udp(|udp| udp.payload = vec![0; 32]).fragment(16..40),
+        whole,
+    ]
+    .iter()
+    .map(|bytes| inject("1ms", "client_vm = \"client\"", bytes))
+    .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = capture(folder.path(), &format!("{SMALL}{events}"), &[]);
+    assert_eq!(count(&file, "frame.interface_name == \"drops\""), 5);
+    assert_eq!(count(&file, "frame.interface_name == \"vm nic\""), 1);
 }

@@ -16,6 +16,8 @@ mod determinism;
 #[cfg(test)]
 mod invariance;
 #[cfg(test)]
+mod malformed;
+#[cfg(test)]
 mod output;
 #[cfg(test)]
 mod readme;
@@ -25,3 +27,5 @@ mod scenarios;
 mod support;
 #[cfg(test)]
 mod theory;
+#[cfg(test)]
+mod wire;

@@ -1,11 +1,17 @@
+use std::net::Ipv4Addr;
+
 use plsim_nat::{NatEngine, NatEvent, Original, Reply, Reset};
-use plsim_packet::{Origin, Packet, Payload, Rewrite, TcpHeader};
+use plsim_packet::{Form, Origin, Packet, Payload, Rewrite, TcpHeader};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_types::{Direction, DropReason, Instant, TcpFlags};
+
+use crate::admission::admit;
 
 /// What a backend host is made of.
 #[derive(Debug)]
 pub struct BackendHostConfig {
+    /// The address of the VM on this host.
+    pub address: Ipv4Addr,
     /// The NAT of the one VM on this host.
     pub nat: NatEngine,
     /// Toward the VM.
@@ -62,9 +68,10 @@ impl BackendHost {
         now: Instant,
     ) -> Result<(), DropReason> {
         let nat = &mut self.config.nat;
+        let is_error = packet.form() == Form::IcmpError;
         let translation = match direction {
-            Direction::Original => nat.original(
-                &Original {
+            Direction::Original => {
+                let original = Original {
                     pls: packet.encap.pls,
                     link: packet.encap.link,
                     client: packet.source(),
@@ -72,18 +79,24 @@ impl BackendHost {
                     backend_port: packet.encap.backend_port,
                     protocol: packet.protocol(),
                     segment: packet.tcp_segment(),
-                },
-                now,
-            ),
-            Direction::Reply => nat.reply(
-                &Reply {
+                };
+                match is_error {
+                    true => nat.original_error(&original, now),
+                    false => nat.original(&original, now),
+                }
+            }
+            Direction::Reply => {
+                let reply = Reply {
                     source: packet.source(),
                     destination: packet.destination(),
                     protocol: packet.protocol(),
                     segment: packet.tcp_segment(),
-                },
-                now,
-            ),
+                };
+                match is_error {
+                    true => nat.reply_error(&reply, now),
+                    false => nat.reply(&reply, now),
+                }
+            }
         }?;
         packet.encap.pls = translation.pls;
         packet.encap.link = translation.link;
@@ -137,6 +150,13 @@ fn reset_packet(reset: &Reset) -> Packet {
 impl Node for BackendHost {
     fn on_packet(&mut self, mut packet: Box<Packet>, by: ChannelId, context: &mut Context<'_>) {
         let from_vm = by == self.config.from_vm;
+        let own = self.config.address;
+        if from_vm && let Err(reason) = admit(&packet, |address| address == own) {
+            return context.drop(packet, reason);
+        }
+        if packet.form() == Form::Fragment {
+            return context.drop(packet, DropReason::Fragment);
+        }
         let direction = if from_vm {
             Direction::Reply
         } else {

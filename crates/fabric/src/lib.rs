@@ -9,11 +9,13 @@
 //!
 //! # Invariants
 //! - A packet that is not translated is not forwarded to a backend, nor back to a consumer.
+//! - What a machine sends passes its first hop only as a proper packet from its own address.
 //! - Nothing passes a private endpoint whose connection is not Approved, in either direction
 //!   (PLS-14).
 //! - After every call a node's timer is in step with its engine's next deadline.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod backbone;
 mod backend_host;
 mod private_endpoint;

@@ -1,5 +1,5 @@
 use plsim_lb::{BackendError, FrontendId, LbEvent, LoadBalancer};
-use plsim_packet::Packet;
+use plsim_packet::{Form, Packet};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_types::{BackendId, DropReason, Instant};
 
@@ -102,6 +102,9 @@ impl ProviderEdge {
 
 impl Node for ProviderEdge {
     fn on_packet(&mut self, mut packet: Box<Packet>, _: ChannelId, context: &mut Context<'_>) {
+        if packet.form() == Form::Fragment {
+            return context.drop(packet, DropReason::Fragment);
+        }
         match self.select(&mut packet, context) {
             Ok(channel) => context.send(channel, packet),
             Err(reason) => context.drop(packet, reason),

@@ -1,8 +1,12 @@
+use std::net::Ipv4Addr;
+
 use plsim_packet::Packet;
 use plsim_sim::{ChannelId, Context, Node};
 use plsim_table::FixedMap;
 use plsim_types::DropReason;
 use plsim_vnet::{Arrival, EndpointId, NextHop, VirtualNetwork, VnetId};
+
+use crate::admission::admit;
 
 /// What a virtual network's node is made of.
 #[derive(Debug)]
@@ -17,6 +21,9 @@ pub struct VirtualNetworkNodeConfig {
     pub from_peers: Vec<ChannelId>,
     /// The channel to each machine, by its address as a number.
     pub machines: FixedMap<u32, ChannelId>,
+    /// For each channel on which packets of machines arrive, the one that leads to the same
+    /// machines; in rising order.
+    pub uplinks: Vec<(ChannelId, ChannelId)>,
 }
 
 /// A virtual network: routes packets of its machines to endpoints and back.
@@ -33,6 +40,10 @@ impl VirtualNetworkNode {
     }
 
     fn next(&self, packet: &Packet, by: ChannelId) -> Result<ChannelId, DropReason> {
+        let uplinks = &self.config.uplinks;
+        if let Ok(at) = uplinks.binary_search_by_key(&by, |uplink| uplink.0) {
+            admit(packet, |address| self.leads_to(address, uplinks[at].1))?;
+        }
         let arrival = if self.config.from_peers.contains(&by) {
             Arrival::Peering
         } else {
@@ -54,6 +65,11 @@ impl VirtualNetworkNode {
             NextHop::Endpoint { id, .. } => channel_of(&self.config.endpoints, id),
             NextHop::Peer(vnet) => channel_of(&self.config.peers, vnet),
         }
+    }
+
+    /// Tells whether an address belongs to the machines behind a channel.
+    fn leads_to(&self, address: Ipv4Addr, channel: ChannelId) -> bool {
+        self.config.machines.get(&address.to_bits()) == Some(&channel)
     }
 }
 

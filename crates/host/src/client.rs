@@ -1,8 +1,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_packet::{Origin, Packet};
+use plsim_packet::{Form, Origin, Packet};
 use plsim_sim::{ChannelId, Context, Node, Stream};
-use plsim_types::{DropReason, KeyedHash, Protocol};
+use plsim_types::{DropReason, KeyedHash};
 
 use crate::client_tcp::{TcpClients, send};
 use crate::client_udp::UdpClients;
@@ -141,6 +141,12 @@ impl ClientVms {
         }
     }
 
+    /// Sends a packet as it is: any of these VMs may send any bytes.
+    pub fn send(&self, packet: Packet, cx: &mut Context<'_>) {
+        let packet = cx.inject(packet);
+        cx.send(self.group.out, packet);
+    }
+
     /// Returns what became of each workload's connections, in the order of the configuration.
     #[must_use]
     pub fn workloads(&self) -> &[WorkloadStats] {
@@ -239,9 +245,13 @@ impl ClientVms {
 
 impl Node for ClientVms {
     fn on_packet(&mut self, packet: Box<Packet>, _by: ChannelId, cx: &mut Context<'_>) {
-        match packet.protocol() {
-            Protocol::Tcp => self.on_tcp(packet, cx),
-            Protocol::Udp => self.on_udp(packet, cx),
+        match packet.form() {
+            Form::Tcp => self.on_tcp(packet, cx),
+            Form::Udp => self.on_udp(packet, cx),
+            // An error about a flow is taken notice of, and changes nothing.
+            Form::IcmpError => cx.deliver(packet),
+            Form::Fragment => cx.drop(packet, DropReason::Fragment),
+            Form::Unusual(fault) => cx.drop(packet, fault),
         }
     }
 

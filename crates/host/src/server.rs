@@ -1,6 +1,6 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_packet::{Packet, Payload};
+use plsim_packet::{Form, Packet, Payload};
 use plsim_sim::{ChannelId, Context, Node};
 use plsim_table::FlowTable;
 use plsim_types::{DropReason, Duration, KeyedHash, Protocol, TcpSegment};
@@ -69,6 +69,12 @@ impl ServerVm {
             hash: KeyedHash::new(config.seed, "server look-up"),
             stats: ServerStats::default(),
         }
+    }
+
+    /// Sends a packet as it is: a VM may send any bytes.
+    pub fn send(&self, packet: Packet, cx: &mut Context<'_>) {
+        let packet = cx.inject(packet);
+        cx.send(self.out, packet);
     }
 
     /// Returns what the VM did so far.
@@ -262,9 +268,13 @@ impl Node for ServerVm {
         if *packet.destination().ip() != self.address {
             return cx.drop(packet, DropReason::NoHost);
         }
-        match packet.protocol() {
-            Protocol::Tcp => self.on_tcp(packet, cx),
-            Protocol::Udp => self.on_udp(packet, cx),
+        match packet.form() {
+            Form::Tcp => self.on_tcp(packet, cx),
+            Form::Udp => self.on_udp(packet, cx),
+            // Established connections take no notice (RFC 5461), and there is no other use.
+            Form::IcmpError => cx.deliver(packet),
+            Form::Fragment => cx.drop(packet, DropReason::Fragment),
+            Form::Unusual(fault) => cx.drop(packet, fault),
         }
     }
 

@@ -6,7 +6,7 @@ use plsim_types::DropReason;
 /// The book of packets: what came into being and how it ended.
 ///
 /// A packet counts once, when it comes into being, whatever its hops.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     /// Packets that came into being, by their maker.
     pub injected_by: InjectedBy,
@@ -28,7 +28,7 @@ pub struct InjectedBy {
     pub lb: u64,
     /// Health probes.
     pub probe: u64,
-    /// ICMP errors.
+    /// The NAT: ICMP errors about new flows it refused (RFC 5508 REQ-8).
     pub icmp: u64,
     /// Copies made by links.
     pub duplicate: u64,
@@ -70,6 +70,17 @@ impl InjectedBy {
     }
 }
 
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            injected_by: InjectedBy::default(),
+            delivered: 0,
+            merged: 0,
+            drops: [0; DropReason::ALL.len()],
+        }
+    }
+}
+
 impl Ledger {
     /// Books a packet that came into being.
     #[inline]
@@ -77,6 +88,7 @@ impl Ledger {
         match origin {
             Origin::Host => self.injected_by.host += 1,
             Origin::Nat => self.injected_by.nat += 1,
+            Origin::Icmp => self.injected_by.icmp += 1,
         }
     }
 

@@ -89,7 +89,27 @@ const fn refuses(reason: DropReason) -> Option<bool> {
         | DropReason::LinkLoss
         | DropReason::LinkQueueFull
         | DropReason::HopLimit
-        | DropReason::NoListener => None,
+        | DropReason::NoListener
+        | DropReason::Truncated
+        | DropReason::BadVersion
+        | DropReason::Ipv6
+        | DropReason::BadIpHeader
+        | DropReason::BadIpChecksum
+        | DropReason::IpOptions
+        | DropReason::SpoofedSource
+        | DropReason::BadPort
+        | DropReason::UnsupportedProtocol
+        | DropReason::BadIcmp
+        | DropReason::Fragment
+        | DropReason::FragmentTiny
+        | DropReason::FragmentOverlap
+        | DropReason::FragmentTimeout
+        | DropReason::FragmentLimit
+        | DropReason::BadFragment
+        | DropReason::BadUdpLength
+        | DropReason::BadL4Checksum
+        | DropReason::BadTcpHeader
+        | DropReason::BadTcpFlags => None,
     }
 }
 

@@ -7,6 +7,7 @@ use pnet_packet::tcp::MutableTcpPacket;
 use pnet_packet::udp::MutableUdpPacket;
 
 use crate::checksum::Sum;
+use crate::form::Form;
 use crate::packet::{Encap, MAX_HEADERS, Origin, Packet, PacketId};
 use crate::payload::Payload;
 
@@ -117,6 +118,10 @@ impl Packet {
             header: [0; MAX_HEADERS],
             ip_header_len: IP_HEADER as u8,
             header_len: header_len as u8,
+            form: match protocol {
+                Protocol::Tcp => Form::Tcp,
+                Protocol::Udp => Form::Udp,
+            },
             payload,
         };
         let sum = Sum::ZERO

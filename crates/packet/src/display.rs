@@ -1,18 +1,40 @@
 use core::fmt;
 
-use plsim_types::{TcpFlags, TcpSegment};
+use plsim_types::{Protocol, TcpFlags, TcpSegment};
 
+use crate::icmp::IcmpError;
 use crate::packet::Packet;
 
 impl fmt::Display for Packet {
     /// Writes one line as tshark does, with absolute sequence numbers and the IP length:
     /// `10.1.0.4 → 10.1.0.10 TCP 44 49152 → 443 [SYN] Seq=1000 Win=64240 Len=0 MSS=1460`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(fault) = self.fault() {
+            return write!(f, "{} bytes, {fault}", self.wire_len());
+        }
         let (source, destination) = (self.source(), self.destination());
-        let protocol = if self.tcp_segment().is_some() {
-            "TCP"
-        } else {
-            "UDP"
+        if let Some(IcmpError { kind, code, .. }) = self.icmp_error() {
+            let about = self.quoted_flow();
+            return write!(
+                f,
+                "{} → {} ICMP {} {kind}/{code} about {about}",
+                self.sender(),
+                destination.ip(),
+                self.wire_len(),
+            );
+        }
+        if !self.has_ports() {
+            let (addresses, offset) = ((source.ip(), destination.ip()), self.fragment_offset());
+            let length = self.wire_len();
+            return write!(
+                f,
+                "{} → {} IPv4 {length} Offset={offset}",
+                addresses.0, addresses.1
+            );
+        }
+        let protocol = match self.protocol() {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
         };
         write!(
             f,

@@ -8,13 +8,15 @@
 //! is the NAT's), or a capture file format.
 //!
 //! # Invariants
-//! - A [`Packet`] that exists is a whole, valid, unfragmented IPv4 packet with TCP or UDP inside:
-//!   versions, lengths and checksums are right after every method.
+//! - A [`Packet`] that exists is a whole, valid IPv4 packet with TCP or UDP inside, a fragment of
+//!   one, or an ICMP error about one: versions, lengths and checksums are right after every method.
+//!   Only [`Packet::from_wire`] makes others: they keep their bytes and say what is wrong
+//!   ([`Packet::fault`]).
 //! - [`Packet::rewrite`] and [`Packet::decrement_ttl`] touch the fields they name and the
 //!   checksums, nothing else.
 //! - A UDP checksum of 0 ("none") is left alone; a computed 0 is sent as 0xFFFF (RFC 768).
 //!   TCP and IP never carry 0xFFFF in place of 0.
-//! - No bytes given to [`Packet::parse`] make it panic.
+//! - No bytes given to [`Packet::parse`] or [`Packet::from_wire`] make them panic.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -23,12 +25,19 @@ extern crate alloc;
 mod build;
 mod checksum;
 mod display;
+mod form;
+mod fragment;
+mod icmp;
+mod options;
 mod packet;
 mod parse;
 mod payload;
 mod proxy;
+mod wire;
 
 pub use build::TcpHeader;
+pub use form::Form;
+pub use icmp::IcmpError;
 pub use packet::{Encap, Origin, Packet, PacketId, Rewrite};
 pub use parse::ParseError;
 pub use payload::Payload;

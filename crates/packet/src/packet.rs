@@ -6,6 +6,7 @@ use pnet_packet::Packet as _;
 use pnet_packet::tcp::{TcpOptionNumbers, TcpOptionPacket, TcpPacket};
 
 use crate::checksum::Sum;
+use crate::form::Form;
 use crate::payload::Payload;
 
 /// The longest IPv4 header (60 bytes) and the longest TCP header (60 bytes).
@@ -22,6 +23,8 @@ pub enum Origin {
     Host,
     /// The NAT itself, such as the RST of an idle timeout.
     Nat,
+    /// The NAT, as an ICMP error about a packet it refused.
+    Icmp,
 }
 
 /// The header of the provider's tunnel: what Private Link knows of a packet beyond its bytes.
@@ -39,14 +42,19 @@ pub struct Encap {
     pub backend_port: u16,
 }
 
+impl Encap {
+    /// What a packet has before it comes to a private endpoint.
+    pub(crate) const NONE: Self = Self {
+        link: LinkId(0),
+        pls: PlsId(0),
+        backend: BackendId(0),
+        backend_port: 0,
+    };
+}
+
 impl Default for Encap {
     fn default() -> Self {
-        Self {
-            link: LinkId(0),
-            pls: PlsId(0),
-            backend: BackendId(0),
-            backend_port: 0,
-        }
+        Self::NONE
     }
 }
 
@@ -59,7 +67,7 @@ pub struct Rewrite {
     pub destination: SocketAddrV4,
 }
 
-/// One IPv4 packet with TCP or UDP inside.
+/// One IPv4 packet, with TCP or UDP inside unless its [`Form`] says otherwise.
 ///
 /// ```text
 ///  header  [ IPv4, 20..=60 bytes | TCP 20..=60 or UDP 8 bytes | unused, up to 120 ]
@@ -79,22 +87,34 @@ pub struct Packet {
     pub(crate) header: [u8; MAX_HEADERS],
     pub(crate) ip_header_len: u8,
     pub(crate) header_len: u8,
+    pub(crate) form: Form,
     pub(crate) payload: Payload,
 }
 
 impl Packet {
-    /// Returns TCP or UDP.
+    /// Returns what the packet is, beyond its bytes.
+    #[must_use]
+    #[inline]
+    pub const fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Returns the protocol of the flow it belongs to; of an ICMP error, of the flow it is about.
     #[must_use]
     #[inline]
     pub fn protocol(&self) -> Protocol {
-        if self.header[9] == Protocol::Tcp.number() {
-            Protocol::Tcp
-        } else {
-            Protocol::Udp
+        match self.form {
+            Form::Tcp => Protocol::Tcp,
+            Form::Udp => Protocol::Udp,
+            Form::Fragment | Form::IcmpError | Form::Unusual(_) => self.unusual_protocol(),
         }
     }
 
     /// Returns the protocol, both addresses and both ports.
+    ///
+    /// Of an ICMP error these are those of the flow it is about, as if it were a packet of that
+    /// flow in the direction the error travels: what it quotes, reversed. Ports that are not there
+    /// are 0.
     #[must_use]
     #[inline]
     pub fn five_tuple(&self) -> FiveTuple {
@@ -105,27 +125,41 @@ impl Packet {
         }
     }
 
-    /// Returns the source address and port.
+    /// Returns the source address and port; see [`Self::five_tuple`] for ICMP errors.
     #[must_use]
     #[inline]
     pub fn source(&self) -> SocketAddrV4 {
-        let address = Ipv4Addr::from_bits(long(&self.header, 12));
-        SocketAddrV4::new(address, word(self.transport(), 0))
+        if self.form == Form::IcmpError {
+            return self.quoted_flow().destination;
+        }
+        SocketAddrV4::new(self.sender(), word(self.transport(), 0))
     }
 
-    /// Returns the destination address and port.
+    /// Returns the destination address and port; see [`Self::five_tuple`] for ICMP errors.
     #[must_use]
     #[inline]
     pub fn destination(&self) -> SocketAddrV4 {
+        if self.form == Form::IcmpError {
+            return self.quoted_flow().source;
+        }
         let address = Ipv4Addr::from_bits(long(&self.header, 16));
         SocketAddrV4::new(address, word(self.transport(), 2))
     }
 
-    /// Returns what a middlebox reads of a TCP segment; `None` for UDP.
+    /// Returns the source address of the packet's own IP header.
+    #[must_use]
+    #[inline]
+    pub fn sender(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(long(&self.header, 12))
+    }
+
+    /// Returns what a middlebox reads of a TCP segment; `None` for anything else.
+    ///
+    /// The first fragment of a segment tells of the bytes that it carries itself.
     #[must_use]
     #[inline]
     pub fn tcp_segment(&self) -> Option<TcpSegment> {
-        if self.protocol() == Protocol::Udp {
+        if self.form != Form::Tcp && !self.starts_tcp_fragments() {
             return None;
         }
         let tcp = self.transport();
@@ -179,23 +213,25 @@ impl Packet {
         true
     }
 
-    /// Gives the packet other addresses and ports and updates both checksums (RFC 1624
+    /// Gives the packet other addresses and ports and updates its checksums (RFC 1624
     /// equation 3); all other bytes stay.
     ///
-    /// A UDP checksum of 0 stays 0, a computed 0 becomes 0xFFFF (RFC 3022 §4.1).
+    /// A UDP checksum of 0 stays 0, a computed 0 becomes 0xFFFF (RFC 3022 §4.1). In an ICMP error
+    /// the addresses and ports of what it quotes change as well (RFC 5508 §4); of a fragment after
+    /// the first, only the addresses.
     #[inline]
     pub fn rewrite(&mut self, to: &Rewrite) {
-        let is_tcp = self.protocol() == Protocol::Tcp;
-        let source = to.source.ip().to_bits();
-        let destination = to.destination.ip().to_bits();
-        let addresses = Sum::ZERO
-            .replaced_long(long(&self.header, 12), source)
-            .replaced_long(long(&self.header, 16), destination);
-        let checksum = addresses.update(word(&self.header, 10));
-        set_word(&mut self.header, 10, checksum);
-        self.header[12..16].copy_from_slice(&source.to_be_bytes());
-        self.header[16..20].copy_from_slice(&destination.to_be_bytes());
+        match self.form {
+            Form::Tcp => self.rewrite_ports(to, true),
+            Form::Udp => self.rewrite_ports(to, false),
+            Form::Fragment | Form::IcmpError | Form::Unusual(_) => self.rewrite_unusual(to),
+        }
+    }
 
+    /// Rewrites addresses, ports and both checksums.
+    #[inline]
+    pub(crate) fn rewrite_ports(&mut self, to: &Rewrite, is_tcp: bool) {
+        let addresses = self.rewrite_addresses(to);
         let ports = u32::from(to.source.port()) << 16 | u32::from(to.destination.port());
         let transport = self.transport_mut();
         let change = addresses.replaced_long(long(transport, 0), ports);
@@ -209,7 +245,23 @@ impl Packet {
         }
     }
 
-    /// Returns the bytes of both headers with their options, 28..=120.
+    /// Rewrites the IP header and returns the change of its addresses.
+    #[inline]
+    pub(crate) fn rewrite_addresses(&mut self, to: &Rewrite) -> Sum {
+        let source = to.source.ip().to_bits();
+        let destination = to.destination.ip().to_bits();
+        let addresses = Sum::ZERO
+            .replaced_long(long(&self.header, 12), source)
+            .replaced_long(long(&self.header, 16), destination);
+        let checksum = addresses.update(word(&self.header, 10));
+        set_word(&mut self.header, 10, checksum);
+        self.header[12..16].copy_from_slice(&source.to_be_bytes());
+        self.header[16..20].copy_from_slice(&destination.to_be_bytes());
+        addresses
+    }
+
+    /// Returns the bytes of both headers with their options, at most 120: IP and TCP, UDP or ICMP;
+    /// of a fragment after the first only IP; of unusual bytes the first 60.
     #[must_use]
     #[inline]
     pub fn header(&self) -> &[u8] {
@@ -223,14 +275,14 @@ impl Packet {
         &self.payload
     }
 
-    /// Returns the number of payload bytes, 0..=65 507.
+    /// Returns the number of payload bytes, 0..=65 515.
     #[must_use]
     #[inline]
     pub fn payload_len(&self) -> usize {
         self.payload.len()
     }
 
-    /// Returns the bytes on the wire at the IP layer, 28..=65 535.
+    /// Returns the bytes on the wire at the IP layer, at most 65 535.
     #[must_use]
     #[inline]
     pub fn wire_len(&self) -> usize {
@@ -259,7 +311,7 @@ impl Packet {
     }
 
     #[inline]
-    fn transport_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn transport_mut(&mut self) -> &mut [u8] {
         let offset = self.transport_offset();
         &mut self.header[offset..offset + 20]
     }
@@ -291,16 +343,16 @@ fn is_well_formed(option: &TcpOptionPacket<'_>) -> bool {
 }
 
 #[inline]
-fn word(bytes: &[u8], at: usize) -> u16 {
+pub(crate) fn word(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 #[inline]
-fn set_word(bytes: &mut [u8], at: usize, word: u16) {
+pub(crate) fn set_word(bytes: &mut [u8], at: usize, word: u16) {
     bytes[at..at + 2].copy_from_slice(&word.to_be_bytes());
 }
 
 #[inline]
-fn long(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn long(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

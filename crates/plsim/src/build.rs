@@ -46,7 +46,7 @@ pub(crate) fn build(
     let endpoints = site.endpoints();
     let backends = site.backends();
     let mut rooms = clients.rooms;
-    rooms.extend(site.networks(&clients.downlinks, &endpoints)?);
+    rooms.extend(site.networks(&clients.links, &endpoints)?);
     rooms.extend(site.endpoint_rooms(&endpoints));
     rooms.extend(site.edges(&backends)?);
     rooms.extend(backends.rooms);
@@ -73,7 +73,8 @@ struct Site<'a> {
 /// The client groups and the links that lead to them.
 struct Clients {
     rooms: Vec<Room>,
-    downlinks: Vec<ChannelId>,
+    /// From each group to its network and back.
+    links: Vec<(ChannelId, ChannelId)>,
 }
 
 /// The links around the private endpoints.
@@ -148,7 +149,7 @@ impl<'a> Site<'a> {
     fn clients(&mut self) -> Clients {
         let mut clients = Clients {
             rooms: Vec::new(),
-            downlinks: Vec::new(),
+            links: Vec::new(),
         };
         for (index, group) in self.scenario.client_vm.iter().enumerate() {
             let place = &self.layout.clients[index];
@@ -159,12 +160,10 @@ impl<'a> Site<'a> {
                 self.builder
                     .channel("client-network", name.as_str(), network, config.clone());
             let node = self.map.clients[index];
-            clients.downlinks.push(self.builder.channel(
-                "network-client",
-                name.as_str(),
-                node,
-                config,
-            ));
+            let back = self
+                .builder
+                .channel("network-client", name.as_str(), node, config);
+            clients.links.push((out, back));
             clients
                 .rooms
                 .push(Room::Clients(ClientVms::new(ClientVmsConfig {
@@ -246,7 +245,7 @@ impl<'a> Site<'a> {
 
     fn networks(
         &mut self,
-        downlinks: &[ChannelId],
+        links: &[(ChannelId, ChannelId)],
         around: &Endpoints,
     ) -> Result<Vec<Room>, Diagnostics> {
         let count = self.scenario.virtual_network.len();
@@ -281,7 +280,8 @@ impl<'a> Site<'a> {
                     endpoints: self.links_to_endpoints(own, &peers[own], around),
                     peers: peers_out,
                     from_peers: peers_in,
-                    machines: self.machines(own, downlinks),
+                    machines: self.machines(own, links),
+                    uplinks: self.uplinks(own, links),
                 },
             )));
         }
@@ -314,16 +314,24 @@ impl<'a> Site<'a> {
         links
     }
 
-    fn machines(&self, own: usize, downlinks: &[ChannelId]) -> FixedMap<u32, ChannelId> {
+    fn machines(&self, own: usize, links: &[(ChannelId, ChannelId)]) -> FixedMap<u32, ChannelId> {
         let mut machines = FixedMap::default();
-        for (place, link) in self.layout.clients.iter().zip(downlinks) {
+        for (place, (_, back)) in self.layout.clients.iter().zip(links) {
             if place.network == own {
                 for address in &place.addresses {
-                    machines.insert(address.to_bits(), *link);
+                    machines.insert(address.to_bits(), *back);
                 }
             }
         }
         machines
+    }
+
+    fn uplinks(&self, own: usize, links: &[(ChannelId, ChannelId)]) -> Vec<(ChannelId, ChannelId)> {
+        let groups = self.layout.clients.iter().zip(links);
+        groups
+            .filter(|(place, _)| place.network == own)
+            .map(|(_, links)| *links)
+            .collect()
     }
 
     fn backends(&mut self) -> Backends {
@@ -385,6 +393,7 @@ impl<'a> Site<'a> {
             self.entity_seed("backend-host", name),
         );
         let host = BackendHost::new(BackendHostConfig {
+            address: place.address,
             nat,
             to_vm,
             from_vm,

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use plsim_host::{Close, Hold, Rate, TcpSession, UdpSession, WorkloadConfig, WorkloadKind};
 use plsim_lb::{FrontendId, LbConfig, LbPoolId, PoolConfig, Rule, Stickiness};
 use plsim_scenario as file;
-use plsim_scenario::Scenario;
+use plsim_scenario::{Action, Scenario};
 use plsim_types::{BackendId, Duration, Instant, KeyedHash, PlsId, Protocol};
 use plsim_vnet::{
     ConnectionState, EndpointId, EndpointRoute, Peering, Subnet, VirtualNetworkConfig, VnetId,
@@ -136,10 +136,11 @@ pub(crate) fn load_balancer(
 
 /// Returns the backends that some event takes down or brings back.
 fn changing_backends(scenario: &Scenario, layout: &Layout) -> BTreeSet<BackendId> {
-    let names = scenario
+    let changes = scenario
         .event
         .iter()
-        .filter_map(|event| event.backend_vm.as_ref());
+        .filter(|event| matches!(event.action, Action::BackendDown | Action::BackendUp));
+    let names = changes.filter_map(|event| event.backend_vm.as_ref());
     names
         .flat_map(|name| layout.backends_named(scenario, name.as_str()))
         .collect()

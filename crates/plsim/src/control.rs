@@ -1,10 +1,13 @@
 use plsim_observe::Event;
+use plsim_packet::Packet;
 use plsim_scenario::Action;
+use plsim_sim::Context;
 use plsim_types::BackendId;
 use plsim_vnet::{ConnectionAction, ConnectionState};
 
 use crate::configure;
 use crate::layout::position;
+use crate::room::Room;
 use crate::simulation::Simulation;
 
 /// Applies one event of the scenario at the virtual time reached, before the packets of that
@@ -17,6 +20,7 @@ pub(crate) fn apply(simulation: &mut Simulation, index: usize) -> Vec<Event> {
         Action::AddNatIp => add_nat_ip(simulation, index),
         Action::BackendDown => set_backends(simulation, index, false),
         Action::BackendUp => set_backends(simulation, index, true),
+        Action::InjectPacket => inject_packet(simulation, index),
     }
 }
 
@@ -79,6 +83,32 @@ fn add_nat_ip(simulation: &mut Simulation, index: usize) -> Vec<Event> {
         }
     }
     vec![told.with("nat_ip", address.to_string())]
+}
+
+fn inject_packet(simulation: &mut Simulation, index: usize) -> Vec<Event> {
+    let scenario = &simulation.scenario;
+    let event = &scenario.event[index];
+    let bytes = event.bytes.as_ref();
+    let packet = Packet::from_wire(
+        &bytes
+            .expect("broken invariant: a checked event has bytes")
+            .0,
+    );
+    let (key, name, node) = if let Some(name) = &event.client_vm {
+        let group = position(&scenario.client_vm, |group| {
+            group.machines().any(|machine| machine == name.as_str())
+        });
+        ("client_vm", name, simulation.map.clients[group])
+    } else {
+        let name = event.backend_vm.as_ref();
+        let name = name.expect("broken invariant: a checked event names its sender");
+        let vm = position(&simulation.layout.backends, |vm| vm.name == name.as_str());
+        ("backend_vm", name, simulation.map.servers[vm])
+    };
+    let told = Event::new("packet-injected").with(key, name.as_str());
+    let send = |room: &mut Room, context: &mut Context<'_>| room.send(packet, context);
+    simulation.world.visit(node, send);
+    vec![told]
 }
 
 fn set_backends(simulation: &mut Simulation, index: usize, up: bool) -> Vec<Event> {

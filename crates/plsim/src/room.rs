@@ -45,6 +45,17 @@ doors! {
     Host(BackendHost): host, host_mut;
 }
 
+impl Room {
+    /// Has a machine send a packet as it is.
+    pub(crate) fn send(&self, packet: Packet, context: &mut Context<'_>) {
+        match self {
+            Self::Clients(node) => node.send(packet, context),
+            Self::Server(node) => node.send(packet, context),
+            _ => unreachable!("broken invariant: the map gave another kind of node"),
+        }
+    }
+}
+
 impl Node for Room {
     fn on_packet(&mut self, packet: Box<Packet>, by: ChannelId, context: &mut Context<'_>) {
         match self {

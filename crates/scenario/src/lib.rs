@@ -49,8 +49,8 @@ pub use rules::{Lint, lints};
 pub use schema::schema;
 pub use source::sanitised;
 pub use units::{
-    Bandwidth, ByteSize, Count, FlowLimit, FrontendPath, Keepalive, Name, Network, PoolPath,
-    PortRange, Rate, SubnetPath, TimeSpan, UnitError,
+    Bandwidth, ByteSize, Count, FlowLimit, FrontendPath, HexBytes, Keepalive, Name, Network,
+    PoolPath, PortRange, Rate, SubnetPath, TimeSpan, UnitError,
 };
 
 use located::Located;

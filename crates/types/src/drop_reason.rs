@@ -65,6 +65,46 @@ drop_reasons! {
     HopLimit = "hop-limit",
     /// The receiving machine has no socket for the datagram.
     NoListener = "no-listener",
+    /// The bytes end before the packet or its headers do.
+    Truncated = "truncated",
+    /// The IP version is neither 4 nor 6.
+    BadVersion = "bad-version",
+    /// The packet is IPv6, which Private Link does not carry (PLS-21).
+    Ipv6 = "ipv6",
+    /// The IP header length is wrong.
+    BadIpHeader = "bad-ip-header",
+    /// The IP header checksum is wrong.
+    BadIpChecksum = "bad-ip-checksum",
+    /// The IP header has a source route or malformed options.
+    IpOptions = "ip-options",
+    /// The sender does not own the source address.
+    SpoofedSource = "spoofed-source",
+    /// The source or destination port is 0.
+    BadPort = "bad-port",
+    /// The packet is neither TCP nor UDP, nor an ICMP error about either (PLS-22).
+    UnsupportedProtocol = "unsupported-protocol",
+    /// The ICMP error has a wrong checksum or does not quote enough of a packet.
+    BadIcmp = "bad-icmp",
+    /// The packet is a fragment, which the load balancer does not carry.
+    Fragment = "fragment",
+    /// The first fragment is too small for the TCP or UDP header (RFC 1858).
+    FragmentTiny = "fragment-tiny",
+    /// The fragment overlaps another one of its datagram (RFC 1858, RFC 5722).
+    FragmentOverlap = "fragment-overlap",
+    /// The other fragments of the datagram did not come in time.
+    FragmentTimeout = "fragment-timeout",
+    /// There is no room for more fragments that wait for others.
+    FragmentLimit = "fragment-limit",
+    /// The fragment contradicts itself or the others: its length, its end or don't fragment.
+    BadFragment = "bad-fragment",
+    /// The UDP length is below 8 or not what the IP packet carries.
+    BadUdpLength = "bad-udp-length",
+    /// The TCP or UDP checksum is wrong.
+    BadL4Checksum = "bad-l4-checksum",
+    /// The TCP header length is wrong.
+    BadTcpHeader = "bad-tcp-header",
+    /// The TCP flags contradict each other.
+    BadTcpFlags = "bad-tcp-flags",
 }
 
 impl DropReason {
@@ -99,7 +139,8 @@ mod tests {
         for (index, reason) in DropReason::ALL.iter().enumerate() {
             let name = reason.name();
             assert!(
-                name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
+                name.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
                 "{name}"
             );
             assert_eq!(DropReason::from_name(name), Some(*reason));

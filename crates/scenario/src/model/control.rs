@@ -1,4 +1,4 @@
-use crate::units::{Name, TimeSpan};
+use crate::units::{HexBytes, Name, TimeSpan};
 use core::fmt;
 use core::net::Ipv4Addr;
 use schemars::JsonSchema;
@@ -18,8 +18,14 @@ pub struct Event {
     pub private_link_service: Option<Name>,
     /// A static address for add-nat-ip; otherwise the next free address of the NAT subnet.
     pub ip_address: Option<Ipv4Addr>,
-    /// A backend VM (as in `web-0`) or a whole group (`web`); for backend-down and backend-up.
+    /// A backend VM (as in `web-0`) or a whole group (`web`); for backend-down and backend-up. For
+    /// inject-packet the one VM that sends.
     pub backend_vm: Option<Name>,
+    /// The client VM (as in `client-0`, or `client` where there is one) that sends; for
+    /// inject-packet.
+    pub client_vm: Option<Name>,
+    /// What is sent, from the first byte of the IP header, right or wrong; for inject-packet.
+    pub bytes: Option<HexBytes>,
 }
 
 /// What an event does.
@@ -36,6 +42,8 @@ pub enum Action {
     BackendDown,
     /// A backend VM, or a whole group, comes back.
     BackendUp,
+    /// A client or backend VM sends one packet of any bytes.
+    InjectPacket,
 }
 
 /// What must hold when the run is over: exactly one of `equals`, `at_least`, `at_most`, `between`.

@@ -22,6 +22,14 @@ pub struct ClientVm {
     pub ephemeral_ports: PortRange,
 }
 
+impl ClientVm {
+    /// Returns the names of the group's machines in order: `NAME-0`, `NAME-1` and so on, in a group
+    /// of one `NAME`.
+    pub fn machines(&self) -> impl Iterator<Item = String> {
+        machines(&self.name, self.count)
+    }
+}
+
 /// A group of equal provider machines behind a load balancer.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -52,11 +60,15 @@ pub struct BackendVm {
 impl BackendVm {
     /// Returns the names of the group's machines in order.
     pub fn machines(&self) -> impl Iterator<Item = String> {
-        (0..self.count).map(|index| match self.count {
-            1 => self.name.to_string(),
-            _ => format!("{}-{index}", self.name),
-        })
+        machines(&self.name, self.count)
     }
+}
+
+fn machines(group: &Name, count: u32) -> impl Iterator<Item = String> {
+    (0..count).map(move |index| match count {
+        1 => group.to_string(),
+        _ => format!("{group}-{index}"),
+    })
 }
 
 const fn one() -> u32 {

@@ -26,22 +26,29 @@ impl Rules<'_> {
             Action::AddNatIp => ("add-nat-ip", "private_link_service", &["ip_address"]),
             Action::BackendDown => ("backend-down", "backend_vm", &[]),
             Action::BackendUp => ("backend-up", "backend_vm", &[]),
+            Action::InjectPacket => ("inject-packet", "bytes", &["client_vm", "backend_vm"]),
         };
         let given = [
             ("private_endpoint", event.private_endpoint.is_some()),
             ("private_link_service", event.private_link_service.is_some()),
             ("ip_address", event.ip_address.is_some()),
             ("backend_vm", event.backend_vm.is_some()),
+            ("client_vm", event.client_vm.is_some()),
+            ("bytes", event.bytes.is_some()),
         ];
         for (key, given) in given {
             if key == needed && !given {
+                let (label, example) = match key {
+                    "bytes" => ("what is sent?", "4500 …"),
+                    _ => ("which one?", "NAME"),
+                };
                 self.report(
                     PL061,
                     &format!("{path}.action"),
                     format!("\"{name}\" needs `{key}`"),
                 )
-                .label("which one?")
-                .help(format!("add {key} = \"NAME\""));
+                .label(label)
+                .help(format!("add {key} = \"{example}\""));
             } else if given && key != needed && !allowed.contains(&key) {
                 let message = format!("`{key}` does not belong to \"{name}\"");
                 self.report(PL061, &format!("{path}.{key}"), message)
@@ -49,6 +56,21 @@ impl Rules<'_> {
                     .help("remove it");
             }
         }
+        if event.action == Action::InjectPacket {
+            self.sender(path, event);
+        }
+    }
+
+    /// One machine sends a packet.
+    fn sender(&mut self, path: &str, event: &Event) {
+        let message = match (&event.client_vm, &event.backend_vm) {
+            (Some(_), Some(_)) => "`client_vm` and `backend_vm` cannot both send the packet",
+            (None, None) => "\"inject-packet\" needs `client_vm` or `backend_vm`",
+            _ => return,
+        };
+        self.report(PL061, &format!("{path}.action"), message)
+            .label("who sends it?")
+            .help("name one machine: client_vm = \"NAME\" or backend_vm = \"NAME\"");
     }
 
     fn deleted_connection(&mut self, path: &str, event: &Event) {

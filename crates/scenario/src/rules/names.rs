@@ -1,6 +1,6 @@
 use super::Rules;
 use super::lints::{PL001, PL002, PL003};
-use crate::model::Action;
+use crate::model::{Action, BackendVm, ClientVm, Event};
 use crate::source::sanitised;
 use crate::suggest::nearest;
 use crate::units::{Name, SubnetPath};
@@ -262,9 +262,15 @@ impl<'s> Rules<'s> {
         let endpoints = names(&mut scenario.private_endpoint.iter().map(|it| &it.name));
         let services = names(&mut scenario.private_link_service.iter().map(|it| &it.name));
         let mut backends = names(&mut scenario.backend_vm.iter().map(|it| &it.name));
-        for group in scenario.backend_vm.iter().take(1_000) {
-            backends.extend(group.machines().filter(|_| group.count > 1));
-        }
+        let groups = scenario.backend_vm.iter().take(1_000);
+        let servers: Vec<String> = groups.flat_map(BackendVm::machines).collect();
+        backends.extend(servers.iter().cloned());
+        let injects = |event: &Event| event.action == Action::InjectPacket;
+        let groups = scenario.client_vm.iter().take(1_000);
+        let clients: Vec<String> = match scenario.event.iter().any(injects) {
+            true => groups.flat_map(ClientVm::machines).collect(),
+            false => Vec::new(),
+        };
         for (index, event) in scenario.event.iter().enumerate() {
             let (key, kind, name, known) = match event.action {
                 Action::ApproveEndpoint | Action::RejectEndpoint => (
@@ -288,6 +294,10 @@ impl<'s> Rules<'s> {
                     &event.backend_vm,
                     &backends,
                 ),
+                Action::InjectPacket if event.client_vm.is_some() => {
+                    ("client_vm", "client VM", &event.client_vm, &clients)
+                }
+                Action::InjectPacket => ("backend_vm", "backend VM", &event.backend_vm, &servers),
             };
             if let Some(name) = name
                 && !known.iter().any(|known| known == name.as_str())

@@ -3,6 +3,7 @@
 //! Every leaf implements `FromStr` (the one parser), `Display` (a text that parses back to the
 //! same value), serde and `JsonSchema`. Its schema `format` is how the checker finds the parser.
 
+mod bytes;
 mod count;
 mod decimal;
 mod name;
@@ -11,6 +12,7 @@ mod rate;
 mod size;
 mod time;
 
+pub use bytes::HexBytes;
 pub use count::{Count, FlowLimit};
 pub use name::{FrontendPath, Name, PoolPath, SubnetPath};
 pub use network::{Network, PortRange};
@@ -99,6 +101,7 @@ pub(crate) fn check_format(format: &str, text: &str) -> Result<(), UnitError> {
         "keepalive" => text.parse::<Keepalive>().map(drop),
         "rate" => text.parse::<Rate>().map(drop),
         "byte-size" => text.parse::<ByteSize>().map(drop),
+        "hex-bytes" => text.parse::<HexBytes>().map(drop),
         "bandwidth" => text.parse::<Bandwidth>().map(drop),
         "count" => text.parse::<Count>().map(drop),
         "flow-limit" => text.parse::<FlowLimit>().map(drop),
@@ -139,6 +142,7 @@ pub(crate) fn describe_format(format: &str) -> Option<&'static str> {
         "keepalive" => "a duration with a unit, as in \"240s\", or \"off\"",
         "rate" => "a rate, as in \"1000/s\" or \"60/min\"",
         "byte-size" => "a size with a unit, as in \"200B\", \"3kB\" or \"1MiB\"",
+        "hex-bytes" => "bytes as hexadecimal digits, as in \"4500 002c\"",
         "bandwidth" => "a bandwidth, as in \"1Gbps\" or \"100Mbps\"",
         "count" => "a count, as in 500000 or \"64k\"",
         "flow-limit" => "a count, as in 500000 or \"64k\", or \"off\"",
