@@ -14,6 +14,8 @@ mod command;
 #[cfg(test)]
 mod determinism;
 #[cfg(test)]
+mod icmp;
+#[cfg(test)]
 mod invariance;
 #[cfg(test)]
 mod malformed;

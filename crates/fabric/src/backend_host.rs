@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use plsim_nat::{NatEngine, NatEvent, Original, Reply, Reset};
+use plsim_nat::{NatEngine, NatEvent, OnExhaustion, Original, Reply, Reset};
 use plsim_packet::{Form, Origin, Packet, Payload, Rewrite, TcpHeader};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_types::{Direction, DropReason, Instant, TcpFlags};
@@ -21,6 +21,10 @@ pub struct BackendHostConfig {
     /// Toward the consumers (direct server return).
     pub to_backbone: ChannelId,
 }
+
+/// Codes of "destination unreachable" (RFC 792, RFC 1812 §5.2.7.1).
+const HOST_UNREACHABLE: u8 = 1;
+const ADMINISTRATIVELY_PROHIBITED: u8 = 13;
 
 /// Something that happened in a NAT, and when.
 pub type TimedNatEvent = (Instant, NatEvent);
@@ -107,6 +111,26 @@ impl BackendHost {
         Ok(())
     }
 
+    /// Tells a client that its new flow was refused for want of resources, if the service says so
+    /// (RFC 5508 REQ-8). Such answers have no rate limit.
+    fn answer(&self, refused: &Packet, reason: DropReason, context: &mut Context<'_>) {
+        if !matches!(
+            reason,
+            DropReason::NatPortsExhausted | DropReason::VmFlowLimit
+        ) {
+            return;
+        }
+        let code = match self.config.nat.exhaustion_answer(refused.encap.pls) {
+            OnExhaustion::Drop => return,
+            OnExhaustion::AdministrativelyProhibited => ADMINISTRATIVELY_PROHIBITED,
+            OnExhaustion::HostUnreachable => HOST_UNREACHABLE,
+        };
+        if let Some(answer) = Packet::unreachable(refused, code, Origin::Icmp) {
+            let answer = context.inject(answer);
+            context.send(self.config.to_backbone, answer);
+        }
+    }
+
     /// Sends what the NAT has to say, keeps its events, and follows its next deadline.
     fn settle(&mut self, context: &mut Context<'_>) {
         while let Some(reset) = self.config.nat.poll_reset() {
@@ -166,7 +190,12 @@ impl Node for BackendHost {
         // A look-up may find an expired binding: its resets go out before the packet's own fate.
         self.settle(context);
         match (translated, direction) {
-            (Err(reason), _) => context.drop(packet, reason),
+            (Err(reason), direction) => {
+                if direction == Direction::Original {
+                    self.answer(&packet, reason, context);
+                }
+                context.drop(packet, reason);
+            }
             (Ok(()), Direction::Original) => context.send(self.config.to_vm, packet),
             (Ok(()), Direction::Reply) => context.send(self.config.to_backbone, packet),
         }

@@ -1,8 +1,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_packet::{Form, Origin, Packet};
+use plsim_packet::{Form, IcmpError, Origin, Packet};
 use plsim_sim::{ChannelId, Context, Node, Stream};
-use plsim_types::{DropReason, KeyedHash};
+use plsim_types::{DropReason, KeyedHash, Protocol};
 
 use crate::client_tcp::{TcpClients, send};
 use crate::client_udp::UdpClients;
@@ -241,6 +241,34 @@ impl ClientVms {
         self.udp
             .on_datagram(position, length, &self.group, workload, stats, cx);
     }
+
+    /// Takes an ICMP error about a packet of ours.
+    fn on_error(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
+        let (local, remote) = (packet.destination(), packet.source());
+        if !self.group.owns(local.ip()) {
+            return cx.drop(packet, DropReason::NoHost);
+        }
+        let (protocol, error) = (packet.protocol(), packet.icmp_error());
+        cx.deliver(packet);
+        let found = match protocol {
+            Protocol::Tcp => self.tcp.find(local, &self.group),
+            Protocol::Udp => self.udp.find(local, &self.group),
+        };
+        let found = found.filter(|&(_, at)| self.workloads[at].config.target == remote);
+        let (Some((position, at)), Some(error)) = (found, error) else {
+            return;
+        };
+        let (workload, stats) = (&mut self.workloads[at], &mut self.stats[at]);
+        match protocol {
+            Protocol::Tcp if ends_attempt(&error) => {
+                let sequence = error.sequence;
+                self.tcp
+                    .on_error(position, sequence, &self.group, workload, stats, cx);
+            }
+            Protocol::Udp if is_hard(&error) => self.udp.on_error(position, &self.group, stats),
+            Protocol::Tcp | Protocol::Udp => {}
+        }
+    }
 }
 
 impl Node for ClientVms {
@@ -248,8 +276,7 @@ impl Node for ClientVms {
         match packet.form() {
             Form::Tcp => self.on_tcp(packet, cx),
             Form::Udp => self.on_udp(packet, cx),
-            // An error about a flow is taken notice of, and changes nothing.
-            Form::IcmpError => cx.deliver(packet),
+            Form::IcmpError => self.on_error(packet, cx),
             Form::Fragment => cx.drop(packet, DropReason::Fragment),
             Form::Unusual(fault) => cx.drop(packet, fault),
         }
@@ -290,4 +317,30 @@ impl Workload {
             config,
         }
     }
+}
+
+/// Tells whether an error ends a TCP attempt that it is about: any does (KERN; RFC 5461 §2.2),
+/// but for "fragmentation needed", which only tells the size.
+const fn ends_attempt(error: &IcmpError) -> bool {
+    !matches!(
+        error,
+        IcmpError {
+            kind: 3,
+            code: 4 | 16..,
+            ..
+        }
+    )
+}
+
+/// Tells whether an error reaches the application that has connected a UDP socket: KERN keeps
+/// back those that may pass by themselves, such as "host unreachable".
+const fn is_hard(error: &IcmpError) -> bool {
+    matches!(
+        error,
+        IcmpError {
+            kind: 3,
+            code: 2 | 3 | 6..=10 | 13..=15,
+            ..
+        }
+    )
 }

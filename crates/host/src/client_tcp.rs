@@ -161,6 +161,24 @@ impl TcpClients {
         self.conclude(position, verdict, is_from_nat, &mut turn);
     }
 
+    /// Takes an ICMP error that quotes a segment with this sequence number: it ends an attempt
+    /// whose SYN it is about. To a connection it is a soft error, which changes nothing (RFC 5461).
+    pub(crate) fn on_error(
+        &mut self,
+        position: u32,
+        sequence: Option<u32>,
+        group: &Group,
+        workload: &mut Workload,
+        stats: &mut WorkloadStats,
+        cx: &mut Context<'_>,
+    ) {
+        let tcb = &self.slots.entry(position).tcb;
+        if tcb.state() == State::SynSent && sequence == Some(tcb.unacknowledged()) {
+            let mut turn = Turn::new(group, workload, stats, cx);
+            self.end(position, Outcome::Unreachable, &mut turn);
+        }
+    }
+
     /// Tells whose timer fired; `None` if it was a stale one.
     pub(crate) fn fired(&mut self, position: u32, now: Instant) -> Option<usize> {
         let slot = self.slots.entry_mut(position);
@@ -215,9 +233,15 @@ impl TcpClients {
             Verdict::TimedOut => Some(Outcome::TimedOut),
         };
         let outcome = outcome.or_else(|| slot.proceed(turn));
-        let Some(outcome) = outcome else {
-            return slot.settle(position, turn);
-        };
+        match outcome {
+            Some(outcome) => self.end(position, outcome, turn),
+            None => slot.settle(position, turn),
+        }
+    }
+
+    /// Counts a connection that ended, and forgets it.
+    fn end(&mut self, position: u32, outcome: Outcome, turn: &mut Turn<'_, '_>) {
+        let slot = self.slots.entry(position);
         match slot.phase {
             Phase::Connecting => turn.stats.failed(outcome),
             Phase::Lingering => {}

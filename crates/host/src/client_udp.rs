@@ -125,6 +125,16 @@ impl UdpClients {
         self.on_timer(position, group, workload, stats, cx);
     }
 
+    /// Takes an ICMP error that an application would see: an answer that is due will not come.
+    pub(crate) fn on_error(&mut self, position: u32, group: &Group, stats: &mut WorkloadStats) {
+        match self.slots.entry(position).phase {
+            Phase::Connecting => stats.failed(Outcome::Unreachable),
+            Phase::Awaiting => stats.ended(Outcome::Unreachable),
+            Phase::Resting => return,
+        }
+        self.forget(position, group);
+    }
+
     /// Tells whose timer fired; `None` if it was a stale one.
     pub(crate) fn fired(&mut self, position: u32, now: Instant) -> Option<usize> {
         let slot = self.slots.entry_mut(position);
@@ -155,6 +165,11 @@ impl UdpClients {
             }
             Phase::Resting => stats.ended(Outcome::Closed),
         }
+        self.forget(position, group);
+    }
+
+    fn forget(&mut self, position: u32, group: &Group) {
+        let slot = self.slots.entry(position);
         let hash = group.hash(group.socket(slot.vm, slot.port));
         let slot = self.slots.remove(hash, position);
         self.ports.release(slot.vm, slot.port);

@@ -18,7 +18,7 @@ pub struct WorkloadStats {
     pub established_total: u64,
     /// Ended in good order: by FIN both ways, by the client's own RST, or at the end of `hold`.
     pub closed: u64,
-    /// Reset by the server.
+    /// Reset by the server, or, a UDP flow, ended by an ICMP error.
     pub reset: u64,
     /// Reset by the NAT, which had forgotten the connection.
     pub idle_expired: u64,
@@ -53,6 +53,8 @@ pub struct FailedBy {
     pub refused: u64,
     /// No client VM had an ephemeral port left.
     pub client_ports: u64,
+    /// An ICMP error answered the SYN, or the UDP request.
+    pub unreachable: u64,
 }
 
 /// The end of a connection.
@@ -63,6 +65,7 @@ pub(crate) enum Outcome {
     IdleExpired,
     TimedOut,
     Refused,
+    Unreachable,
 }
 
 impl WorkloadStats {
@@ -103,6 +106,7 @@ impl WorkloadStats {
         match outcome {
             Outcome::Refused | Outcome::Reset | Outcome::IdleExpired => self.failed_by.refused += 1,
             Outcome::TimedOut | Outcome::Closed => self.failed_by.timeout += 1,
+            Outcome::Unreachable => self.failed_by.unreachable += 1,
         }
     }
 
@@ -111,7 +115,7 @@ impl WorkloadStats {
         self.established -= 1;
         match outcome {
             Outcome::Closed => self.closed += 1,
-            Outcome::Reset | Outcome::Refused => self.reset += 1,
+            Outcome::Reset | Outcome::Refused | Outcome::Unreachable => self.reset += 1,
             Outcome::IdleExpired => self.idle_expired += 1,
             Outcome::TimedOut => self.timed_out += 1,
         }

@@ -152,6 +152,11 @@ impl Tcb {
         self.received
     }
 
+    /// Returns the oldest number that is not acknowledged: the SYN's, until it is.
+    pub(crate) const fn unacknowledged(&self) -> u32 {
+        self.una
+    }
+
     /// Returns the number after the last byte written.
     pub(crate) const fn end(&self) -> u32 {
         self.end

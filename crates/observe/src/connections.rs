@@ -80,6 +80,8 @@ pub struct FailedBy {
     pub refused: u64,
     /// The client VM had no ephemeral port left.
     pub client_ports: u64,
+    /// An ICMP error answered the SYN or the request.
+    pub unreachable: u64,
 }
 
 /// How long connecting took, from the first SYN to the SYN-ACK.
@@ -143,6 +145,7 @@ impl WorkloadSummary {
             ("timeout", self.failed_by.timeout.into()),
             ("refused", self.failed_by.refused.into()),
             ("client_ports", self.failed_by.client_ports.into()),
+            ("unreachable", self.failed_by.unreachable.into()),
         ]);
         let name = [("name", Value::from(self.name.as_str()))];
         let rest = [

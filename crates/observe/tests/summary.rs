@@ -130,6 +130,7 @@ fn workload(connections: Connections) -> WorkloadSummary {
             timeout: 2,
             refused: 1,
             client_ports: 0,
+            unreachable: 0,
         },
         requests: 6,
         responses: 5,

@@ -174,6 +174,7 @@ fn workloads(scenario: &Scenario, map: &Map, world: &PlsimWorld) -> Vec<Workload
                         timeout: stats.failed_by.timeout,
                         refused: stats.failed_by.refused,
                         client_ports: stats.failed_by.client_ports,
+                        unreachable: stats.failed_by.unreachable,
                     },
                     requests: stats.requests,
                     responses: stats.responses,

@@ -262,14 +262,18 @@ impl Mini {
 
     /// The same with that many zero bytes.
     pub(crate) fn forge_data(&mut self, header: &TcpHeader, origin: Origin, length: u16) {
-        let to_client = *header.source.ip() == SERVER;
-        let (node, out) = if to_client {
+        let mut packet = Packet::tcp(header, Payload::Zeros(length));
+        packet.origin = origin;
+        self.forge_packet(packet);
+    }
+
+    /// Sends any packet from the end whose address it has.
+    pub(crate) fn forge_packet(&mut self, packet: Packet) {
+        let (node, out) = if packet.sender() == SERVER {
             (self.server, self.down)
         } else {
             (self.client, self.up)
         };
-        let mut packet = Packet::tcp(header, Payload::Zeros(length));
-        packet.origin = origin;
         self.world.visit(node, |_, cx| {
             let packet = cx.inject(packet);
             cx.send(out, packet);
@@ -292,7 +296,7 @@ impl Mini {
             let failed = stats.failed_by;
             assert_eq!(
                 stats.failed,
-                failed.timeout + failed.refused + failed.client_ports
+                failed.timeout + failed.refused + failed.client_ports + failed.unreachable
             );
         }
         let server = self.server_stats();
