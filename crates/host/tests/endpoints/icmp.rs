@@ -8,11 +8,11 @@ use crate::world::{Mini, Setup, at_once, session};
 
 /// The latest packet of the client, which the error will quote.
 fn latest(mini: &Mini) -> Packet {
-    mini.log().sent.last().unwrap().1.clone()
+    mini.log().sent.last().expect("a packet was sent").1.clone()
 }
 
 fn unreachable(about: &Packet, code: u8) -> Packet {
-    Packet::unreachable(about, code, Origin::Icmp).unwrap()
+    Packet::unreachable(about, code, Origin::Icmp).expect("the packet can be quoted")
 }
 
 #[test]
