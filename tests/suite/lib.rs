@@ -12,6 +12,8 @@ mod capture;
 #[cfg(test)]
 mod command;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod determinism;
 #[cfg(test)]
 mod icmp;

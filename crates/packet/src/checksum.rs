@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn equation_3_gives_zero_where_equation_2_gives_ffff() {
+    fn rfc1624_3_equation_3_gives_zero_where_equation_2_gives_ffff() {
         let (checksum, old, new) = (0xDD2F, 0x5555, 0x3285);
         assert_eq!(Sum::ZERO.replaced_word(old, new).update(checksum), 0x0000);
         // RFC 1624 equation 2, the older form: HC' = HC + m + ~m'.
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn udp_keeps_no_checksum_and_never_sends_a_computed_zero() {
+    fn rfc768_udp_keeps_no_checksum_and_never_sends_a_computed_zero() {
         let change = Sum::ZERO.replaced_word(0x1234, 0x4321);
         assert_eq!(change.update_udp(0), 0);
         let identity = Sum::ZERO.replaced_word(7, 7);

@@ -63,7 +63,7 @@ fn patched(hex: &str, at: usize, patch: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_syn_crosses_the_nat_byte_for_byte_and_back() {
+fn rfc4787_req10_a_syn_crosses_the_nat_byte_for_byte_and_back() {
     let mut packet = Packet::parse(&bytes(SYN)).unwrap();
     let before = packet.clone();
     packet.rewrite(&Rewrite {
@@ -80,7 +80,7 @@ fn a_syn_crosses_the_nat_byte_for_byte_and_back() {
 }
 
 #[test]
-fn a_datagram_whose_checksum_becomes_zero_leaves_the_nat_with_ffff() {
+fn rfc3022_4_1_a_datagram_whose_checksum_becomes_zero_leaves_the_nat_with_ffff() {
     let mut packet = Packet::parse(&bytes(DATAGRAM)).unwrap();
     packet.rewrite(&Rewrite {
         source: address("10.2.1.5:1024"),

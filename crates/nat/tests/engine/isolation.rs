@@ -155,3 +155,34 @@ fn every_error_has_its_drop_reason() {
         assert_eq!(DropReason::from(error), reason);
     }
 }
+
+#[test]
+fn rfc6888_req11_a_full_pool_refuses_new_flows_and_evicts_none() {
+    let mut nat = Nat::new(small(1, 4));
+    let ports: Vec<SocketAddrV4> = (0..4).map(|number| nat.open(number).unwrap()).collect();
+    for number in 4..100 {
+        assert_eq!(nat.open(number), Err(NatError::PortsExhausted));
+    }
+    for (number, port) in ports.iter().enumerate() {
+        let data = segment(ACK, CLIENT_ISN + 1, 0, 10);
+        assert_eq!(nat.send(number as u32, data).unwrap().source, *port);
+        let back = nat.answer(*port, segment(ACK, 0, CLIENT_ISN + 11, 10));
+        assert_eq!(back.unwrap().destination, client(number as u32));
+    }
+    assert!(nat.resets().is_empty());
+}
+
+#[test]
+fn rfc7857_9_ports_of_consecutive_flows_do_not_follow_each_other() {
+    let mut nat = Nat::new(small(1, 60_000));
+    let ports: Vec<u16> = (0..2_000)
+        .map(|number| nat.datagram(number).unwrap().source.port())
+        .collect();
+    let near = ports
+        .windows(2)
+        .filter(|pair| pair[0].abs_diff(pair[1]) < 30);
+    // Two even choices are that near once in a thousand.
+    assert!(near.count() < 12);
+    let low = ports.iter().filter(|&&port| port < 31_024).count();
+    assert!(low.abs_diff(1_000) < 150, "{low}");
+}
