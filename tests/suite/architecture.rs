@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("host", &["types", "packet", "table", "sim"]),
     ("observe", &["types", "packet", "sim"]),
+    ("lab", &["types", "nat", "sim", "observe"]),
     ("scenario", &["types"]),
     (
         "plsim",
@@ -29,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "scenario",
         ],
     ),
-    ("cli", &["types", "plsim", "scenario"]),
+    ("cli", &["types", "lab", "plsim", "scenario"]),
 ];
 
 /// The one crate that may use each outside package; tests and benches are free.

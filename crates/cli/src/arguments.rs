@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use plsim_lab::{Allocation, Case, Occupancy, Workload};
 
 /// A packet-level simulator of Azure Private Link.
 ///
@@ -21,6 +23,9 @@ pub(crate) enum Command {
     Validate(ValidateOptions),
     /// Print the JSON Schema of scenario files
     Schema,
+    /// Measure parts of the simulator on this machine
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 #[derive(Debug, Args)]
@@ -73,10 +78,78 @@ pub(crate) struct ValidateOptions {
     pub(crate) quiet: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Compare the ways of allocating NAT ports, from an empty port space to its last free port
+    Ports(BenchPortsOptions),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Times depend on the machine: compare them within one run. All else is the \
+                        same for the same options and seed. What is measured, and how to read it: \
+                        docs/laboratory.md."
+)]
+pub(crate) struct BenchPortsOptions {
+    /// NAT IPs; each has a port space on each VM
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) nat_ips: u32,
+    /// Backend VMs; with more than one port space, connections visit them in random order, so that
+    /// caches count
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) vms: u32,
+    /// Ports of each space
+    #[arg(long, value_name = "N", default_value_t = Case::MOST_PORTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(Case::MOST_PORTS)))]
+    pub(crate) ports: u32,
+    /// An allocator; may be repeated [default: all]
+    #[arg(long = "allocator", value_name = "NAME", value_parser = allocator(), hide_possible_values = true)]
+    pub(crate) allocators: Vec<Allocation>,
+    /// How full a port space is when a port is asked for, in percent, or "last" for the last free
+    /// port; may be repeated [default: 0, 50, 90, 99, 99.9, 99.99, last]
+    #[arg(long = "occupancy", value_name = "PERCENT", value_parser = occupancy)]
+    pub(crate) occupancies: Vec<Occupancy>,
+    /// In which order connections come and go; may be repeated [default: random-churn, fill, drain]
+    #[arg(long = "workload", value_name = "NAME", value_parser = workload())]
+    pub(crate) workloads: Vec<Workload>,
+    /// The seed of all randomness
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Measure less: a few seconds instead of a minute
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Write ports.json, ports.csv and ports.svg into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replace the results of an earlier bench in the directory
+    #[arg(long, requires = "out")]
+    pub(crate) force: bool,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+fn allocator() -> impl clap::builder::TypedValueParser<Value = Allocation> {
+    let names = Allocation::ALL.iter().map(|allocation| allocation.name());
+    PossibleValuesParser::new(names).map(|name| {
+        Allocation::from_name(&name).expect("broken invariant: only names of allocators are let in")
+    })
+}
+
+fn workload() -> impl clap::builder::TypedValueParser<Value = Workload> {
+    PossibleValuesParser::new(Workload::ALL.map(Workload::name)).map(|name| {
+        Workload::from_name(&name).expect("broken invariant: only names of workloads are let in")
+    })
+}
+
+fn occupancy(text: &str) -> Result<Occupancy, String> {
+    Occupancy::from_text(text)
+        .ok_or_else(|| "expected 0 to 100 with at most four decimals, or \"last\"".to_owned())
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// Tables for people
     Text,
-    /// The content of summary.json, one document for each file
+    /// The same as JSON, one document for each result
     Json,
 }

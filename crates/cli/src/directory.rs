@@ -6,18 +6,22 @@ use crate::exit::Exit;
 use crate::terminal::Terminal;
 
 /// The files that a run may leave, in the order in which they appear.
-const FILES: [&str; 4] = [
+pub(crate) const RUN_FILES: &[&str] = &[
     "events.jsonl",
     "timeseries.csv",
     "capture.pcapng",
     "summary.json",
 ];
+/// The files that a bench of port allocation may leave, in the same order.
+pub(crate) const BENCH_PORTS_FILES: &[&str] = &["ports.csv", "ports.svg", "ports.json"];
 const LOCK: &str = ".plsim.lock";
 
 /// An output directory that belongs to one run: its files appear only when all are complete.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
+    /// The files that may appear here; the last one tells that all others belong to it.
+    files: &'static [&'static str],
     /// Held until the run ends: two runs never write to one directory.
     _lock: File,
     open: Vec<&'static str>,
@@ -30,7 +34,12 @@ impl Directory {
     /// # Errors
     /// [`Exit::Invalid`] if it is no directory, holds files and `force` is off, or is in use;
     /// [`Exit::Failure`] if the operating system refuses. The terminal is told.
-    pub(crate) fn take(path: &Path, force: bool, terminal: &Terminal) -> Result<Self, Exit> {
+    pub(crate) fn take(
+        path: &Path,
+        files: &'static [&'static str],
+        force: bool,
+        terminal: &Terminal,
+    ) -> Result<Self, Exit> {
         // Without a trailing slash, which would look through a symbolic link.
         let path: &Path = &path.components().collect::<PathBuf>();
         let shown = plsim_scenario::sanitised(&path.to_string_lossy());
@@ -53,7 +62,7 @@ impl Directory {
             }
             Err(error) => return Err(fail(&error)),
         }
-        for name in FILES.iter().chain([&LOCK]) {
+        for name in files.iter().chain([&LOCK]) {
             if fs::symlink_metadata(path.join(name)).is_ok_and(|found| !found.is_file()) {
                 return Err(refuse(&format!(
                     "holds {name}, which is not a regular file"
@@ -71,11 +80,12 @@ impl Directory {
         // Only now: another run may have finished in the meantime.
         let directory = Self {
             path: path.to_owned(),
+            files,
             _lock: lock,
             open: Vec::new(),
             finished: false,
         };
-        let occupied = occupants(path).map_err(|error| fail(&error))?;
+        let occupied = occupants(path, files).map_err(|error| fail(&error))?;
         if let (false, Some(found)) = (force, occupied.first()) {
             let found = plsim_scenario::sanitised(found);
             return Err(refuse(&format!(
@@ -102,7 +112,7 @@ impl Directory {
 
     /// Gives every file its name, and removes those of an earlier run that this one has not.
     ///
-    /// The summary goes first and comes last: where it stands, the other files belong to it.
+    /// The last one goes first and comes last: where it stands, the other files belong to it.
     ///
     /// # Errors
     /// Those of the operating system; the files not yet renamed are removed.
@@ -110,10 +120,10 @@ impl Directory {
         for name in &self.open {
             File::open(self.temporary(name))?.sync_all()?;
         }
-        for name in FILES.iter().rev() {
+        for name in self.files.iter().rev() {
             remove(&self.path.join(name))?;
         }
-        for name in FILES.iter().filter(|name| self.open.contains(name)) {
+        for name in self.files.iter().filter(|name| self.open.contains(name)) {
             fs::rename(self.temporary(name), self.path.join(name))?;
         }
         self.finished = true;
@@ -153,11 +163,11 @@ fn options() -> OpenOptions {
 }
 
 /// Lists what a directory holds besides our own hidden files.
-fn occupants(path: &Path) -> io::Result<Vec<String>> {
+fn occupants(path: &Path, files: &[&str]) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        let ours = name == LOCK || FILES.iter().any(|file| name == format!(".{file}.part"));
+        let ours = name == LOCK || files.iter().any(|file| name == format!(".{file}.part"));
         if !ours {
             names.push(name);
         }

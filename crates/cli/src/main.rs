@@ -1,9 +1,12 @@
-//! The `plsim` command: runs scenario files, checks them, and prints their schema.
+//! The `plsim` command: runs scenario files, checks them, prints their schema, and measures.
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod bench;
+mod bench_text;
 mod directory;
 mod exit;
+mod page;
 mod progress;
 mod run;
 mod signals;
@@ -15,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, BenchCommand, Command};
 use crate::exit::Exit;
 use crate::terminal::Terminal;
 
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     let program = || match arguments.command {
         Command::Run(options) => run::run(&options, &terminal),
         Command::Validate(options) => sources::validate(&options, &terminal),
+        Command::Bench(BenchCommand::Ports(options)) => bench::ports(&options, &terminal),
         Command::Schema => {
             let printed = terminal.print(&plsim_scenario::schema());
             printed.map_or_else(|exit| exit, |()| Exit::Success)

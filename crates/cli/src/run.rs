@@ -6,7 +6,7 @@ use plsim::{Case, Outputs, Report, RunError, Simulation, Sink, Step};
 use plsim_types::KeyedHash;
 
 use crate::arguments::{Format, RunOptions};
-use crate::directory::Directory;
+use crate::directory::{Directory, RUN_FILES};
 use crate::exit::{self, Exit};
 use crate::progress::Progress;
 use crate::signals::Signals;
@@ -91,7 +91,12 @@ fn directories(
         } else {
             out.join(name)
         };
-        taken.push(Some(Directory::take(&path, options.force, terminal)?));
+        taken.push(Some(Directory::take(
+            &path,
+            RUN_FILES,
+            options.force,
+            terminal,
+        )?));
     }
     Ok(taken)
 }
@@ -301,7 +306,7 @@ fn rate(packets: u64, seconds: f64) -> f64 {
     clippy::disallowed_methods,
     reason = "the command line may time a run for people"
 )]
-fn now() -> WallClock {
+pub(crate) fn now() -> WallClock {
     WallClock::now()
 }
 

@@ -1,10 +1,8 @@
-use std::fmt::Write;
-
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, Table, presets};
-use plsim::numbers::{counted, grouped, percent};
+use plsim::numbers::{grouped, percent};
 use plsim::{NatSummary, Summary, WorkloadSummary};
 use plsim_types::{Duration, Instant};
 
+use crate::page::{Column, Page};
 use crate::terminal::{Styles, Terminal};
 
 /// The most rows of one table; the summary file has them all.
@@ -12,11 +10,7 @@ const ROWS: usize = 16;
 
 /// Writes the result of a run for people.
 pub(crate) fn summary(summary: &Summary, terminal: &Terminal) -> String {
-    let mut page = Page {
-        text: String::new(),
-        styles: terminal.styles(),
-        width: terminal.width(),
-    };
+    let mut page = Page::new(terminal);
     page.head(summary);
     page.connections(summary);
     page.nat_ports(summary);
@@ -24,14 +18,7 @@ pub(crate) fn summary(summary: &Summary, terminal: &Terminal) -> String {
     page.packets(summary);
     page.findings(summary);
     page.expectations(summary);
-    page.text
-}
-
-struct Page {
-    text: String,
-    styles: Styles,
-    /// Columns that a line may have.
-    width: usize,
+    page.finish()
 }
 
 impl Page {
@@ -56,15 +43,6 @@ impl Page {
                 "{note}Ended early: this is not the whole run.{note:#}"
             ));
         }
-    }
-
-    fn section(&mut self, title: &str, remark: &str) {
-        let Styles { strong, dim, .. } = self.styles;
-        let gap = if remark.is_empty() { "" } else { "  " };
-        self.line("");
-        self.line(&format!(
-            "{strong}{title}{strong:#}{gap}{dim}{remark}{dim:#}"
-        ));
     }
 
     fn connections(&mut self, summary: &Summary) {
@@ -205,55 +183,6 @@ impl Page {
             }
         }
     }
-
-    fn table(&mut self, mut columns: Vec<Column>, rows: usize) {
-        fit(&mut columns, self.width);
-        let mut table = Table::new();
-        table.load_preset(presets::NOTHING);
-        table.set_header(columns.iter().map(|column| column.cell(&column.head)));
-        let shown = columns.first().map_or(0, |column| column.cells.len());
-        for index in 0..shown {
-            table.add_row(
-                columns
-                    .iter()
-                    .map(|column| column.cell(&column.cells[index])),
-            );
-        }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, GAP));
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-        for line in table.lines() {
-            self.line(&format!("  {}", line.trim_end()));
-        }
-        if rows > shown {
-            let more = counted((rows - shown) as u64, "more row");
-            self.line(&format!("  ... {more}; summary.json has all"));
-        }
-    }
-
-    fn wrapped(&mut self, mark: &str, text: &str) {
-        let width = self.width.min(96);
-        let mut line = format!("  {mark}");
-        let indent = if mark.starts_with(' ') { 6 } else { 4 };
-        let mut used = indent;
-        for word in text.split(' ') {
-            if used + word.chars().count() > width {
-                self.line(line.trim_end());
-                line = " ".repeat(indent);
-                used = indent;
-            }
-            used += word.chars().count() + 1;
-            line.push_str(word);
-            line.push(' ');
-        }
-        self.line(line.trim_end());
-    }
-
-    fn line(&mut self, text: &str) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.text, "{text}");
-    }
 }
 
 type Count = fn(&WorkloadSummary) -> u64;
@@ -294,86 +223,4 @@ fn rounded(span: Duration) -> String {
     };
     let step = (unit / 1_000).max(1);
     Duration::from_nanos(nanos / step * step).to_string()
-}
-
-/// Blanks between two columns.
-const GAP: u16 = 2;
-
-/// A column of a table.
-struct Column {
-    head: String,
-    cells: Vec<String>,
-    alignment: CellAlignment,
-    /// How early it may be left out where the terminal is narrow: the highest first, 0 never.
-    rank: u8,
-}
-
-impl Column {
-    /// A column of texts, to the left.
-    fn name<T>(head: &str, rank: u8, rows: &[T], text: impl Fn(&T) -> String) -> Self {
-        let cells = rows.iter().map(text).collect();
-        Self {
-            head: head.to_owned(),
-            cells,
-            alignment: CellAlignment::Left,
-            rank,
-        }
-    }
-
-    /// A column of numbers, to the right.
-    fn number<T>(head: &str, rank: u8, rows: &[T], text: impl Fn(&T) -> String) -> Self {
-        Self {
-            alignment: CellAlignment::Right,
-            ..Self::name(head, rank, rows, text)
-        }
-    }
-
-    fn cell(&self, text: &str) -> Cell {
-        Cell::new(text).set_alignment(self.alignment)
-    }
-
-    fn width(&self) -> usize {
-        let texts = self.cells.iter().chain([&self.head]);
-        let widest = texts.map(|text| text.chars().count()).max();
-        widest.unwrap_or(0) + usize::from(GAP)
-    }
-}
-
-/// Leaves columns out until the others fit.
-fn fit(columns: &mut Vec<Column>, width: usize) {
-    while columns.iter().map(Column::width).sum::<usize>() > width {
-        let ranked = columns
-            .iter()
-            .enumerate()
-            .filter(|(_, column)| column.rank > 0);
-        let Some((index, _)) = ranked.max_by_key(|(_, column)| column.rank) else {
-            return;
-        };
-        columns.remove(index);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Column, fit};
-
-    #[test]
-    fn narrow_terminals_lose_the_least_needed_columns_first() {
-        let column = |head: &str, rank| Column::number(head, rank, &[1_234], i32::to_string);
-        let kept = |width| {
-            let mut columns = vec![
-                column("aaaaaa", 0),
-                column("bbbbbb", 2),
-                column("cccccc", 1),
-            ];
-            fit(&mut columns, width);
-            columns
-                .into_iter()
-                .map(|column| column.head)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(kept(24), ["aaaaaa", "bbbbbb", "cccccc"]);
-        assert_eq!(kept(23), ["aaaaaa", "cccccc"]);
-        assert_eq!(kept(10), ["aaaaaa"]);
-    }
 }
