@@ -159,10 +159,12 @@ fn qualities(page: &mut Page, results: &Results, workload: Workload) {
         grid.number("most", 5, focus, |row| {
             grouped(row.exact.attempts.most_probes.into())
         }),
-        grid.number("soonest reuse", 0, focus, |row| {
+        grid.number("reuse min", 0, focus, |row| {
             reuse(row, |reuse| reuse.minimum)
         }),
-        grid.number("median", 0, focus, |row| reuse(row, |reuse| reuse.median)),
+        grid.number("reuse median", 0, focus, |row| {
+            reuse(row, |reuse| reuse.median)
+        }),
         grid.number("guessed", 0, focus, |row| {
             let found = row.exact.prediction;
             found.map_or_else(dash, |found| share(found.guessed()))
@@ -329,8 +331,12 @@ fn slowed(grid: &Grid<'_>) -> Option<String> {
         return None;
     }
     Some(format!(
-        "From {emptiest} to {fullest}, {} slows down {} times, from {} to {} ns; {} goes from {} to \
+        "From {emptiest} to {}{fullest}, {} slows down {} times, from {} to {} ns; {} goes from {} to \
          {} ns.",
+        match fullest {
+            Occupancy::LastPort => "the ",
+            Occupancy::Share(_) => "",
+        },
         worst.name(),
         short(*factor),
         short(*early),

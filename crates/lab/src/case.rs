@@ -21,12 +21,12 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What a table for a document needs: less than a minute for all allocators.
+    /// What a table for a document needs: about half a minute for all allocators.
     pub const FULL: Self = Self {
-        samples: 101,
+        samples: 201,
         connections: 2_000,
         judged: 10_000,
-        probes: 30_000_000,
+        probes: 100_000_000,
     };
     /// A first look: a few seconds.
     pub const QUICK: Self = Self {

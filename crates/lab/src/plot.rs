@@ -179,7 +179,7 @@ impl Svg {
             (ips, vms) => format!("{ips} NAT IPs x {vms} VMs, visited in random order"),
         };
         let remark = format!(
-            "{}, {} ports each, {spaces}, seed {}; medians, bars are quartiles",
+            "{}, {spaces}, {} ports each, seed {}; medians, bars are quartiles",
             workload.name(),
             laboratory.ports,
             laboratory.seed
@@ -316,25 +316,32 @@ impl Svg {
         let hollow = "Hollow markers: at least 1 % of the attempts were refused although ports were \
                       free; a refusal counts as an attempt. Grey: bitmap, for comparison.";
         self.text((16.0, y), style, hollow);
-        let share = "The allocator's share only, not a whole NAT's. Each step to the right leaves \
-                     about a tenth of the free ports.";
+        let share = "The allocator's share only, not a whole NAT's. Fullness is not to scale: from 90 % on \
+                     each step leaves a tenth of the free ports.";
         self.text((16.0, y + 18.0), style, share);
         self.line("</svg>");
     }
 }
 
-/// Moves places apart that are too close, up if the end is near; they must be sorted.
+/// Moves sorted places apart that are too close, each group around where it wants to be.
 fn spread_out(wanted: &[f64], end: f64) -> Vec<f64> {
-    let mut places = wanted.to_vec();
-    for index in 1..places.len() {
-        places[index] = places[index].max(places[index - 1] + LINE);
+    let room = |count: usize| count as f64 * LINE;
+    // Groups that touch: where the first one stands, and how many there are.
+    let mut groups: Vec<(f64, usize)> = Vec::new();
+    for place in wanted {
+        let (mut begin, mut count) = (*place, 1);
+        while let Some((before, earlier)) = groups.pop_if(|last| last.0 + room(last.1) > begin) {
+            let moved = (begin - room(earlier)) * count as f64;
+            count += earlier;
+            begin = (before * earlier as f64 + moved) / count as f64;
+        }
+        begin = begin.min(end - room(count - 1)).max(0.0);
+        groups.push((begin, count));
     }
-    let mut limit = end;
-    for place in places.iter_mut().rev() {
-        *place = place.min(limit);
-        limit = *place - LINE;
-    }
-    places
+    let places = groups
+        .iter()
+        .flat_map(|(begin, count)| (0..*count).map(move |index| begin + room(index)));
+    places.collect()
 }
 
 fn path(curve: &Curve<'_>, scale: &Scale) -> String {
@@ -390,10 +397,16 @@ mod tests {
 
     #[test]
     fn names_never_lie_over_each_other_and_stay_inside() {
-        let places = spread_out(&[10.0, 11.0, 12.0, 200.0, 379.0, 380.0], 380.0);
-        assert!(places.windows(2).all(|two| two[1] - two[0] >= LINE));
+        let places = spread_out(
+            &[10.0, 11.0, 12.0, 200.0, 300.0, 304.0, 379.0, 380.0],
+            380.0,
+        );
+        assert!(places.windows(2).all(|two| two[1] - two[0] >= LINE - 1e-9));
         assert!(places.iter().all(|place| (0.0..=380.0).contains(place)));
         assert!((places[3] - 200.0).abs() < 1e-9, "{places:?}");
+        // Two that are too close give way in both directions.
+        assert!((places[4] - 294.0).abs() < 1e-9, "{places:?}");
+        assert!((places[5] - 310.0).abs() < 1e-9, "{places:?}");
     }
 
     #[test]

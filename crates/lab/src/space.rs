@@ -211,3 +211,47 @@ impl Space {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use plsim_nat::{Allocation, PortAllocator};
+
+    use super::{Attempts, Space, Traffic};
+    use crate::workload::Workload;
+
+    /// With 645 free ports scattered evenly over 64 512, a search of 248 of them meets none in
+    /// C(63 867, 248) / C(64 512, 248) = 8.235 % of the cases; the client's own port is one more.
+    #[test]
+    fn the_248_tries_fail_as_often_as_counting_says() {
+        let mut traffic = Traffic::new(1, "test");
+        let mut attempts = Attempts::default();
+        for _ in 0..20 {
+            let mut space = Space::new(Allocation::Linux, &(1_024..=65_535), 1);
+            space.fill(64_512, &mut traffic);
+            assert_eq!(space.ports.free(), 0);
+            for _ in 0..645 {
+                let place = traffic.below(space.used()) as usize;
+                let held = space.held.swap_remove_back(place);
+                space.give_back(held.expect("the place is in the list"));
+            }
+            space.attempts = Attempts::default();
+            for _ in 0..5_000 {
+                // What comes goes at once, so that the free ports stay where they are.
+                space.step(Workload::Adversarial, &mut traffic);
+            }
+            attempts.made += space.attempts.made;
+            attempts.gave_up += space.attempts.gave_up;
+        }
+        let none_in = |tries: u32| -> f64 {
+            let misses = (0..tries).map(|k| 1.0 - 645.0 / f64::from(64_512 - k));
+            misses.product()
+        };
+        assert!((none_in(248) - 0.082_35).abs() < 0.000_01);
+        let theory = none_in(249);
+        let share = attempts.gave_up_share();
+        assert!(
+            (share / theory - 1.0).abs() < 0.1,
+            "{share} against {theory}"
+        );
+    }
+}
