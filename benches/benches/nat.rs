@@ -1,13 +1,10 @@
-//! The NAT engine: a known flow, a new flow, expiry, ports near exhaustion, refusal.
+//! The NAT engine: a known flow, a new flow, expiry, refusal. Ports alone: `ports`.
 
 use std::hint::black_box;
 
-use criterion::{
-    BatchSize, Bencher, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
-};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use plsim_benches::{fill, nat, original, reply};
-use plsim_nat::{Allocation, BitmapPorts, FifoPorts, PoolConfig, PortAllocator, PortRequest};
-use plsim_sim::Stream;
+use plsim_nat::Allocation;
 use plsim_types::{Duration, Instant, TcpFlags};
 
 const NAMES: [(&str, Allocation); 2] = [("bitmap", Allocation::Bitmap), ("fifo", Allocation::Fifo)];
@@ -94,39 +91,6 @@ fn expire(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A port comes and goes at a given occupancy: one release of an arbitrary port, one allocation.
-fn churn(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("churn");
-    group.throughput(Throughput::Elements(1));
-    for used in [1_u32, 32_256, 58_061, 64_447, 64_511] {
-        let bitmap = BitmapPorts::new(PoolConfig::ALL_PORTS);
-        group.bench_function(BenchmarkId::new("bitmap", used), churned(bitmap, used));
-        let fifo = FifoPorts::new(PoolConfig::ALL_PORTS);
-        group.bench_function(BenchmarkId::new("fifo", used), churned(fifo, used));
-    }
-    group.finish();
-}
-
-fn churned(mut ports: impl PortAllocator, used: u32) -> impl FnMut(&mut Bencher<'_>) {
-    let mut random = Stream::new(1, "bench", "churn");
-    let mut taken: Vec<u16> = (0..used).map(|_| take(&mut ports, random.bits())).collect();
-    move |bencher| {
-        bencher.iter(|| {
-            let place = random.below(used) as usize;
-            ports.release(taken[place], 0);
-            taken[place] = take(&mut ports, random.bits());
-        });
-    }
-}
-
-fn take(ports: &mut impl PortAllocator, random: u64) -> u16 {
-    let request = PortRequest {
-        random,
-        ..PortRequest::default()
-    };
-    ports.allocate(&request).expect("a port is free").port
-}
-
 /// A SYN that finds no port.
 fn refuse(criterion: &mut Criterion) {
     let mut engine = nat(8, Allocation::Bitmap);
@@ -143,5 +107,5 @@ fn refuse(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, translate, bind, expire, churn, refuse);
+criterion_group!(benches, translate, bind, expire, refuse);
 criterion_main!(benches);

@@ -20,6 +20,8 @@ mod icmp;
 #[cfg(test)]
 mod invariance;
 #[cfg(test)]
+mod laboratory;
+#[cfg(test)]
 mod malformed;
 #[cfg(test)]
 mod output;
