@@ -129,12 +129,18 @@ fn times(page: &mut Page, results: &Results, workload: Workload) {
     let mut columns = vec![grid.names()];
     for occupancy in grid.occupancies() {
         columns.push(grid.number(&occupancy.to_string(), 0, *occupancy, |row| {
-            row.timing
-                .pair
-                .map_or_else(|| "-".to_owned(), |pair| time(&pair, wide))
+            let mark = if refuses(row) { "*" } else { "" };
+            row.timing.pair.map_or_else(
+                || "-".to_owned(),
+                |pair| format!("{}{mark}", time(&pair, wide)),
+            )
         }));
     }
     page.table(columns, grid.allocations.len());
+    let of_workload = |row: &&Measurement| row.case.workload == workload;
+    if results.measurements.iter().filter(of_workload).any(refuses) {
+        page.line("  * at least 1 % of the attempts were refused, which takes its own time");
+    }
 }
 
 fn qualities(page: &mut Page, results: &Results, workload: Workload) {
@@ -322,11 +328,19 @@ fn slowed(grid: &Grid<'_>) -> Option<String> {
             (early > 0.0).then_some((late / early, *allocation, early, late))
         })
         .collect();
+    // Who refuses is soon done.
+    let refuses = |allocation: Allocation| {
+        grid.at(allocation, fullest)
+            .is_some_and(|row| row.exact.attempts.gave_up > 0)
+    };
     let by_factor = |one: &&(f64, Allocation, f64, f64), other: &&(f64, Allocation, f64, f64)| {
         one.0.total_cmp(&other.0)
     };
     let (factor, worst, early, late) = slowdowns.iter().max_by(by_factor)?;
-    let (_, best, from, to) = slowdowns.iter().min_by(by_factor)?;
+    let (_, best, from, to) = slowdowns
+        .iter()
+        .filter(|slowdown| !refuses(slowdown.1))
+        .min_by(by_factor)?;
     if worst == best || *factor < 2.0 {
         return None;
     }
@@ -388,6 +402,11 @@ fn guessed(grid: &Grid<'_>) -> Option<String> {
             names.join(", ")
         )
     })
+}
+
+/// Tells whether enough attempts failed while ports were free to count in a median.
+fn refuses(row: &Measurement) -> bool {
+    row.exact.attempts.gave_up_share() >= 0.01
 }
 
 fn time(spread: &Spread, wide: bool) -> String {
