@@ -45,6 +45,7 @@ fn every_file_that_the_documents_name_exists() {
         "README.md",
         "CONTRIBUTING.md",
         "docs/architecture.md",
+        "docs/laboratory.md",
         "docs/sources.md",
     ] {
         let path = root().join(document);

@@ -415,7 +415,7 @@ fn time(spread: &Spread, wide: bool) -> String {
     }
     let half = (spread.high - spread.low) / 2.0;
     let half = match spread.median {
-        ..10.0 => format!("{half:.1}"),
+        ..99.95 => short(half),
         _ => grouped(half.round() as u64),
     };
     format!("{} ±{half}", short(spread.median))

@@ -23,7 +23,7 @@ pub struct Exact {
     /// The attempts that were counted.
     pub attempts: Attempts,
     /// Ports in use at the first refusal of a fill: the allocator's share of the connection
-    /// tracking table capacity (RFC 9693 §4.9).
+    /// tracking table capacity (RFC 9693).
     pub first_refusal: Option<u32>,
     /// When ports come back; where connections end.
     pub reuse: Option<ReuseDistance>,
