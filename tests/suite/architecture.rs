@@ -41,6 +41,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("comfy-table", "cli"),
     ("hashbrown", "table"),
     ("indicatif", "cli"),
+    ("libc", "table"),
     ("libm", "sim"),
     ("pnet_packet", "packet"),
     ("rand", "sim"),

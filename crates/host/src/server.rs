@@ -85,7 +85,7 @@ impl ServerVm {
 
     /// Returns the bytes of heap memory held for connections and look-up.
     #[must_use]
-    pub const fn memory_bytes(&self) -> usize {
+    pub fn memory_bytes(&self) -> usize {
         self.slots.memory_bytes()
     }
 

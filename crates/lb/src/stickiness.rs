@@ -3,6 +3,7 @@ use crate::pool::BackendIndex;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
+use core::ops::Range;
 use plsim_table::{FlowTable, TimerWheel};
 use plsim_types::{Duration, FiveTuple, Instant, KeyedHash, LinkId};
 
@@ -196,9 +197,8 @@ impl StickyTable {
             self.timers
                 .pop_due(now, |group, _| earliest(table, group, idle))
         } {
-            let first = group as usize * GROUP;
-            for position in first..self.table.slots().len().min(first + GROUP) {
-                self.expire_flow(position as u32);
+            for position in places(&self.table, group) {
+                self.expire_flow(position);
             }
             if let Some(deadline) = earliest(&self.table, group, idle) {
                 self.timers.insert(group, 0, deadline);
@@ -242,12 +242,16 @@ impl Default for Flow {
     }
 }
 
+/// Returns the positions of a group of neighbours.
+fn places(table: &FlowTable<Flow>, group: u32) -> Range<u32> {
+    let first = group * GROUP as u32;
+    first..table.positions().min(first + GROUP as u32)
+}
+
 /// Returns the earliest deadline of a group of neighbours.
 fn earliest(table: &FlowTable<Flow>, group: u32, idle: Duration) -> Option<Instant> {
-    let slots = table.slots().as_slice();
-    let first = group as usize * GROUP;
-    let group = &slots[first..slots.len().min(first + GROUP)];
-    let live = group.iter().filter(|flow| flow.live);
+    let group = places(table, group).map(|position| table.entry(position));
+    let live = group.filter(|flow| flow.live);
     live.map(|flow| flow.deadline(idle)).min()
 }
 

@@ -1,11 +1,11 @@
-use alloc::vec;
+use crate::memory::{Memory, prefetch};
+use crate::slab::Slab;
 use alloc::vec::Vec;
-use core::mem::size_of;
 
 /// A hash table for flows: an index of 8-byte cells over a slab of entries.
 ///
 /// ```text
-///  cells   [ hash:32 | position:32 ] [ empty ] [ hash | position ] …   load <= 1/2
+///  cells   [ hash:32 | position:32 ] [ empty ] [ hash | position ] …   load <= 0.7
 ///                          |                               |
 ///  entries [ E ] [ E ] [ vacant ] [ E ] …            free: [ 2 ]
 /// ```
@@ -14,7 +14,13 @@ use core::mem::size_of;
 /// long stays as fast as a fresh one. The caller hashes a key once and passes the hash; its upper
 /// 32 bits are all the table uses. An entry keeps its position until it is removed; positions are
 /// handed out in a deterministic order (the one freed last first). A vacant position holds
-/// `E::default()`. The index doubles when half full and never shrinks.
+/// `E::default()`. The index doubles when seven tenths full and never shrinks; entries never move
+/// once there are 2 MiB of them, and both are in huge pages from that size on.
+///
+/// A table of a million flows is not in any cache: a look-up waits twice for main memory. Who has
+/// several look-ups to make asks for the lines ahead of time:
+/// [`prefetch`](Self::prefetch) for the cells, some work later
+/// [`prefetch_found`](Self::prefetch_found), then [`find`](Self::find).
 ///
 /// # Examples
 /// ```
@@ -27,10 +33,10 @@ use core::mem::size_of;
 /// ```
 #[derive(Debug, Clone)]
 pub struct FlowTable<E> {
-    cells: Vec<u64>,
+    cells: Memory<u64>,
     /// Shifts a 32-bit fingerprint down to its home cell.
     shift: u32,
-    entries: Vec<E>,
+    entries: Slab<E>,
     free: Vec<u32>,
     len: usize,
 }
@@ -45,9 +51,9 @@ impl<E: Default> FlowTable<E> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            cells: vec![EMPTY; SMALLEST],
+            cells: Memory::filled(SMALLEST, EMPTY),
             shift: 32 - SMALLEST.trailing_zeros(),
-            entries: Vec::new(),
+            entries: Slab::new(),
             free: Vec::new(),
             len: 0,
         }
@@ -73,13 +79,36 @@ impl<E: Default> FlowTable<E> {
         }
     }
 
+    /// Asks for the cache line in which [`find`](Self::find) will look first.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        prefetch(&self.cells, self.home(fingerprint(hash)));
+    }
+
+    /// Asks for the entry that [`find`](Self::find) will look at first, if there is one.
+    ///
+    /// It reads the cells, so it waits for them unless [`prefetch`](Self::prefetch) came long
+    /// enough before.
+    #[inline]
+    pub fn prefetch_found(&self, hash: u64) {
+        if let Some(position) = self.find(hash, |_| true) {
+            self.prefetch_entry(position);
+        }
+    }
+
+    /// Asks for the entry at a position; one that was never handed out asks for nothing.
+    #[inline]
+    pub fn prefetch_entry(&self, position: u32) {
+        self.entries.prefetch(position as usize);
+    }
+
     /// Adds an entry and returns its position. The caller knows that no equal entry is there.
     ///
     /// # Panics
     /// With more than 2^30 entries.
     pub fn insert(&mut self, hash: u64, entry: E) -> u32 {
         assert!(self.len < LARGEST, "a flow table holds at most 2^30 flows");
-        if (self.len + 1) * 2 > self.cells.len() {
+        if (self.len + 1) * 10 > self.cells.len() * 7 {
             self.grow();
         }
         let position = self.place(entry);
@@ -119,6 +148,10 @@ impl<E: Default> FlowTable<E> {
         }
         self.cells[hole] = EMPTY;
         self.len -= 1;
+        if self.free.len() == self.free.capacity() {
+            // A quarter instead of doubling: the list may become as long as the table.
+            self.free.reserve_exact((self.free.len() / 4).max(16));
+        }
         self.free.push(position);
         core::mem::take(&mut self.entries[position as usize])
     }
@@ -143,9 +176,15 @@ impl<E: Default> FlowTable<E> {
         &mut self.entries[position as usize]
     }
 
-    /// Returns every slab place in position order; vacant ones are `E::default()`.
-    pub fn slots(&self) -> core::slice::Iter<'_, E> {
+    /// Returns every place in position order; vacant ones are `E::default()`.
+    pub fn slots(&self) -> impl Iterator<Item = &E> {
         self.entries.iter()
+    }
+
+    /// Returns how many positions were ever handed out: all lie below it.
+    #[must_use]
+    pub const fn positions(&self) -> u32 {
+        self.entries.len() as u32
     }
 
     /// Returns the number of entries.
@@ -162,10 +201,8 @@ impl<E: Default> FlowTable<E> {
 
     /// Returns the bytes of heap memory held.
     #[must_use]
-    pub const fn memory_bytes(&self) -> usize {
-        self.cells.capacity() * size_of::<u64>()
-            + self.entries.capacity() * size_of::<E>()
-            + self.free.capacity() * size_of::<u32>()
+    pub fn memory_bytes(&self) -> usize {
+        self.cells.bytes() + self.entries.bytes() + self.free.capacity() * size_of::<u32>()
     }
 
     #[inline]
@@ -177,10 +214,6 @@ impl<E: Default> FlowTable<E> {
         if let Some(position) = self.free.pop() {
             self.entries[position as usize] = entry;
             return position;
-        }
-        if self.entries.len() == self.entries.capacity() {
-            // A quarter instead of doubling: entries are most of the memory.
-            self.entries.reserve_exact((self.entries.len() / 4).max(16));
         }
         self.entries.push(entry);
         (self.entries.len() - 1) as u32
@@ -197,9 +230,10 @@ impl<E: Default> FlowTable<E> {
 
     fn grow(&mut self) {
         let doubled = self.cells.len() * 2;
-        let cells = core::mem::replace(&mut self.cells, vec![EMPTY; doubled]);
+        let cells = core::mem::replace(&mut self.cells, Memory::filled(doubled, EMPTY));
         self.shift -= 1;
-        for cell in cells {
+        // Homes keep their order, so both are walked from front to back.
+        for &cell in &*cells {
             if cell != EMPTY {
                 self.link(cell);
             }

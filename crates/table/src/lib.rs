@@ -4,6 +4,9 @@
 //! [`FlowTable`] (open addressing over a slab, for millions of flows) and [`TimerWheel`] (exact,
 //! lazily rescheduled timers).
 //!
+//! Large tables live in huge pages and can be asked to fetch ahead of time; the module `memory`
+//! is the only unsafe code of the workspace.
+//!
 //! What it is not: policy. No table here knows what a flow, a port or a time-out means.
 //!
 //! # Invariants
@@ -12,18 +15,21 @@
 //! - A [`TimerWheel`] hands out an item never before its deadline, in the order of
 //!   (deadline, position), and its next wake-up always lies after the last call's time.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 extern crate alloc;
 
+mod chunks;
 mod flow_table;
 mod hasher;
 mod map;
+mod memory;
 mod set;
+mod slab;
 mod wheel;
 
 pub use flow_table::FlowTable;
 pub use hasher::FixedHasher;
 pub use map::FixedMap;
 pub use set::FixedSet;
-pub use wheel::TimerWheel;
+pub use wheel::{TimerOwner, TimerWheel};

@@ -1,3 +1,4 @@
+use crate::chunks::{Chain, ChunkPool};
 use alloc::boxed::Box;
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
@@ -47,6 +48,7 @@ pub struct TimerWheel {
     /// The tick up to which slots are drained; items of this tick or before are in the queues.
     tick: u64,
     levels: [Option<Box<Level>>; LEVELS],
+    chunks: ChunkPool,
     /// Items of the current tick that came from slots, the earliest last.
     ready: Vec<Due>,
     /// Items inserted for the current tick.
@@ -60,15 +62,32 @@ const TICK_BITS: u32 = 24;
 const SLOT_BITS: u32 = 8;
 const SLOTS: usize = 1 << SLOT_BITS;
 const LEVELS: usize = ((64 - TICK_BITS) / SLOT_BITS) as usize;
-/// A drained slot keeps at most this room, so that a burst does not hold memory for ever.
-const KEPT: usize = 32;
+/// The room that the ready queue keeps when it is empty, so that a burst does not hold memory for
+/// ever.
+const KEPT: usize = 4096;
 
 type Due = (Instant, u32, u32);
+
+/// Who owns the timers of a [`TimerWheel`] and knows their true deadlines.
+pub trait TimerOwner {
+    /// Returns the deadline that is true now, or `None` for a stale item.
+    fn deadline(&mut self, position: u32, tag: u32) -> Option<Instant>;
+
+    /// Learns that [`deadline`](Self::deadline) will soon be asked about a position, so that it can
+    /// ask for its memory.
+    #[inline]
+    fn fetch_ahead(&self, position: u32) {
+        let _ = position;
+    }
+}
+
+/// A closure as the owner.
+struct Asked<F>(F);
 
 #[derive(Debug, Clone)]
 struct Level {
     occupied: [u64; SLOTS / 64],
-    slots: [Vec<(u32, u32)>; SLOTS],
+    slots: [Chain; SLOTS],
 }
 
 impl TimerWheel {
@@ -114,18 +133,24 @@ impl TimerWheel {
     ///
     /// `current(position, tag)` returns the deadline that is true now, or `None` for an item that
     /// is stale and shall be forgotten. Call until it returns `None`; calling early is harmless.
+    #[inline]
     pub fn pop_due(
         &mut self,
         now: Instant,
-        mut current: impl FnMut(u32, u32) -> Option<Instant>,
+        current: impl FnMut(u32, u32) -> Option<Instant>,
     ) -> Option<(u32, u32)> {
+        self.pop_due_of(now, &mut Asked(current))
+    }
+
+    /// As [`pop_due`](Self::pop_due), of an owner that can fetch its timers ahead of time.
+    pub fn pop_due_of(&mut self, now: Instant, owner: &mut impl TimerOwner) -> Option<(u32, u32)> {
         loop {
             while let Some(&(recorded, position, tag)) = self.head() {
                 if recorded > now {
                     return None;
                 }
                 self.drop_head();
-                match current(position, tag) {
+                match owner.deadline(position, tag) {
                     Some(deadline) if deadline > recorded => self.insert(position, tag, deadline),
                     Some(_) => return Some((position, tag)),
                     None => {}
@@ -134,15 +159,27 @@ impl TimerWheel {
             match self.next_slot() {
                 Some((level, slot, tick)) if tick <= tick_of(now) => {
                     self.tick = tick;
-                    self.drain(level, slot, &mut current);
+                    self.drain(level, slot, owner);
                 }
                 _ => {
                     // No occupied slot starts up to now, so every filed item keeps its place.
                     self.tick = self.tick.max(tick_of(now));
+                    if self.ready.is_empty() && self.ready.capacity() > KEPT {
+                        self.ready = Vec::new();
+                    }
                     return None;
                 }
             }
         }
+    }
+
+    /// Returns the position of the item that will come up `distance` items after the next one, as
+    /// far as that is known: for prefetching only.
+    #[must_use]
+    #[inline]
+    pub fn upcoming(&self, distance: usize) -> Option<u32> {
+        let at = self.ready.len().checked_sub(distance + 1)?;
+        Some(self.ready[at].1)
     }
 
     /// Returns the number of items, stale ones included.
@@ -160,12 +197,9 @@ impl TimerWheel {
     /// Returns the bytes of heap memory held.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let slots = |level: &Level| -> usize {
-            let items: usize = level.slots.iter().map(Vec::capacity).sum();
-            size_of::<Level>() + items * size_of::<(u32, u32)>()
-        };
-        let levels: usize = self.levels.iter().flatten().map(|level| slots(level)).sum();
-        levels + (self.ready.capacity() + self.late.capacity()) * size_of::<Due>()
+        let levels = self.levels.iter().flatten().count() * size_of::<Level>();
+        let queues = (self.ready.capacity() + self.late.capacity()) * size_of::<Due>();
+        levels + self.chunks.bytes() + queues
     }
 
     #[inline]
@@ -197,7 +231,7 @@ impl TimerWheel {
         let slot = digit(tick, level);
         let level = self.levels[level].get_or_insert_with(Level::boxed);
         level.occupied[slot / 64] |= 1 << (slot % 64);
-        level.slots[slot].push((position, tag));
+        self.chunks.append(&mut level.slots[slot], (position, tag));
     }
 
     /// Returns the first occupied slot (level, slot) and the tick at which it starts.
@@ -216,36 +250,33 @@ impl TimerWheel {
     }
 
     /// Moves the items of a slot that has come up to lower levels or to the ready queue.
-    fn drain(
-        &mut self,
-        level: usize,
-        slot: usize,
-        current: &mut impl FnMut(u32, u32) -> Option<Instant>,
-    ) {
+    fn drain(&mut self, level: usize, slot: usize, owner: &mut impl TimerOwner) {
         let Some(from) = self.levels[level].as_mut() else {
             return;
         };
         from.occupied[slot / 64] &= !(1 << (slot % 64));
-        let mut items = core::mem::take(&mut from.slots[slot]);
-        self.len -= items.len();
-        for (position, tag) in items.drain(..) {
-            let Some(deadline) = current(position, tag) else {
-                continue;
-            };
-            self.len += 1;
-            if tick_of(deadline) <= self.tick {
-                self.ready.push((deadline, position, tag));
-            } else {
-                self.file(position, tag, deadline);
+        let mut rest = core::mem::take(&mut from.slots[slot]);
+        self.chunks.fetch_ahead(&rest, owner);
+        while let Some(chunk) = self.chunks.take_first(&mut rest) {
+            self.chunks.fetch_ahead(&rest, owner);
+            for &(position, tag) in chunk.items() {
+                match owner.deadline(position, tag) {
+                    None => self.len -= 1,
+                    Some(deadline) if tick_of(deadline) <= self.tick => {
+                        self.ready.push((deadline, position, tag));
+                    }
+                    Some(deadline) => self.file(position, tag, deadline),
+                }
             }
         }
         self.ready.sort_unstable_by(|a, b| b.cmp(a));
-        if items.capacity() <= KEPT
-            && let Some(from) = self.levels[level].as_mut()
-            && from.slots[slot].capacity() == 0
-        {
-            from.slots[slot] = items;
-        }
+    }
+}
+
+impl<F: FnMut(u32, u32) -> Option<Instant>> TimerOwner for Asked<F> {
+    #[inline]
+    fn deadline(&mut self, position: u32, tag: u32) -> Option<Instant> {
+        (self.0)(position, tag)
     }
 }
 
@@ -253,7 +284,7 @@ impl Level {
     fn boxed() -> Box<Self> {
         Box::new(Self {
             occupied: [0; SLOTS / 64],
-            slots: [const { Vec::new() }; SLOTS],
+            slots: [Chain::default(); SLOTS],
         })
     }
 

@@ -1,0 +1,139 @@
+use crate::memory::{HUGE, Memory, prefetch};
+use alloc::vec::Vec;
+use core::ops::{Index, IndexMut};
+
+/// An array that only grows, in segments, so that growing copies next to nothing.
+///
+/// ```text
+///  segments ─► [ 0 … PER - 1 ] [ PER … 2 PER - 1 ] …    each of at least BYTES bytes
+/// ```
+///
+/// The first segment starts with 256 bytes and grows as a `Vec` does until it is whole; the others
+/// are allocated whole. So a small array stays small and a large one has no slack but in its last
+/// segment.
+#[derive(Debug, Clone)]
+pub(crate) struct Slab<T, const BYTES: usize = HUGE> {
+    segments: Vec<Memory<T>>,
+    len: usize,
+    /// Elements for which there are segments.
+    room: usize,
+}
+
+impl<T, const BYTES: usize> Slab<T, BYTES> {
+    /// Elements of a segment: a power of two, so that a place is found by shift and mask.
+    const PER: usize = (BYTES / size_of::<T>()).next_power_of_two();
+    const SHIFT: u32 = Self::PER.trailing_zeros();
+    const FIRST: usize = if size_of::<T>() < 256 {
+        256 / size_of::<T>()
+    } else {
+        1
+    };
+
+    pub(crate) const fn new() -> Self {
+        Self {
+            segments: Vec::new(),
+            len: 0,
+            room: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends an element.
+    #[inline]
+    pub(crate) fn push(&mut self, value: T) {
+        if self.len == self.room {
+            self.make_room();
+        }
+        self.segments[self.len >> Self::SHIFT].push(value);
+        self.len += 1;
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.segments.iter().flat_map(|segment| segment.iter())
+    }
+
+    #[inline]
+    pub(crate) fn prefetch(&self, index: usize) {
+        if let Some(segment) = self.segments.get(index >> Self::SHIFT) {
+            prefetch(segment, index & (Self::PER - 1));
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let segments: usize = self.segments.iter().map(Memory::bytes).sum();
+        segments + self.segments.capacity() * size_of::<Memory<T>>()
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        match &mut self.segments[..] {
+            [] => self.segments.push(Memory::with_capacity(Self::FIRST)),
+            [first] if self.len < Self::PER => {
+                let more = (self.len / 2).max(Self::FIRST);
+                first.grow((self.len + more).min(Self::PER));
+            }
+            _ => self.segments.push(Memory::with_capacity(Self::PER)),
+        }
+        let last = self.segments.last().map_or(0, Memory::capacity);
+        self.room = (self.segments.len() - 1) * Self::PER + last;
+    }
+}
+
+impl<T, const BYTES: usize> Index<usize> for Slab<T, BYTES> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, index: usize) -> &T {
+        &self.segments[index >> Self::SHIFT][index & (Self::PER - 1)]
+    }
+}
+
+impl<T, const BYTES: usize> IndexMut<usize> for Slab<T, BYTES> {
+    #[inline]
+    fn index_mut(&mut self, index: usize) -> &mut T {
+        &mut self.segments[index >> Self::SHIFT][index & (Self::PER - 1)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Slab;
+    use crate::memory::HUGE;
+
+    #[test]
+    fn a_small_slab_is_small() {
+        let mut slab = Slab::<_>::new();
+        assert_eq!(slab.bytes(), 0);
+        slab.push([0_u64; 8]);
+        assert!(slab.bytes() <= 512, "{}", slab.bytes());
+    }
+
+    #[test]
+    fn elements_keep_their_places_over_segments() {
+        let mut slab = Slab::<_>::new();
+        let count = if cfg!(miri) { 1_500 } else { 3 * 2048 + 1 };
+        for number in 0..count {
+            slab.push([number; 1024 / 8]);
+        }
+        assert_eq!(slab.len(), count);
+        assert!((0..count).all(|number| slab[number] == [number; 1024 / 8]));
+        assert!(slab.iter().map(|element| element[0]).eq(0..count));
+        slab[count - 1][0] = 7;
+        assert_eq!(slab[count - 1][0], 7);
+        slab.prefetch(count - 1);
+        slab.prefetch(count);
+        if !cfg!(miri) {
+            assert!(slab.bytes() < 4 * HUGE + 200);
+        }
+    }
+
+    #[test]
+    fn elements_of_an_odd_size_fill_at_least_a_huge_page() {
+        assert_eq!(Slab::<[u8; 24]>::PER * 24, 3 * HUGE / 2);
+        assert_eq!(Slab::<[u8; 64]>::PER * 64, HUGE);
+    }
+}
