@@ -25,7 +25,7 @@ const SLICE: usize = 32;
 struct Entry {
     key: [u64; 2],
     last: u64,
-    rest: [u64; 5],
+    _rest: [u64; 5],
 }
 
 /// A key that hashes as the flow table's keys do.
@@ -56,7 +56,7 @@ fn entry(flow: u32) -> Entry {
     Entry {
         key: key(flow),
         last: 0,
-        rest: [u64::from(flow); 5],
+        _rest: [u64::from(flow); 5],
     }
 }
 
@@ -107,8 +107,12 @@ fn find(criterion: &mut Criterion) {
         let mut touch = |table: &mut FlowTable<Entry>| {
             let keys: [_; SLICE] = std::array::from_fn(|_| next());
             let hashes = keys.map(hash);
-            hashes.map(|hash| table.prefetch(hash));
-            hashes.map(|hash| table.prefetch_found(hash));
+            for hash in hashes {
+                table.prefetch(hash);
+            }
+            for hash in hashes {
+                table.prefetch_found(hash);
+            }
             for (key, hash) in keys.into_iter().zip(hashes) {
                 let found = table.find(hash, |entry| entry.key == key);
                 table.entry_mut(found.expect("it is there")).last += 1;
