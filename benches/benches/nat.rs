@@ -1,92 +1,354 @@
 //! The NAT engine: a known flow, a new flow, expiry, refusal. Ports alone: `ports`.
 
+use std::alloc::System;
+use std::cell::RefCell;
 use std::hint::black_box;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use plsim_benches::{fill, nat, original, reply};
-use plsim_nat::Allocation;
-use plsim_types::{Duration, Instant, TcpFlags};
+use plsim_benches::{BACKEND, fill, nat, nat_of, original, pool, reply, say};
+use plsim_lb::{FrontendId, LbConfig, LbPoolId, LoadBalancer, Rule, Stickiness};
+use plsim_nat::{
+    Allocation, NatEngine, NatError, OnIdle, Original, PoolConfig, Reply, Translation,
+};
+use plsim_packet::{Packet, Payload, Rewrite, TcpHeader};
+use plsim_types::{BackendId, Duration, FiveTuple, Instant, LinkId, PlsId, Protocol, TcpFlags};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
-const NAMES: [(&str, Allocation); 2] = [("bitmap", Allocation::Bitmap), ("fifo", Allocation::Fifo)];
+#[global_allocator]
+static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Visits flows in an order that no prefetcher foresees: the high bits of a product by an odd number.
 const fn scattered(step: u32, count: u32) -> u32 {
     ((step.wrapping_mul(2_654_435_761) as u64 * count as u64) >> 32) as u32
 }
 
-/// One packet of a live flow, in either direction, one at a time.
-fn translate(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("translate");
-    group.throughput(Throughput::Elements(1));
-    for count in [1_000_u32, 64_512, 500_000] {
-        let mut engine = nat(8, Allocation::Bitmap);
-        let translations = fill(&mut engine, count, Instant::ZERO);
-        let mut step = 0_u32;
-        group.bench_function(BenchmarkId::new("original", count), |bencher| {
-            bencher.iter(|| {
-                step = step.wrapping_add(1);
-                // In a run the packet at hand is in the cache; the NAT's table may not be.
-                let packet = original(scattered(step, count), TcpFlags::ACK);
-                engine.original(black_box(&packet), Instant::from_nanos(u64::from(step)))
-            });
-        });
-        let packets: Vec<_> = translations
-            .iter()
-            .map(|to| reply(to, TcpFlags::ACK))
-            .collect();
-        group.bench_function(BenchmarkId::new("reply", count), |bencher| {
-            bencher.iter(|| {
-                step = step.wrapping_add(1);
-                let packet = &packets[scattered(step, count) as usize];
-                engine.reply(black_box(packet), Instant::from_nanos(u64::from(step)))
-            });
-        });
-    }
-    group.finish();
+/// Full NAT IPs and the VMs that they stand on: one, one with eight, eight with eight each.
+const SIZES: [(u32, u8); 3] = [(1, 1), (1, 8), (8, 8)];
+const PORTS: u32 = 64_512;
+/// Packets that are translated together; in a run they arrived at one host in one instant.
+const SLICE: usize = 32;
+
+/// The NATs of some VMs with every port of every NAT IP in use.
+struct Fleet {
+    engines: Vec<NatEngine>,
+    /// Flows of each engine.
+    each: u32,
+    step: u32,
 }
 
-/// Whole fills: per flow three packets, one binding.
-fn bind(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("bind");
-    group.sample_size(20);
-    for count in [64_512_u32, 500_000] {
-        group.throughput(Throughput::Elements(u64::from(count)));
-        for (name, allocation) in NAMES {
-            group.bench_function(BenchmarkId::new(name, count), |bencher| {
-                bencher.iter_batched_ref(
-                    || nat(8, allocation),
-                    |engine| fill(engine, count, Instant::ZERO),
-                    BatchSize::PerIteration,
-                );
+impl Fleet {
+    fn new((vms, nat_ips): (u32, u8), on_idle: OnIdle) -> Self {
+        let engines = (0..vms).map(|_| {
+            let mut engine = nat_of(PoolConfig {
+                on_idle,
+                ..pool(nat_ips)
             });
+            let _ = fill(&mut engine, u32::from(nat_ips) * PORTS, Instant::ZERO);
+            engine
+        });
+        Self {
+            engines: engines.collect(),
+            each: u32::from(nat_ips) * PORTS,
+            step: 0,
         }
     }
-    group.finish();
+
+    fn flows(&self) -> u32 {
+        self.each * self.engines.len() as u32
+    }
+
+    /// The bytes of a client's packet of some flow.
+    fn packet(&mut self) -> Packet {
+        self.step = self.step.wrapping_add(1);
+        let original = original(scattered(self.step, self.each), TcpFlags::ACK);
+        let header = TcpHeader {
+            source: original.client,
+            destination: original.endpoint,
+            sequence: 1,
+            acknowledgement: 2,
+            flags: TcpFlags::ACK,
+            window: 65_535,
+            mss: None,
+        };
+        let mut packet = Packet::tcp(&header, Payload::Zeros(0));
+        packet.encap.link = original.link;
+        packet.encap.backend_port = original.backend_port;
+        packet
+    }
 }
 
-/// Everything idles out at once: expire, reset both ends, free the port.
-fn expire(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("expire");
-    group.sample_size(20);
-    for count in [64_512_u32, 500_000] {
-        group.throughput(Throughput::Elements(u64::from(count)));
-        group.bench_function(BenchmarkId::new("idle", count), |bencher| {
+/// Says how many allocations an operation makes, and how many bytes it leaves allocated.
+fn report(what: &str, count: u32, operations: u32, work: impl FnOnce()) {
+    let region = Region::new(COUNTED);
+    work();
+    let change = region.change();
+    let calls = (change.allocations + change.reallocations) as f64 / f64::from(operations);
+    let held = change.bytes_allocated as f64 - change.bytes_deallocated as f64;
+    let held = held / f64::from(operations);
+    say(&format!(
+        "{what}/{count}: {calls:.6} allocations and {held:+.1} bytes per operation"
+    ));
+}
+
+/// Reads a packet's headers.
+fn read(packet: &Packet) -> Original {
+    Original {
+        pls: packet.encap.pls,
+        link: packet.encap.link,
+        client: packet.source(),
+        endpoint: packet.destination(),
+        backend_port: packet.encap.backend_port,
+        protocol: packet.protocol(),
+        segment: packet.tcp_segment(),
+    }
+}
+
+fn write(packet: &mut Packet, translated: Result<Translation, NatError>) {
+    let translation = translated.expect("the flow is known");
+    packet.rewrite(&Rewrite {
+        source: translation.source,
+        destination: translation.destination,
+    });
+}
+
+/// A packet of a live flow from wire to wire: read, look up, track, touch, rewrite, checksums. The
+/// packet at hand is in the cache, as in a run; the NAT's tables need not be. Engines take turns.
+fn translate(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("translate");
+    for size in SIZES {
+        let mut fleet = Fleet::new(size, OnIdle::Reset);
+        let count = fleet.flows();
+        let vms = fleet.engines.len();
+        let mut turn = 0;
+        let now = Instant::from_nanos(1);
+        let mut read_slice = Vec::with_capacity(SLICE);
+        let mut translated = Vec::with_capacity(SLICE);
+        let mut slice = |fleet: &mut Fleet, packets: &mut [Packet; SLICE]| {
+            turn = (turn + 1) % vms;
+            read_slice.clear();
+            read_slice.extend(packets.iter().map(|packet| (read(packet), now)));
+            translated.clear();
+            fleet.engines[turn].originals(&read_slice, &mut translated);
+            for (packet, translated) in packets.iter_mut().zip(&translated) {
+                write(packet, *translated);
+            }
+        };
+        let slices = |fleet: &mut Fleet| -> Vec<[Packet; SLICE]> {
+            (0..64)
+                .map(|_| std::array::from_fn(|_| fleet.packet()))
+                .collect()
+        };
+        group.throughput(Throughput::Elements(64 * SLICE as u64));
+        let shared = RefCell::new(&mut fleet);
+        group.bench_function(BenchmarkId::new("slices of 32", count), |bencher| {
             bencher.iter_batched_ref(
-                || {
-                    let mut engine = nat(8, Allocation::Bitmap);
-                    let _ = fill(&mut engine, count, Instant::ZERO);
-                    engine
-                },
-                |engine| {
-                    engine.handle_timeout(Instant::ZERO + Duration::from_secs(300));
-                    assert_eq!(engine.active_flows(), 0);
-                    while let Some(reset) = engine.poll_reset() {
-                        black_box(reset);
+                || slices(&mut shared.borrow_mut()),
+                |packets| {
+                    for packets in packets {
+                        slice(&mut shared.borrow_mut(), packets);
                     }
                 },
                 BatchSize::PerIteration,
             );
         });
+        group.bench_function(BenchmarkId::new("one at a time", count), |bencher| {
+            bencher.iter_batched_ref(
+                || slices(&mut shared.borrow_mut()),
+                |packets| {
+                    let fleet = &mut *shared.borrow_mut();
+                    for (at, packet) in packets.as_flattened_mut().iter_mut().enumerate() {
+                        let original = read(packet);
+                        write(packet, fleet.engines[at % vms].original(&original, now));
+                    }
+                },
+                BatchSize::PerIteration,
+            );
+        });
+        let mut packets = slices(&mut fleet);
+        let operations = 64 * SLICE as u32;
+        report("translate", count, operations, || {
+            for packets in &mut packets {
+                slice(&mut fleet, packets);
+            }
+        });
+        let bytes: usize = fleet.engines.iter().map(NatEngine::memory_bytes).sum();
+        say(&format!(
+            "memory/{count}: {:.1} bytes per flow",
+            bytes as f64 / f64::from(count)
+        ));
+    }
+    group.finish();
+}
+
+/// A packet of the backend's, translated back.
+fn reverse(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("reverse");
+    for size in SIZES {
+        let mut fleet = Fleet::new(size, OnIdle::Reset);
+        let (count, vms) = (fleet.flows(), fleet.engines.len());
+        let anywhere = Translation {
+            pls: PlsId(0),
+            link: LinkId(7),
+            source: SocketAddrV4::new(BACKEND, 0),
+            destination: SocketAddrV4::new(BACKEND, 443),
+        };
+        let now = Instant::from_nanos(1);
+        let mut packets = |_| {
+            fleet.step = fleet.step.wrapping_add(1);
+            let at = scattered(fleet.step, fleet.each);
+            let nat_ip = Ipv4Addr::new(10, 2, 0, 10 + (at / PORTS) as u8);
+            let packet = Reply {
+                destination: SocketAddrV4::new(nat_ip, 1024 + (at % PORTS) as u16),
+                ..reply(&anywhere, TcpFlags::ACK)
+            };
+            (packet, now)
+        };
+        let mut slices = || -> Vec<[(Reply, Instant); SLICE]> {
+            (0..64).map(|_| std::array::from_fn(&mut packets)).collect()
+        };
+        let mut engines = std::mem::take(&mut fleet.engines);
+        let mut translated = Vec::with_capacity(SLICE);
+        group.throughput(Throughput::Elements(64 * SLICE as u64));
+        group.bench_function(BenchmarkId::new("slices of 32", count), |bencher| {
+            bencher.iter_batched_ref(
+                &mut slices,
+                |packets| {
+                    for (turn, packets) in packets.iter().enumerate() {
+                        translated.clear();
+                        engines[turn % vms].replies(packets, &mut translated);
+                        assert!(translated.iter().all(Result::is_ok));
+                    }
+                },
+                BatchSize::PerIteration,
+            );
+        });
+        group.bench_function(BenchmarkId::new("one at a time", count), |bencher| {
+            bencher.iter_batched_ref(
+                &mut slices,
+                |packets| {
+                    for (turn, (packet, now)) in packets.as_flattened().iter().enumerate() {
+                        let translated = engines[turn % vms].reply(packet, *now);
+                        assert!(black_box(translated).is_ok());
+                    }
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+/// New flows from nothing until every port is in use: the load balancer's choice, then a miss, NAT
+/// IP, port, both directions, timer. All growth of tables is in it.
+fn bind(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("bind");
+    group.sample_size(10);
+    for (vms, nat_ips) in SIZES {
+        // A hash fills no VM exactly: a little below, so that none is full.
+        let count = vms * u32::from(nat_ips) * PORTS;
+        let flows = if vms == 1 { count } else { count - count / 64 };
+        let empty = || {
+            let engines = (0..vms).map(|_| nat(nat_ips, Allocation::Bitmap));
+            (balancer(vms as u16), engines.collect::<Vec<_>>())
+        };
+        group.throughput(Throughput::Elements(u64::from(flows)));
+        group.bench_function(BenchmarkId::new("one at a time", count), |bencher| {
+            bencher.iter_batched_ref(
+                empty,
+                |(balancer, engines)| {
+                    for flow in 0..flows {
+                        let (vm, packet) = choose(balancer, flow);
+                        let bound = engines[vm].original(&packet, Instant::ZERO);
+                        assert!(black_box(bound).is_ok());
+                    }
+                },
+                BatchSize::PerIteration,
+            );
+        });
+        let sliced = |(balancer, engines): &mut (LoadBalancer, Vec<NatEngine>)| {
+            let mut slices: Vec<Vec<_>> = vec![Vec::with_capacity(SLICE); vms as usize];
+            let mut bound = Vec::with_capacity(SLICE);
+            for flow in 0..flows {
+                let (vm, packet) = choose(balancer, flow);
+                slices[vm].push((packet, Instant::ZERO));
+                if slices[vm].len() == SLICE {
+                    engines[vm].originals(&slices[vm], &mut bound);
+                    slices[vm].clear();
+                    assert!(bound.iter().all(Result::is_ok));
+                    bound.clear();
+                }
+            }
+        };
+        group.bench_function(BenchmarkId::new("slices of 32", count), |bencher| {
+            bencher.iter_batched_ref(empty, sliced, BatchSize::PerIteration);
+        });
+        let mut all = empty();
+        report("bind", count, flows, || sliced(&mut all));
+    }
+    group.finish();
+}
+
+/// A load balancer before some VMs that does not have to remember flows.
+fn balancer(vms: u16) -> LoadBalancer {
+    LoadBalancer::new(&LbConfig {
+        seed: 1,
+        rules: vec![Rule {
+            frontend: FrontendId(0),
+            protocol: Protocol::Tcp,
+            frontend_port: 443,
+            backend_port: 443,
+            pool: LbPoolId(0),
+        }],
+        pools: vec![plsim_lb::PoolConfig {
+            backends: (0..vms).map(BackendId).collect(),
+            may_change: false,
+        }],
+        stickiness: Stickiness {
+            idle: Duration::from_secs(300),
+            limit: 1,
+        },
+    })
+    .expect("the bench's balancer is valid")
+}
+
+fn choose(balancer: &mut LoadBalancer, flow: u32) -> (usize, Original) {
+    let packet = original(flow, TcpFlags::SYN);
+    let tuple = FiveTuple {
+        protocol: packet.protocol,
+        source: packet.client,
+        destination: packet.endpoint,
+    };
+    let chosen = balancer
+        .select(FrontendId(0), packet.link, &tuple, true, Instant::ZERO)
+        .expect("all backends are up");
+    (usize::from(chosen.backend.0), packet)
+}
+
+/// Everything idles out at once: expire, free the port; "reset" also tells both ends.
+fn expire(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("expire");
+    group.sample_size(10);
+    for size in SIZES {
+        for (name, on_idle) in [("silent", OnIdle::Silent), ("reset", OnIdle::Reset)] {
+            let count = size.0 * u32::from(size.1) * PORTS;
+            group.throughput(Throughput::Elements(u64::from(count)));
+            group.bench_function(BenchmarkId::new(name, count), |bencher| {
+                bencher.iter_batched_ref(
+                    || Fleet::new(size, on_idle),
+                    |fleet| {
+                        for engine in &mut fleet.engines {
+                            engine.handle_timeout(Instant::ZERO + Duration::from_secs(300));
+                            assert_eq!(engine.active_flows(), 0);
+                            while let Some(reset) = engine.poll_reset() {
+                                black_box(reset);
+                            }
+                        }
+                    },
+                    BatchSize::PerIteration,
+                );
+            });
+        }
     }
     group.finish();
 }
@@ -107,5 +369,5 @@ fn refuse(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, translate, bind, expire, refuse);
+criterion_group!(benches, translate, reverse, bind, expire, refuse);
 criterion_main!(benches);

@@ -6,9 +6,9 @@
 use std::alloc::System;
 use std::hash::{Hash, Hasher};
 use std::hint::black_box;
-use std::io::Write;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use plsim_benches::say;
 use plsim_table::{FixedMap, FlowTable, TimerOwner, TimerWheel};
 use plsim_types::{Duration, Instant, KeyedHash};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -86,11 +86,9 @@ fn report(what: &str, count: u32, operations: u32, work: impl FnOnce()) {
     let calls = (change.allocations + change.reallocations) as f64 / f64::from(operations);
     let held = change.bytes_allocated as f64 - change.bytes_deallocated as f64;
     let held = held / f64::from(operations);
-    writeln!(
-        std::io::stdout(),
+    say(&format!(
         "{what}/{count}: {calls:.6} allocations and {held:+.1} bytes per operation"
-    )
-    .expect("standard output is open");
+    ));
 }
 
 /// A known flow: found and touched.
@@ -254,8 +252,7 @@ fn wheel(criterion: &mut Criterion) {
         }
         let (_, wheel) = armed(&at_once);
         let bytes = wheel.memory_bytes() as f64 / f64::from(count);
-        writeln!(std::io::stdout(), "wheel/{count}: {bytes:.1} bytes a timer")
-            .expect("standard output is open");
+        say(&format!("wheel/{count}: {bytes:.1} bytes a timer"));
     }
     group.finish();
 }

@@ -1,6 +1,7 @@
 //! What the benches share: a NAT full of flows, and a scenario run to its end.
 #![forbid(unsafe_code)]
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim::{Case, Outputs, Report, Simulation, Step};
@@ -13,13 +14,18 @@ pub const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 4);
 /// A NAT with this many NAT IPs and no flow limit.
 #[must_use]
 pub fn nat(nat_ips: u8, allocation: plsim_nat::Allocation) -> NatEngine {
-    let addresses = (0..nat_ips)
-        .map(|last| Ipv4Addr::new(10, 2, 0, 10 + last))
-        .collect();
-    let pool = PoolConfig {
+    nat_of(PoolConfig {
         allocator: allocation,
-        ..PoolConfig::azure(PlsId(0), addresses)
-    };
+        ..pool(nat_ips)
+    })
+}
+
+/// A NAT with one pool and no flow limit.
+///
+/// # Panics
+/// If the pool is invalid.
+#[must_use]
+pub fn nat_of(pool: PoolConfig) -> NatEngine {
     let config = NatConfig {
         backend: BACKEND,
         seed: 1,
@@ -29,6 +35,21 @@ pub fn nat(nat_ips: u8, allocation: plsim_nat::Allocation) -> NatEngine {
         events: false,
     };
     NatEngine::new(config).expect("broken invariant: the bench's NAT is valid")
+}
+
+/// A pool of this many NAT IPs, the first 10.2.0.10.
+#[must_use]
+pub fn pool(nat_ips: u8) -> PoolConfig {
+    let addresses = (0..nat_ips).map(|last| Ipv4Addr::new(10, 2, 0, 10 + last));
+    PoolConfig::azure(PlsId(0), addresses.collect())
+}
+
+/// Prints a line of what a bench counts beside the time.
+///
+/// # Panics
+/// If standard output is closed.
+pub fn say(line: &str) {
+    writeln!(std::io::stdout(), "{line}").expect("standard output is open");
 }
 
 /// The packet of a flow's original direction.

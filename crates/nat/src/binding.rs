@@ -1,3 +1,4 @@
+use crate::packet::Original;
 use crate::tcp::Sequences;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use plsim_types::Timers;
@@ -103,6 +104,18 @@ pub(crate) struct FlowKey {
 }
 
 impl FlowKey {
+    #[inline]
+    pub(crate) const fn of(packet: &Original, pool: u8) -> Self {
+        Self {
+            link: packet.link,
+            client: packet.client,
+            endpoint: packet.endpoint,
+            backend_port: packet.backend_port,
+            pool,
+            protocol: packet.protocol,
+        }
+    }
+
     #[inline]
     pub(crate) fn hash(&self, keyed: KeyedHash) -> u64 {
         let consumer = u64::from(self.link.0) << 32 | u64::from(self.client.ip().to_bits());

@@ -126,10 +126,26 @@ impl NatEngine {
     /// [`NatError::NoFlow`], [`NatError::VmFlowLimit`] (also for a SYN that would re-open a
     /// held-down binding) or [`NatError::PortsExhausted`]; only counters change.
     pub fn original(&mut self, packet: &Original, now: Instant) -> Result<Translation, NatError> {
+        self.original_of(packet, self.hash_of(packet), now)
+    }
+
+    /// Hashes the flow of a packet; the pool is no part of it.
+    #[inline]
+    pub(crate) fn hash_of(&self, packet: &Original) -> u64 {
+        FlowKey::of(packet, 0).hash(self.key)
+    }
+
+    /// Translates a packet of the consumer whose flow is hashed.
+    #[inline]
+    pub(crate) fn original_of(
+        &mut self,
+        packet: &Original,
+        hash: u64,
+        now: Instant,
+    ) -> Result<Translation, NatError> {
         self.catch_up(now);
         let pool = self.pool_of(packet.pls).ok_or(NatError::NoFlow)?;
-        let key = packet.key(pool);
-        let hash = key.hash(self.key);
+        let key = FlowKey::of(packet, pool);
         let (position, known) = match self.find(&key, hash) {
             Some(position) => (position, true),
             None => {
@@ -180,7 +196,7 @@ impl NatEngine {
     ) -> Result<Translation, NatError> {
         self.catch_up(now);
         let pool = self.pool_of(packet.pls).ok_or(NatError::NoFlow)?;
-        let key = packet.key(pool);
+        let key = FlowKey::of(packet, pool);
         let position = self
             .find(&key, key.hash(self.key))
             .ok_or(NatError::NoFlow)?;
@@ -359,11 +375,24 @@ impl NatEngine {
     }
 
     #[inline]
-    fn owner(&self, packet: &Reply) -> Option<u32> {
+    pub(crate) fn owner(&self, packet: &Reply) -> Option<u32> {
         let nat_ip = *self.by_address.get(packet.destination.ip())?;
         let side = self.nat_ips[usize::from(nat_ip)].sides[packet.protocol.index()].as_ref()?;
         let space = side.space(packet.source.port())?;
         space.owners.owner(&self.pages, packet.destination.port())
+    }
+
+    /// Asks for the memory that [`owner`](Self::owner) will read.
+    #[inline]
+    pub(crate) fn prefetch_owner(&self, packet: &Reply) {
+        if let Some(&nat_ip) = self.by_address.get(packet.destination.ip())
+            && let Some(side) = &self.nat_ips[usize::from(nat_ip)].sides[packet.protocol.index()]
+            && let Some(space) = side.space(packet.source.port())
+        {
+            space
+                .owners
+                .prefetch(&self.pages, packet.destination.port());
+        }
     }
 
     pub(crate) fn info(&self, binding: &Binding) -> BindingInfo {

@@ -32,6 +32,7 @@
 
 extern crate alloc;
 
+mod batch;
 mod bind;
 mod binding;
 mod config;

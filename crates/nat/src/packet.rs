@@ -1,4 +1,3 @@
-use crate::binding::FlowKey;
 use core::net::SocketAddrV4;
 use plsim_types::{LinkId, PlsId, Protocol, TcpSegment};
 
@@ -20,20 +19,6 @@ pub struct Original {
     /// Its TCP header; `None` for UDP and for TCP fragments after the first, which may only refresh
     /// a binding.
     pub segment: Option<TcpSegment>,
-}
-
-impl Original {
-    #[inline]
-    pub(crate) fn key(&self, pool: u8) -> FlowKey {
-        FlowKey {
-            link: self.link,
-            client: self.client,
-            endpoint: self.endpoint,
-            backend_port: self.backend_port,
-            pool,
-            protocol: self.protocol,
-        }
-    }
 }
 
 /// A packet from the backend VM, before translation.

@@ -2,6 +2,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
+use plsim_table::prefetch;
 
 /// Where the bindings of one (NAT IP, protocol) are: an array in two levels instead of a hash.
 ///
@@ -42,6 +43,17 @@ impl PortMap {
         let page = *self.pages.get(at)?;
         let owner = pool.pages.get(page as usize)?[usize::from(port % 64)];
         (owner != NONE).then_some(owner)
+    }
+
+    /// Asks for the memory that [`owner`](Self::owner) will read.
+    #[inline]
+    pub(crate) fn prefetch(&self, pool: &PagePool, port: u16) {
+        let at = usize::from((port >> 6).wrapping_sub(self.base));
+        if let Some(&page) = self.pages.get(at)
+            && let Some(page) = pool.pages.get(page as usize)
+        {
+            prefetch(&page[usize::from(port % 64)]);
+        }
     }
 
     /// Makes a binding the owner of a port that has none.

@@ -82,7 +82,7 @@ impl<E: Default> FlowTable<E> {
     /// Asks for the cache line in which [`find`](Self::find) will look first.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        prefetch(&self.cells, self.home(fingerprint(hash)));
+        prefetch(&self.cells[self.home(fingerprint(hash))]);
     }
 
     /// Asks for the entry that [`find`](Self::find) will look at first, if there is one.

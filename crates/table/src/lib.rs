@@ -31,5 +31,6 @@ mod wheel;
 pub use flow_table::FlowTable;
 pub use hasher::FixedHasher;
 pub use map::FixedMap;
+pub use memory::prefetch;
 pub use set::FixedSet;
 pub use wheel::{TimerOwner, TimerWheel};

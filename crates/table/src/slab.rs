@@ -58,8 +58,9 @@ impl<T, const BYTES: usize> Slab<T, BYTES> {
 
     #[inline]
     pub(crate) fn prefetch(&self, index: usize) {
-        if let Some(segment) = self.segments.get(index >> Self::SHIFT) {
-            prefetch(segment, index & (Self::PER - 1));
+        let segment = self.segments.get(index >> Self::SHIFT);
+        if let Some(element) = segment.and_then(|segment| segment.get(index & (Self::PER - 1))) {
+            prefetch(element);
         }
     }
 
