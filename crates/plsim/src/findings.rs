@@ -182,16 +182,16 @@ impl Reader<'_> {
                     "Raise nat_table_limit, or add backend VMs.",
                 ),
                 DropReason::EndpointPortLimit => (
-                    format!("A private endpoint of {}", row.pls),
+                    format!("A private endpoint of {} on VM {backend}", row.pls),
                     service.endpoint_port_limit,
-                    "ports on one VM",
+                    "ports",
                     "Raise endpoint_port_limit, or spread the clients over several endpoints.",
                 ),
                 _ => return None,
             };
             Some(Finding {
                 what: format!(
-                    "{who} reached its limit of {} {of}: {} were refused by VM {backend}, the first \
+                    "{who} reached its limit of {} {of}: {} were refused, the first \
                      at {}.",
                     grouped(u64::from(limit.unwrap_or_default())),
                     connections(row.connections),
