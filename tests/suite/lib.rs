@@ -16,6 +16,8 @@ mod conformance;
 #[cfg(test)]
 mod determinism;
 #[cfg(test)]
+mod fragments;
+#[cfg(test)]
 mod icmp;
 #[cfg(test)]
 mod invariance;

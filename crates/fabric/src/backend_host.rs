@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use plsim_nat::{NatEngine, NatEvent, OnExhaustion, Original, Reply, Reset};
-use plsim_packet::{Form, Origin, Packet, Payload, Rewrite, TcpHeader};
+use plsim_packet::{Fate, Form, Fragments, Origin, Packet, Payload, Rewrite, TcpHeader};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_types::{Direction, DropReason, Instant, TcpFlags};
 
@@ -14,6 +14,8 @@ pub struct BackendHostConfig {
     pub address: Ipv4Addr,
     /// The NAT of the one VM on this host.
     pub nat: NatEngine,
+    /// What is done with fragments that the VM sends.
+    pub fragments: Fragments,
     /// Toward the VM.
     pub to_vm: ChannelId,
     /// Where the VM's packets arrive.
@@ -21,6 +23,10 @@ pub struct BackendHostConfig {
     /// Toward the consumers (direct server return).
     pub to_backbone: ChannelId,
 }
+
+/// The tokens of the two timers.
+const NAT: u64 = 0;
+const FRAGMENTS: u64 = 1;
 
 /// Codes of "destination unreachable" (RFC 792, RFC 1812 §5.2.7.1).
 const HOST_UNREACHABLE: u8 = 1;
@@ -34,6 +40,7 @@ pub type TimedNatEvent = (Instant, NatEvent);
 pub struct BackendHost {
     config: BackendHostConfig,
     wakeup: Wakeup,
+    fragments_wakeup: Wakeup,
     events: Vec<TimedNatEvent>,
 }
 
@@ -44,6 +51,7 @@ impl BackendHost {
         Self {
             config,
             wakeup: Wakeup::default(),
+            fragments_wakeup: Wakeup::default(),
             events: Vec::new(),
         }
     }
@@ -131,6 +139,42 @@ impl BackendHost {
         }
     }
 
+    /// Translates a packet and sends it on.
+    fn pass(&mut self, mut packet: Box<Packet>, direction: Direction, context: &mut Context<'_>) {
+        let translated = self.translate(&mut packet, direction, context.now());
+        // A look-up may find an expired binding: its resets go out before the packet's own fate.
+        self.settle(context);
+        match (translated, direction) {
+            (Err(reason), direction) => {
+                if direction == Direction::Original {
+                    self.answer(&packet, reason, context);
+                }
+                context.drop(packet, reason);
+            }
+            (Ok(()), Direction::Original) => context.send(self.config.to_vm, packet),
+            (Ok(()), Direction::Reply) => context.send(self.config.to_backbone, packet),
+        }
+    }
+
+    /// Lets the VM's fragments go whose fate is decided.
+    fn settle_fragments(&mut self, context: &mut Context<'_>) {
+        while let Some(fate) = self.config.fragments.poll_fate() {
+            match fate {
+                Fate::On(packet) => self.pass(packet, Direction::Reply, context),
+                Fate::Merged(packet) => context.merge(packet),
+                Fate::Dropped(packet, reason) => context.drop(packet, reason),
+            }
+        }
+        let deadline = self.config.fragments.poll_timeout();
+        self.fragments_wakeup.arm(deadline, FRAGMENTS, context);
+    }
+
+    /// Returns the number of fragments that wait.
+    #[must_use]
+    pub const fn held(&self) -> u64 {
+        self.config.fragments.held()
+    }
+
     /// Sends what the NAT has to say, keeps its events, and follows its next deadline.
     fn settle(&mut self, context: &mut Context<'_>) {
         while let Some(reset) = self.config.nat.poll_reset() {
@@ -144,7 +188,8 @@ impl BackendHost {
         while let Some(event) = self.config.nat.poll_event() {
             self.events.push((context.now(), event));
         }
-        self.wakeup.arm(self.config.nat.poll_timeout(), 0, context);
+        self.wakeup
+            .arm(self.config.nat.poll_timeout(), NAT, context);
     }
 }
 
@@ -172,36 +217,30 @@ fn reset_packet(reset: &Reset) -> Packet {
 }
 
 impl Node for BackendHost {
-    fn on_packet(&mut self, mut packet: Box<Packet>, by: ChannelId, context: &mut Context<'_>) {
+    fn on_packet(&mut self, packet: Box<Packet>, by: ChannelId, context: &mut Context<'_>) {
         let from_vm = by == self.config.from_vm;
         let own = self.config.address;
         if from_vm && let Err(reason) = admit(&packet, |address| address == own) {
             return context.drop(packet, reason);
         }
-        if packet.form() == Form::Fragment {
-            return context.drop(packet, DropReason::Fragment);
+        if from_vm && packet.form() == Form::Fragment {
+            self.config.fragments.process(packet, context.now());
+            return self.settle_fragments(context);
         }
         let direction = if from_vm {
             Direction::Reply
         } else {
             Direction::Original
         };
-        let translated = self.translate(&mut packet, direction, context.now());
-        // A look-up may find an expired binding: its resets go out before the packet's own fate.
-        self.settle(context);
-        match (translated, direction) {
-            (Err(reason), direction) => {
-                if direction == Direction::Original {
-                    self.answer(&packet, reason, context);
-                }
-                context.drop(packet, reason);
-            }
-            (Ok(()), Direction::Original) => context.send(self.config.to_vm, packet),
-            (Ok(()), Direction::Reply) => context.send(self.config.to_backbone, packet),
-        }
+        self.pass(packet, direction, context);
     }
 
-    fn on_timer(&mut self, _: u64, context: &mut Context<'_>) {
+    fn on_timer(&mut self, token: u64, context: &mut Context<'_>) {
+        if token == FRAGMENTS {
+            self.fragments_wakeup.fired(context.now());
+            self.config.fragments.handle_timeout(context.now());
+            return self.settle_fragments(context);
+        }
         self.wakeup.fired(context.now());
         self.config.nat.handle_timeout(context.now());
         self.settle(context);

@@ -1,5 +1,5 @@
 use plsim_lb::{BackendError, FrontendId, LbEvent, LoadBalancer};
-use plsim_packet::{Form, Packet};
+use plsim_packet::{Fate, Form, Fragments, Packet};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_types::{BackendId, DropReason, Instant};
 
@@ -13,6 +13,8 @@ pub struct ProviderEdgeConfig {
     pub frontends: Vec<Option<FrontendId>>,
     /// The channel to the host of each backend VM, by its number; `None` for VMs of other pools.
     pub hosts: Vec<Option<ChannelId>>,
+    /// What is done with fragments, before a backend is picked.
+    pub fragments: Fragments,
 }
 
 /// The provider's edge: the load balancer picks the backend of the un-translated flow.
@@ -20,8 +22,13 @@ pub struct ProviderEdgeConfig {
 pub struct ProviderEdge {
     config: ProviderEdgeConfig,
     wakeup: Wakeup,
+    fragments_wakeup: Wakeup,
     events: Vec<TimedLbEvent>,
 }
+
+/// The tokens of the two timers.
+const LOAD_BALANCER: u64 = 0;
+const FRAGMENTS: u64 = 1;
 
 /// Something that happened in a load balancer, and when.
 pub type TimedLbEvent = (Instant, LbEvent);
@@ -33,6 +40,7 @@ impl ProviderEdge {
         Self {
             config,
             wakeup: Wakeup::default(),
+            fragments_wakeup: Wakeup::default(),
             events: Vec::new(),
         }
     }
@@ -61,6 +69,33 @@ impl ProviderEdge {
     /// Takes what has happened in the load balancer since the last call, in order.
     pub fn take_events(&mut self) -> Vec<TimedLbEvent> {
         std::mem::take(&mut self.events)
+    }
+
+    /// Returns the number of fragments that wait.
+    #[must_use]
+    pub const fn held(&self) -> u64 {
+        self.config.fragments.held()
+    }
+
+    /// Sends a packet to the host of its backend.
+    fn forward(&mut self, mut packet: Box<Packet>, context: &mut Context<'_>) {
+        match self.select(&mut packet, context) {
+            Ok(channel) => context.send(channel, packet),
+            Err(reason) => context.drop(packet, reason),
+        }
+    }
+
+    /// Lets the fragments go whose fate is decided.
+    fn settle_fragments(&mut self, context: &mut Context<'_>) {
+        while let Some(fate) = self.config.fragments.poll_fate() {
+            match fate {
+                Fate::On(packet) => self.forward(packet, context),
+                Fate::Merged(packet) => context.merge(packet),
+                Fate::Dropped(packet, reason) => context.drop(packet, reason),
+            }
+        }
+        let deadline = self.config.fragments.poll_timeout();
+        self.fragments_wakeup.arm(deadline, FRAGMENTS, context);
     }
 
     fn keep_events(&mut self, now: Instant) {
@@ -101,23 +136,33 @@ impl ProviderEdge {
 }
 
 impl Node for ProviderEdge {
-    fn on_packet(&mut self, mut packet: Box<Packet>, _: ChannelId, context: &mut Context<'_>) {
+    fn on_packet(&mut self, packet: Box<Packet>, _: ChannelId, context: &mut Context<'_>) {
         if packet.form() == Form::Fragment {
-            return context.drop(packet, DropReason::Fragment);
-        }
-        match self.select(&mut packet, context) {
-            Ok(channel) => context.send(channel, packet),
-            Err(reason) => context.drop(packet, reason),
+            self.config.fragments.process(packet, context.now());
+            self.settle_fragments(context);
+        } else {
+            self.forward(packet, context);
         }
         self.keep_events(context.now());
-        self.wakeup
-            .arm(self.config.load_balancer.poll_timeout(), 0, context);
+        self.wakeup.arm(
+            self.config.load_balancer.poll_timeout(),
+            LOAD_BALANCER,
+            context,
+        );
     }
 
-    fn on_timer(&mut self, _: u64, context: &mut Context<'_>) {
+    fn on_timer(&mut self, token: u64, context: &mut Context<'_>) {
+        if token == FRAGMENTS {
+            self.fragments_wakeup.fired(context.now());
+            self.config.fragments.handle_timeout(context.now());
+            return self.settle_fragments(context);
+        }
         self.wakeup.fired(context.now());
         self.config.load_balancer.handle_timeout(context.now());
-        self.wakeup
-            .arm(self.config.load_balancer.poll_timeout(), 0, context);
+        self.wakeup.arm(
+            self.config.load_balancer.poll_timeout(),
+            LOAD_BALANCER,
+            context,
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_fabric::{BackendHost, BackendHostConfig};
 use plsim_nat::{NatConfig, NatEngine, OnExhaustion, PoolConfig};
-use plsim_packet::{IcmpError, Origin, Packet, Payload};
+use plsim_packet::{Fragments, FragmentsConfig, IcmpError, Origin, Packet, Payload};
 use plsim_sim::{
     ChannelConfig, ChannelId, Context, Node, NodeId, Observer, Place, TapId, World, WorldBuilder,
 };
@@ -47,6 +47,8 @@ impl Observer for Log {
         self.0.push(reason);
     }
 
+    fn merged(&mut self, _: Instant, _: NodeId, _: &Packet) {}
+
     fn tapped(&mut self, _: Instant, _: TapId, _: &Packet) {}
 }
 
@@ -81,6 +83,7 @@ fn run(answer: OnExhaustion, ports: u16, limit: u32, flows: u16) -> (Vec<Packet>
     let node = BackendHost::new(BackendHostConfig {
         address: BACKEND,
         nat: nat.expect("the configuration is right"),
+        fragments: Fragments::new(FragmentsConfig::HOST),
         to_vm,
         from_vm,
         to_backbone,

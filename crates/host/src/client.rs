@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_packet::{Form, IcmpError, Origin, Packet};
-use plsim_sim::{ChannelId, Context, Node, Stream};
+use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, IcmpError, Origin, Packet};
+use plsim_sim::{ChannelId, Context, Node, Stream, Wakeup};
 use plsim_types::{DropReason, KeyedHash, Protocol};
 
 use crate::client_tcp::{TcpClients, send};
@@ -18,6 +18,7 @@ const PIECE: u32 = 1_000;
 const ARRIVAL: u64 = 0;
 const TCP: u64 = 1;
 const UDP: u64 = 2;
+const FRAGMENTS: u64 = 3 << 32;
 
 pub(crate) const fn tcp_token(position: u32) -> u64 {
     TCP << 32 | position as u64
@@ -40,6 +41,8 @@ pub struct ClientVms {
     stats: Vec<WorkloadStats>,
     tcp: TcpClients,
     udp: UdpClients,
+    fragments: Fragments,
+    wakeup: Wakeup,
 }
 
 /// The VMs as all their connections see them.
@@ -126,6 +129,8 @@ impl ClientVms {
             stats,
             tcp,
             udp,
+            fragments: Fragments::new(FragmentsConfig::HOST),
+            wakeup: Wakeup::default(),
         }
     }
 
@@ -163,6 +168,12 @@ impl ClientVms {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.tcp.memory_bytes() + self.udp.memory_bytes()
+    }
+
+    /// Returns the number of fragments that wait for others.
+    #[must_use]
+    pub const fn held(&self) -> u64 {
+        self.fragments.held()
     }
 
     /// Starts every connection that is due and sets the timer for the next one.
@@ -242,6 +253,32 @@ impl ClientVms {
             .on_datagram(position, length, &self.group, workload, stats, cx);
     }
 
+    fn receive(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
+        match packet.form() {
+            Form::Tcp => self.on_tcp(packet, cx),
+            Form::Udp => self.on_udp(packet, cx),
+            Form::IcmpError => self.on_error(packet, cx),
+            Form::Fragment => {
+                self.fragments.process(packet, cx.now());
+                self.settle_fragments(cx);
+            }
+            Form::Unusual(fault) => cx.drop(packet, fault),
+        }
+    }
+
+    /// Takes the packets that are whole, and lets the fragments go that never will be.
+    fn settle_fragments(&mut self, cx: &mut Context<'_>) {
+        while let Some(fate) = self.fragments.poll_fate() {
+            match fate {
+                Fate::On(packet) => self.receive(packet, cx),
+                Fate::Merged(packet) => cx.merge(packet),
+                Fate::Dropped(packet, reason) => cx.drop(packet, reason),
+            }
+        }
+        let deadline = self.fragments.poll_timeout();
+        self.wakeup.arm(deadline, FRAGMENTS, cx);
+    }
+
     /// Takes an ICMP error about a packet of ours.
     fn on_error(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
         let (local, remote) = (packet.destination(), packet.source());
@@ -273,16 +310,15 @@ impl ClientVms {
 
 impl Node for ClientVms {
     fn on_packet(&mut self, packet: Box<Packet>, _by: ChannelId, cx: &mut Context<'_>) {
-        match packet.form() {
-            Form::Tcp => self.on_tcp(packet, cx),
-            Form::Udp => self.on_udp(packet, cx),
-            Form::IcmpError => self.on_error(packet, cx),
-            Form::Fragment => cx.drop(packet, DropReason::Fragment),
-            Form::Unusual(fault) => cx.drop(packet, fault),
-        }
+        self.receive(packet, cx);
     }
 
     fn on_timer(&mut self, token: u64, cx: &mut Context<'_>) {
+        if token == FRAGMENTS {
+            self.wakeup.fired(cx.now());
+            self.fragments.handle_timeout(cx.now());
+            return self.settle_fragments(cx);
+        }
         let position = token as u32;
         if token >> 32 == ARRIVAL {
             return self.arrive(position as usize, cx);

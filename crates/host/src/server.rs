@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_packet::{Form, Packet, Payload};
-use plsim_sim::{ChannelId, Context, Node};
+use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, Payload};
+use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_table::FlowTable;
 use plsim_types::{DropReason, Duration, KeyedHash, Protocol, TcpSegment};
 
@@ -33,6 +33,8 @@ pub struct ServerVm {
     slots: FlowTable<Slot>,
     hash: KeyedHash,
     stats: ServerStats,
+    fragments: Fragments,
+    wakeup: Wakeup,
 }
 
 /// One server end. Vacant slots have a closed [`Tcb`] and an alarm that no timer matches.
@@ -47,6 +49,9 @@ struct Slot {
 
 /// With 64 bytes at the client both ends and their look-up stay below 200 bytes.
 const _: () = assert!(size_of::<Slot>() <= 56);
+
+/// The token of the timer of fragments; the others are positions of connections.
+const FRAGMENTS: u64 = 1 << 32;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +73,8 @@ impl ServerVm {
             slots: FlowTable::new(),
             hash: KeyedHash::new(config.seed, "server look-up"),
             stats: ServerStats::default(),
+            fragments: Fragments::new(FragmentsConfig::HOST),
+            wakeup: Wakeup::default(),
         }
     }
 
@@ -87,6 +94,12 @@ impl ServerVm {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.slots.memory_bytes()
+    }
+
+    /// Returns the number of fragments that wait for others.
+    #[must_use]
+    pub const fn held(&self) -> u64 {
+        self.fragments.held()
     }
 
     fn listens(&self, protocol: Protocol, port: u16) -> bool {
@@ -237,6 +250,36 @@ impl ServerVm {
         self.slots.remove(key, position);
     }
 
+    fn receive(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
+        if *packet.destination().ip() != self.address {
+            return cx.drop(packet, DropReason::NoHost);
+        }
+        match packet.form() {
+            Form::Tcp => self.on_tcp(packet, cx),
+            Form::Udp => self.on_udp(packet, cx),
+            // Established connections take no notice (RFC 5461), and there is no other use.
+            Form::IcmpError => cx.deliver(packet),
+            Form::Fragment => {
+                self.fragments.process(packet, cx.now());
+                self.settle_fragments(cx);
+            }
+            Form::Unusual(fault) => cx.drop(packet, fault),
+        }
+    }
+
+    /// Takes the packets that are whole, and lets the fragments go that never will be.
+    fn settle_fragments(&mut self, cx: &mut Context<'_>) {
+        while let Some(fate) = self.fragments.poll_fate() {
+            match fate {
+                Fate::On(packet) => self.receive(packet, cx),
+                Fate::Merged(packet) => cx.merge(packet),
+                Fate::Dropped(packet, reason) => cx.drop(packet, reason),
+            }
+        }
+        let deadline = self.fragments.poll_timeout();
+        self.wakeup.arm(deadline, FRAGMENTS, cx);
+    }
+
     /// Answers a UDP request at once.
     fn on_udp(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
         let (local, remote) = (packet.destination(), packet.source());
@@ -265,20 +308,15 @@ impl ServerVm {
 
 impl Node for ServerVm {
     fn on_packet(&mut self, packet: Box<Packet>, _by: ChannelId, cx: &mut Context<'_>) {
-        if *packet.destination().ip() != self.address {
-            return cx.drop(packet, DropReason::NoHost);
-        }
-        match packet.form() {
-            Form::Tcp => self.on_tcp(packet, cx),
-            Form::Udp => self.on_udp(packet, cx),
-            // Established connections take no notice (RFC 5461), and there is no other use.
-            Form::IcmpError => cx.deliver(packet),
-            Form::Fragment => cx.drop(packet, DropReason::Fragment),
-            Form::Unusual(fault) => cx.drop(packet, fault),
-        }
+        self.receive(packet, cx);
     }
 
     fn on_timer(&mut self, token: u64, cx: &mut Context<'_>) {
+        if token == FRAGMENTS {
+            self.wakeup.fired(cx.now());
+            self.fragments.handle_timeout(cx.now());
+            return self.settle_fragments(cx);
+        }
         let position = token as u32;
         let slot = self.slots.entry_mut(position);
         if !slot.alarm.fired(cx.now()) {

@@ -135,7 +135,7 @@ impl<W: Write> Capture<W> {
         self.write(now, tap.0, packet, comment.as_deref());
     }
 
-    /// Forgets a packet that reached its receiver.
+    /// Forgets a packet that reached its receiver, or became part of another one.
     pub fn delivered(&mut self, packet: &Packet) {
         self.on_the_way.remove(&packet.id);
     }

@@ -10,6 +10,8 @@ pub(crate) enum Fact {
     Injected,
     /// It reached its receiver.
     Delivered,
+    /// It ended as part of another one.
+    Merged,
     /// It ended early.
     Dropped(DropReason),
 }
@@ -19,6 +21,7 @@ impl Fact {
         match self {
             Self::Injected => 0x1_0000,
             Self::Delivered => 0x2_0000,
+            Self::Merged => 0x4_0000,
             Self::Dropped(reason) => 0x3_0000 | reason.index() as u64,
         }
     }

@@ -5,7 +5,8 @@ use plsim_types::DropReason;
 
 /// The book of packets: what came into being and how it ended.
 ///
-/// A packet counts once, when it comes into being, whatever its hops.
+/// A packet counts once, when it comes into being, whatever its hops. The whole that fragments are
+/// joined to goes on as the fragment that completed it; the others end as merged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     /// Packets that came into being, by their maker.
@@ -96,6 +97,12 @@ impl Ledger {
     #[inline]
     pub const fn deliver(&mut self) {
         self.delivered += 1;
+    }
+
+    /// Books a packet that ended as part of another one.
+    #[inline]
+    pub const fn merge(&mut self) {
+        self.merged += 1;
     }
 
     /// Books a packet that ended early.

@@ -118,6 +118,15 @@ impl<W: Write> Observer for Recorder<W> {
         }
     }
 
+    fn merged(&mut self, now: Instant, node: NodeId, packet: &Packet) {
+        self.ledger.merge();
+        let place = self.places.hash(Place::Node(node));
+        self.digest.add(now, place, Fact::Merged, packet);
+        if let Some(capture) = &mut self.capture {
+            capture.delivered(packet);
+        }
+    }
+
     fn tapped(&mut self, now: Instant, tap: TapId, packet: &Packet) {
         if let Some(capture) = &mut self.capture {
             capture.tapped(now, tap, packet);

@@ -71,6 +71,18 @@ impl Packet {
         usize::from(word(&self.header, 6) & 0x1FFF) * UNIT
     }
 
+    /// Returns the bytes behind the IP header.
+    #[must_use]
+    pub fn data_len(&self) -> usize {
+        self.wire_len() - self.transport_offset()
+    }
+
+    /// Tells whether another fragment carries the same.
+    pub(crate) fn has_bytes_of(&self, other: &Self) -> bool {
+        let data = |packet: &Self| packet.header()[packet.transport_offset()..].to_vec();
+        data(self) == data(other) && self.payload == other.payload
+    }
+
     /// Tells whether more fragments of the datagram follow.
     #[must_use]
     pub fn has_more_fragments(&self) -> bool {

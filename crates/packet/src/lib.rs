@@ -27,6 +27,7 @@ mod checksum;
 mod display;
 mod form;
 mod fragment;
+mod fragments;
 mod icmp;
 mod options;
 mod packet;
@@ -37,6 +38,7 @@ mod wire;
 
 pub use build::TcpHeader;
 pub use form::Form;
+pub use fragments::{Fate, FragmentPolicy, Fragments, FragmentsConfig};
 pub use icmp::IcmpError;
 pub use packet::{Encap, Origin, Packet, PacketId, Rewrite};
 pub use parse::ParseError;

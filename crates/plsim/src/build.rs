@@ -392,8 +392,11 @@ impl<'a> Site<'a> {
             index,
             self.entity_seed("backend-host", name),
         );
+        // A VM of several load balancers answers under the rules of the first.
+        let (balancer, _) = place.pools[0];
         let host = BackendHost::new(BackendHostConfig {
             address: place.address,
+            fragments: configure::fragments(&self.scenario.load_balancer[balancer]),
             nat,
             to_vm,
             from_vm,
@@ -425,6 +428,7 @@ impl<'a> Site<'a> {
                 load_balancer,
                 frontends,
                 hosts: backends.downlinks[index].clone(),
+                fragments: configure::fragments(lb),
             })));
         }
         Ok(rooms)

@@ -3,6 +3,7 @@ use std::net::SocketAddrV4;
 
 use plsim_host::{Close, Hold, Rate, TcpSession, UdpSession, WorkloadConfig, WorkloadKind};
 use plsim_lb::{FrontendId, LbConfig, LbPoolId, PoolConfig, Rule, Stickiness};
+use plsim_packet::{FragmentPolicy, Fragments, FragmentsConfig};
 use plsim_scenario as file;
 use plsim_scenario::{Action, Scenario};
 use plsim_types::{BackendId, Duration, Instant, KeyedHash, PlsId, Protocol};
@@ -91,6 +92,19 @@ pub(crate) fn virtual_network(
 /// Returns the load balancers that serve a backend VM, each once.
 pub(crate) fn balancers_of(place: &BackendPlace) -> BTreeSet<usize> {
     place.pools.iter().map(|(balancer, _)| *balancer).collect()
+}
+
+/// Returns what a load balancer does with fragments.
+pub(crate) fn fragments(lb: &file::LoadBalancer) -> Fragments {
+    Fragments::new(FragmentsConfig {
+        policy: match lb.fragments {
+            file::Fragments::Drop => FragmentPolicy::Drop,
+            file::Fragments::Reassemble => FragmentPolicy::Reassemble,
+            file::Fragments::Forward => FragmentPolicy::Forward,
+        },
+        limit: usize::try_from(lb.fragment_limit.0).unwrap_or(usize::MAX),
+        timeout: lb.fragment_timeout.0,
+    })
 }
 
 /// Collects a load balancer's rules and pools.

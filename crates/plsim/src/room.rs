@@ -46,6 +46,17 @@ doors! {
 }
 
 impl Room {
+    /// Returns the number of packets that wait here: fragments of one that is not complete.
+    pub(crate) fn held(&self) -> u64 {
+        match self {
+            Self::Clients(node) => node.held(),
+            Self::Edge(node) => node.held(),
+            Self::Host(node) => node.held(),
+            Self::Server(node) => node.held(),
+            Self::Network(_) | Self::Endpoint(_) | Self::Backbone(_) => 0,
+        }
+    }
+
     /// Has a machine send a packet as it is.
     pub(crate) fn send(&self, packet: Packet, context: &mut Context<'_>) {
         match self {

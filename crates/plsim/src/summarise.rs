@@ -12,6 +12,7 @@ use plsim_types::{Direction, KeyedHash, Protocol};
 use crate::build::Map;
 use crate::configure;
 use crate::layout::Layout;
+use crate::room::Room;
 use crate::simulation::{PlsimWorld, Simulation};
 
 /// Sums up a run as it stands, without judging the expectations.
@@ -35,7 +36,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         virtual_time: world.now(),
         digest: recorder.digest(),
         ledger: recorder.ledger().clone(),
-        in_flight: world.in_flight(),
+        in_flight: world.in_flight() + world.nodes().iter().map(Room::held).sum::<u64>(),
         connections: connections(map, world),
         nat: nat(scenario, layout, map, world),
         refusals: refusals(simulation),

@@ -38,7 +38,7 @@ mod units;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
     Action, Arrival, BackendPool, BackendVm, ClientEndpointLink, ClientVm, Close, ConnectionState,
-    EdgeHostLink, EndpointEdgeLink, Event, Expect, ExpectValue, Frontend, HeldPorts,
+    EdgeHostLink, EndpointEdgeLink, Event, Expect, ExpectValue, Fragments, Frontend, HeldPorts,
     HoldDistribution, HostVmLink, LatePackets, Link, LinkSettings, LoadBalancer, NatIpSelection,
     NetworkPolicies, OnExhaustion, OnIdle, Output, PortAllocation, PortSpace, Preset,
     PrivateEndpoint, PrivateLinkService, RegionLatency, Rule, Run, Scenario, Subnet, TimerSet,

@@ -84,6 +84,12 @@ impl Context<'_> {
         self.kernel.recycle(packet);
     }
 
+    /// Ends a packet that became part of another one.
+    pub fn merge(&mut self, packet: Box<Packet>) {
+        self.observer.merged(self.kernel.now, self.node, &packet);
+        self.kernel.recycle(packet);
+    }
+
     /// Ends a packet early, at this node.
     pub fn drop(&mut self, packet: Box<Packet>, reason: DropReason) {
         self.end(Place::Node(self.node), packet, reason);

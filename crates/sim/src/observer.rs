@@ -26,6 +26,9 @@ pub trait Observer {
     /// A packet ended early.
     fn dropped(&mut self, now: Instant, place: Place, packet: &Packet, reason: DropReason);
 
+    /// A packet ended as part of another one.
+    fn merged(&mut self, now: Instant, node: NodeId, packet: &Packet);
+
     /// A packet passed a capture point.
     fn tapped(&mut self, now: Instant, tap: TapId, packet: &Packet);
 }

@@ -42,6 +42,10 @@ impl Observer for Log {
         self.add(now, reason.name().into(), packet);
     }
 
+    fn merged(&mut self, now: Instant, _: NodeId, packet: &Packet) {
+        self.add(now, "merged".into(), packet);
+    }
+
     fn tapped(&mut self, now: Instant, tap: TapId, packet: &Packet) {
         self.add(now, format!("tap {}", tap.0), packet);
     }

@@ -104,6 +104,8 @@ impl Observer for Log {
         *self.dropped.entry(reason).or_default() += 1;
     }
 
+    fn merged(&mut self, _now: Instant, _node: NodeId, _packet: &Packet) {}
+
     fn tapped(&mut self, _now: Instant, _tap: TapId, _packet: &Packet) {}
 }
 

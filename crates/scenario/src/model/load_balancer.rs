@@ -1,6 +1,6 @@
-use crate::units::{Name, SubnetPath};
+use crate::units::{ByteSize, Name, SubnetPath, TimeSpan};
 use core::net::Ipv4Addr;
-use plsim_types::Protocol;
+use plsim_types::{Duration, Protocol};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,30 @@ pub struct LoadBalancer {
     #[serde(default = "flow_table_limit")]
     #[schemars(range(min = 1, max = 100_000_000))]
     pub flow_table_limit: u32,
+    /// What is done with IP fragments, of clients and of the backend VMs' answers.
+    #[serde(default)]
+    pub fragments: Fragments,
+    /// The memory in which fragments wait for others: their bytes, and 256 bytes for each fragment
+    /// and each packet of which one waits (Linux: 4 MiB); with fragments = "reassemble" or
+    /// "forward".
+    #[serde(default = "fragment_limit")]
+    pub fragment_limit: ByteSize,
+    /// How long fragments wait for others (Linux: 30 s; RFC 6146: 2 s or more).
+    #[serde(default = "fragment_timeout")]
+    pub fragment_timeout: TimeSpan,
+}
+
+/// What is done with IP fragments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fragments {
+    /// They are dropped, as Azure's rules do (D-LBLIM).
+    #[default]
+    Drop,
+    /// They are joined, and go on as one packet.
+    Reassemble,
+    /// They go on in order once the first has come; the receiver joins them.
+    Forward,
 }
 
 /// A frontend IP configuration.
@@ -85,6 +109,14 @@ impl From<Transport> for Protocol {
             Transport::Udp => Self::Udp,
         }
     }
+}
+
+const fn fragment_limit() -> ByteSize {
+    ByteSize(4 << 20)
+}
+
+const fn fragment_timeout() -> TimeSpan {
+    TimeSpan(Duration::from_secs(30))
 }
 
 const fn flow_table_limit() -> u32 {

@@ -10,7 +10,7 @@ mod run;
 mod workload;
 
 pub use control::{Action, Event, Expect, ExpectValue};
-pub use load_balancer::{BackendPool, Frontend, LoadBalancer, Rule, Transport};
+pub use load_balancer::{BackendPool, Fragments, Frontend, LoadBalancer, Rule, Transport};
 pub use machine::{BackendVm, ClientVm};
 pub use nat::{
     HeldPorts, LatePackets, NatIpSelection, OnExhaustion, OnIdle, PortAllocation, PortSpace,

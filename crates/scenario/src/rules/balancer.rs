@@ -1,5 +1,5 @@
 use super::Rules;
-use super::lints::{PL032, PL040, PL041, PL042, PL043, PL044};
+use super::lints::{PL032, PL037, PL040, PL041, PL042, PL043, PL044};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Rules<'_> {
@@ -15,6 +15,11 @@ impl Rules<'_> {
             .flat_map(|vm| &vm.backend_pools);
         let sure = pools.all(|pool| self.index.pool(pool).is_some());
         for (index, balancer) in self.scenario.load_balancer.iter().enumerate() {
+            if balancer.fragment_timeout.0.is_zero() {
+                let path = format!("load_balancer[{index}].fragment_timeout");
+                self.report(PL037, &path, "`fragment_timeout` must be above zero")
+                    .help("leave it out for 30 s; fragments = \"drop\" keeps none");
+            }
             let mut seen = BTreeMap::new();
             for (place, rule) in balancer.rule.iter().enumerate() {
                 let path =
