@@ -77,8 +77,8 @@ fn a_seed_determines_everything_but_the_timing() {
     assert_eq!(first["seed"], 5);
     assert_eq!(first["schema"], "plsim-bench-ports/1");
     assert_eq!(first["complete"], true);
-    // Three allocators: random churn at three occupancies, a fill and a drain.
-    assert_eq!(first["cases"].as_array().unwrap().len(), 3 * (3 + 2));
+    // Three allocators: random churn at three occupancies, a fill, a drain and a NAT.
+    assert_eq!(first["cases"].as_array().unwrap().len(), 3 * (3 + 3));
     let folder = tempfile::tempdir().unwrap();
     let tables = ["one", "two"].map(|name| {
         let out = folder.path().join(name);

@@ -108,7 +108,7 @@ pub(crate) struct BenchPortsOptions {
     /// port; may be repeated [default: 0, 50, 90, 99, 99.9, 99.99, last]
     #[arg(long = "occupancy", value_name = "PERCENT", value_parser = occupancy)]
     pub(crate) occupancies: Vec<Occupancy>,
-    /// In which order connections come and go; may be repeated [default: random-churn, fill, drain]
+    /// In which order connections come and go; may be repeated [default: random-churn, fill, drain, nat]
     #[arg(long = "workload", value_name = "NAME", value_parser = workload())]
     pub(crate) workloads: Vec<Workload>,
     /// The seed of all randomness

@@ -55,7 +55,12 @@ fn laboratory(options: &BenchPortsOptions) -> Laboratory {
         occupancies: or_all(&options.occupancies, &Occupancy::ALL),
         workloads: or_all(
             &options.workloads,
-            &[Workload::RandomChurn, Workload::Fill, Workload::Drain],
+            &[
+                Workload::RandomChurn,
+                Workload::Fill,
+                Workload::Drain,
+                Workload::Nat,
+            ],
         ),
         nat_ips: options.nat_ips,
         vms: options.vms,

@@ -246,44 +246,50 @@ fn refusals(page: &mut Page, results: &Results, workload: Workload) {
     }
 }
 
+/// Where everything fills up and empties: the allocator alone, and in a whole NAT.
 fn rates(page: &mut Page, results: &Results) {
+    let alone = (Workload::Fill, Workload::Drain);
+    let remark = "the allocator's share only; RFC 9693's words";
+    rates_of(page, results, "Fill and drain", remark, alone);
+    let remark = "three packets, tables and timers included; one NAT IP, one VM; RFC 9693's words";
+    let whole = (Workload::Nat, Workload::Nat);
+    rates_of(page, results, "In a whole NAT", remark, whole);
+}
+
+fn rates_of(
+    page: &mut Page,
+    results: &Results,
+    title: &str,
+    remark: &str,
+    workloads: (Workload, Workload),
+) {
     let find = |allocation: Allocation, workload: Workload| {
-        results
-            .measurements
-            .iter()
-            .find(|row| row.case.workload == workload && row.case.allocation == allocation)
+        let mut rows = results.measurements.iter();
+        rows.find(|row| row.case.workload == workload && row.case.allocation == allocation)
     };
-    let rows: Vec<Allocation> = results
-        .laboratory
-        .allocations
-        .iter()
-        .copied()
-        .filter(|allocation| {
-            [Workload::Fill, Workload::Drain]
-                .iter()
-                .any(|workload| find(*allocation, *workload).is_some())
-        })
+    let coming = |row: &Allocation| find(*row, workloads.0);
+    let going = |row: &Allocation| find(*row, workloads.1);
+    let all = results.laboratory.allocations.iter().copied();
+    let rows: Vec<Allocation> = all
+        .filter(|row| coming(row).or_else(|| going(row)).is_some())
         .collect();
     if rows.is_empty() {
         return;
     }
-    page.section(
-        "Fill and drain",
-        "RFC 9693's words; the allocator's share only, not a whole NAT's",
-    );
+    page.section(title, remark);
     let dash = || "-".to_owned();
     let columns = vec![
         Column::name("allocator", 0, &rows, |row| row.name().to_owned()),
         Column::number("table capacity", 0, &rows, |row| {
-            let found = find(*row, Workload::Fill).and_then(|row| row.exact.first_refusal);
+            let found = coming(row).and_then(|row| row.exact.first_refusal);
             found.map_or_else(dash, |ports| grouped(ports.into()))
         }),
         Column::number("max establishment rate", 0, &rows, |row| {
-            let found = find(*row, Workload::Fill).and_then(|row| row.timing.allocate);
+            let found = coming(row).and_then(|row| row.timing.allocate);
             found.as_ref().map_or_else(dash, millions)
         }),
         Column::number("tear-down rate", 0, &rows, |row| {
-            let found = find(*row, Workload::Drain).and_then(|row| row.timing.release);
+            let found = going(row).and_then(|row| row.timing.release);
             found.as_ref().map_or_else(dash, millions)
         }),
     ];

@@ -1,6 +1,7 @@
 use plsim_nat::PortAllocator;
 
 use crate::case::{Case, Effort};
+use crate::nat::Nat;
 use crate::prediction::{Observer, Prediction};
 use crate::reuse::{ReuseDistance, ReuseWatch};
 use crate::space::{Attempts, Space, Traffic};
@@ -22,14 +23,14 @@ pub struct Exact {
     pub history: u32,
     /// The attempts that were counted.
     pub attempts: Attempts,
-    /// Ports in use at the first refusal of a fill: the allocator's share of the connection
-    /// tracking table capacity (RFC 9693).
+    /// Ports in use at the first refusal of a fill, or connections in a NAT: what the allocator
+    /// makes of the connection tracking table capacity (RFC 9693).
     pub first_refusal: Option<u32>,
     /// When ports come back; where connections end.
     pub reuse: Option<ReuseDistance>,
     /// How well the next port can be guessed; where ports are allocated.
     pub prediction: Option<Prediction>,
-    /// Heap memory of one port space, bytes.
+    /// Heap memory of one port space, or of all tables of a NAT, bytes.
     pub memory_bytes: usize,
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn prepare(case: &Case, traffic: &mut Traffic) -> (Space, u32) {
     let capacity = space.ports.capacity();
     let used = case.occupancy.used(capacity);
     let history = match case.workload {
-        Workload::Fill => return (space, 0),
+        Workload::Fill | Workload::Nat => return (space, 0),
         Workload::Drain => {
             space.fill(capacity, traffic);
             return (space, 0);
@@ -96,6 +97,7 @@ pub(crate) fn measure(case: &Case) -> Exact {
             exact.prediction = Some(prediction);
         }
         Workload::Drain => exact.wanted = space.ports.capacity(),
+        Workload::Nat => return in_a_nat(case, exact),
         Workload::RandomChurn | Workload::FifoChurn | Workload::Adversarial => {
             let free = u64::from(space.ports.free());
             let affordable = (case.effort.probes as f64 / mean_probes.max(1.0)) as u64;
@@ -110,6 +112,19 @@ pub(crate) fn measure(case: &Case) -> Exact {
     exact.attempts = space.attempts;
     exact.memory_bytes = space.ports.memory_bytes();
     exact
+}
+
+/// Counts what an engine holds; its memory is that of all its tables.
+fn in_a_nat(case: &Case, exact: Exact) -> Exact {
+    let mut nat = Nat::new(case);
+    let used = nat.establish();
+    Exact {
+        wanted: case.ports,
+        used,
+        first_refusal: Some(used),
+        memory_bytes: nat.memory_bytes(),
+        ..exact
+    }
 }
 
 /// Fills an empty space until the first refusal; returns how far that was.

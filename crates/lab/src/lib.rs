@@ -17,6 +17,7 @@
 
 mod case;
 mod exact;
+mod nat;
 mod occupancy;
 mod plot;
 mod prediction;

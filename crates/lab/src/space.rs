@@ -10,7 +10,7 @@ use crate::workload::Workload;
 /// How many private endpoints open connections; each owns blocks where ports come in blocks.
 const ENDPOINTS: u32 = 64;
 /// The ports that clients connect from: those of Linux, 32 768..=60 999.
-const CLIENT_PORTS: (u16, u32) = (32_768, 28_232);
+pub(crate) const CLIENT_PORTS: (u16, u32) = (32_768, 28_232);
 
 /// Connections that ask for a port, all to one backend address and port.
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ use plsim_nat::{PortAllocator, PortRequest, Ports};
 
 use crate::case::Case;
 use crate::exact;
+use crate::nat::Nat;
 use crate::space::{Held, Traffic};
 use crate::workload::Workload;
 
@@ -65,9 +66,9 @@ pub struct Timing {
     /// One connection that comes and one that goes: an attempt to allocate, and a release if it
     /// succeeded.
     pub pair: Option<Spread>,
-    /// An allocation: measured by a fill, otherwise `pair` less the median of `release`.
+    /// An allocation: measured by a fill, with all of its connection in a NAT, otherwise `pair` less the median of `release`.
     pub allocate: Option<Spread>,
-    /// A release, measured in batches.
+    /// A release, measured in batches; in a NAT the end of its connection.
     pub release: Option<Spread>,
     /// How many port spaces were there; fewer than asked for above 1 GiB.
     pub spaces: u32,
@@ -188,6 +189,7 @@ impl Arena {
         match self.case.workload {
             Workload::Fill => timing.allocate = self.time_fill(now),
             Workload::Drain => timing.release = self.time_drain(now),
+            Workload::Nat => (timing.allocate, timing.release) = self.time_nat(now),
             Workload::RandomChurn | Workload::FifoChurn | Workload::Adversarial => {
                 // Unmeasured: caches and branch predictors get to know the code.
                 self.plan(self.connections);
@@ -264,6 +266,20 @@ impl Arena {
             })
         });
         Spread::of(samples.collect())
+    }
+
+    /// Times establishment and tear-down in an engine; each pass has a new one.
+    fn time_nat(&self, now: &mut dyn FnMut() -> u64) -> (Option<Spread>, Option<Spread>) {
+        let passes = (0..PASSES).map(|_| {
+            let mut nat = Nat::new(&self.case);
+            let mut count = 0;
+            let establish = timed(now, 1, || count = nat.establish());
+            let tear_down = timed(now, 1, || assert_eq!(nat.tear_down(), 0));
+            let each = f64::from(count.max(1));
+            (establish / each, tear_down / each)
+        });
+        let (establish, tear_down) = passes.unzip();
+        (Spread::of(establish), Spread::of(tear_down))
     }
 
     /// Books what came of the last steps.

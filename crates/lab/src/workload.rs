@@ -10,6 +10,9 @@ pub enum Workload {
     Fill,
     /// All connections of a full space end, in random order.
     Drain,
+    /// Connections come with whole handshakes into a NAT engine with one NAT IP until the first one
+    /// is refused, then all idle out at once: the allocator's share in a whole NAT.
+    Nat,
     /// All ports in use lie side by side, and each new connection ends at once, so that the run
     /// is never broken: a search for the next free port from a random start walks the longest.
     Adversarial,
@@ -17,11 +20,12 @@ pub enum Workload {
 
 impl Workload {
     /// All workloads.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::RandomChurn,
         Self::FifoChurn,
         Self::Fill,
         Self::Drain,
+        Self::Nat,
         Self::Adversarial,
     ];
 
@@ -33,6 +37,7 @@ impl Workload {
             Self::FifoChurn => "fifo-churn",
             Self::Fill => "fill",
             Self::Drain => "drain",
+            Self::Nat => "nat",
             Self::Adversarial => "adversarial",
         }
     }

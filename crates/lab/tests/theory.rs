@@ -174,8 +174,8 @@ fn results_are_valid_json_csv_and_svg() {
         effort: SMALL,
     };
     let cases = laboratory.cases();
-    // Three workloads at two occupancies, two that pass through all.
-    assert_eq!(cases.len(), 2 * (3 * 2 + 2));
+    // Three workloads at two occupancies, three that pass through all.
+    assert_eq!(cases.len(), 2 * (3 * 2 + 3));
     let measurements: Vec<_> = cases
         .iter()
         .map(|case| case.measure(&mut ticking(9)))
@@ -189,7 +189,7 @@ fn results_are_valid_json_csv_and_svg() {
     assert!(results.complete());
     let csv = results.to_csv();
     let columns = csv.lines().map(|line| line.split(',').count());
-    assert_eq!(columns.clone().count(), 17);
+    assert_eq!(columns.clone().count(), 19);
     assert!(
         columns.min() == columns_of_head(&csv) && !csv.contains('"'),
         "{csv}"
