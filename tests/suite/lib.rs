@@ -1,5 +1,8 @@
-//! Tests of the whole: architecture, shipped scenarios, the command as a process, captures, theory.
+//! Tests of the whole: architecture, shipped scenarios, the command as a process, captures, theory,
+//! and a swarm of drawn scenarios.
 #![forbid(unsafe_code)]
+
+pub mod swarm;
 
 #[cfg(test)]
 mod architecture;
@@ -33,6 +36,8 @@ mod readme;
 mod scenarios;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod swarm_check;
 #[cfg(test)]
 mod theory;
 #[cfg(test)]

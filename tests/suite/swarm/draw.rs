@@ -1,0 +1,286 @@
+//! From a seed to a scenario: small pools, short timers, overlapping consumers, bad links.
+
+use std::net::Ipv4Addr;
+
+use super::knobs::{Section, Settings};
+use super::plan::{
+    Action, Backend, Client, Endpoint, Event, Network, Plan, Rule, Service, TCP, UDP, Workload,
+};
+use super::random::Random;
+
+const SECOND: u64 = 1_000_000_000;
+/// When the last connection has started.
+const STARTS_UNTIL: u64 = 3 * SECOND;
+
+/// First ports of ranges: the very ends, and around the borders of 64-port words.
+const FIRST_PORTS: &[u16] = &[
+    1024, 1024, 1083, 1087, 1088, 2047, 4095, 32_767, 49_151, 65_520,
+];
+
+/// Draws the scenario of a seed.
+pub(super) fn draw(seed: u64) -> Plan {
+    let mut random = Random::new(seed);
+    let random = &mut random;
+    let (networks, peerings) = networks(random);
+    let services = services(random, networks[networks.len() - 1].prefix);
+    let endpoints = endpoints(random, &networks, services.len());
+    let clients = clients(random, &networks);
+    let mut plan = Plan {
+        seed,
+        duration: STARTS_UNTIL + random.between(SECOND, 12 * SECOND),
+        backends: backends(random, networks[networks.len() - 1].prefix),
+        networks,
+        peerings,
+        endpoints,
+        clients,
+        services,
+        balancer: Settings::draw(Section::Balancer, random),
+        workloads: Vec::new(),
+        links: links(random),
+        events: Vec::new(),
+    };
+    for _ in 0..random.between(1, 5) {
+        let workload = workload(random, &plan);
+        plan.workloads.extend(workload);
+    }
+    events(random, &mut plan);
+    plan
+}
+
+fn address(prefix: [u8; 2], third: u8, last: u64) -> Ipv4Addr {
+    Ipv4Addr::new(prefix[0], prefix[1], third, last as u8)
+}
+
+/// One to three consumers, mostly with one and the same address space; the last network is the
+/// provider's. A hub with other addresses may be peered with the first consumer.
+fn networks(random: &mut Random) -> (Vec<Network>, Vec<(usize, usize)>) {
+    let mut networks: Vec<Network> = (0..random.between(1, 3))
+        .map(|index| Network {
+            name: format!("consumer-{index}"),
+            prefix: random.pick(&[[10, 1], [10, 1], [10, 1], [10, 2]]),
+        })
+        .collect();
+    let mut peerings = Vec::new();
+    if random.chance(30) {
+        peerings.push((0, networks.len()));
+        networks.push(Network {
+            name: "hub".to_owned(),
+            prefix: [172, 16],
+        });
+    }
+    networks.push(Network {
+        name: "provider".to_owned(),
+        prefix: random.pick(&[[10, 1], [10, 2], [192, 168]]),
+    });
+    (networks, peerings)
+}
+
+fn services(random: &mut Random, prefix: [u8; 2]) -> Vec<Service> {
+    let services = 0..random.pick(&[1, 1, 2]);
+    services
+        .map(|index| {
+            let size = random.scaled(1, 40) as u16;
+            let highest = u16::MAX - (size - 1);
+            let first = if random.chance(20) {
+                highest
+            } else {
+                random.pick(FIRST_PORTS).min(highest)
+            };
+            let last = first + (size - 1);
+            let base = 10 * (index + 1);
+            let rule = |protocol, frontend_port, offset: u16| Rule {
+                protocol,
+                frontend_port,
+                backend_port: 8000 + 100 * index as u16 + offset,
+            };
+            let mut rules = vec![rule(TCP, 443, 0), rule(UDP, 443, 0)];
+            if random.chance(40) {
+                rules.extend([rule(TCP, 80, 1), rule(UDP, 53, 1)]);
+            }
+            let nat_ips = 0..random.between(1, 3);
+            Service {
+                name: format!("service-{index}"),
+                nat_ips: nat_ips.map(|ip| address(prefix, 1, base + ip)).collect(),
+                ports: (first, last),
+                rules,
+                settings: Settings::draw(Section::Service, random),
+            }
+        })
+        .collect()
+}
+
+fn backends(random: &mut Random, prefix: [u8; 2]) -> Vec<Backend> {
+    let backends = 0..random.pick(&[1, 1, 2, 3, 4]);
+    backends
+        .map(|index| Backend {
+            name: format!("vm-{index}"),
+            address: address(prefix, 0, 100 + index),
+            settings: Settings::draw(Section::Backend, random),
+        })
+        .collect()
+}
+
+/// Endpoints of different networks often have one and the same address.
+fn endpoints(random: &mut Random, networks: &[Network], services: usize) -> Vec<Endpoint> {
+    let consumers = networks.len() as u64 - 1;
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for index in 0..random.between(1, 4) {
+        let network = random.between(0, consumers - 1) as usize;
+        let in_network = endpoints.iter().filter(|other| other.network == network);
+        let last = 10 + in_network.count() as u64;
+        endpoints.push(Endpoint {
+            name: format!("endpoint-{index}"),
+            network,
+            address: address(networks[network].prefix, 0, last),
+            service: random.between(0, services as u64 - 1) as usize,
+            state: match random.between(0, 11) {
+                0 => "Pending",
+                1 => "Rejected",
+                _ => "Approved",
+            },
+            settings: Settings::draw(Section::Endpoint, random),
+        });
+    }
+    endpoints
+}
+
+/// Two clients in each network, with the same addresses in all and few source ports.
+fn clients(random: &mut Random, networks: &[Network]) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for (network, Network { name, prefix }) in networks.iter().enumerate() {
+        if network + 1 == networks.len() {
+            break;
+        }
+        for index in 0..2 {
+            let size = random.scaled(4, 300) as u16;
+            let first: u16 = random.pick(&[1, 1023, 32_760, 49_152, u16::MAX - (size - 1)]);
+            clients.push(Client {
+                name: format!("client-{name}-{index}"),
+                network,
+                address: address(*prefix, 0, 4 + index),
+                ports: (first, first + (size - 1)),
+            });
+        }
+    }
+    clients
+}
+
+fn links(random: &mut Random) -> Vec<(&'static str, Settings, String)> {
+    let lossy = random.chance(50);
+    let slow = random.chance(25);
+    let names = ["client_endpoint", "endpoint_edge", "edge_host", "host_vm"];
+    let links = names.map(|name| {
+        let settings = Settings::draw(Section::Link, random);
+        let mut weather = String::new();
+        if lossy && random.chance(50) {
+            let permille = random.scaled(1, 300);
+            weather.push_str(&format!("loss = 0.{permille:03}\n"));
+        }
+        if slow && random.chance(50) {
+            let rate = random.scaled(500, 100_000);
+            weather.push_str(&format!("bandwidth = \"{rate}kbps\"\n"));
+            let queue = random.scaled(2_000, 50_000);
+            weather.push_str(&format!("queue_limit = \"{queue}B\"\n"));
+        }
+        (name, settings, weather)
+    });
+    links.into_iter().collect()
+}
+
+/// Draws traffic for an endpoint; none if nobody can reach it.
+fn workload(random: &mut Random, plan: &Plan) -> Option<Workload> {
+    let endpoint = random.between(0, plan.endpoints.len() as u64 - 1) as usize;
+    let target = &plan.endpoints[endpoint];
+    let reaches = |network: usize| {
+        let pairs = [(network, target.network), (target.network, network)];
+        network == target.network || pairs.iter().any(|pair| plan.peerings.contains(pair))
+    };
+    let clients = plan.clients.iter().enumerate();
+    let clients: Vec<usize> = clients
+        .filter(|(_, client)| reaches(client.network))
+        .map(|(index, _)| index)
+        .collect();
+    if clients.is_empty() {
+        return None;
+    }
+    let rule = random.pick(&plan.services[target.service].rules);
+    let mut settings = Settings::draw(Section::Workload, random);
+    let own = match rule.protocol {
+        UDP => Section::Udp,
+        _ => Section::Tcp,
+    };
+    settings.extend(&Settings::draw(own, random));
+    if settings.says("close", "abandon") {
+        // Nothing is held open by one who has fallen silent.
+        for key in ["hold", "hold_distribution", "keepalive"] {
+            settings.remove(key);
+        }
+    }
+    let connections = random.scaled(10, 250);
+    let start = random.between(0, STARTS_UNTIL / 2);
+    let arrival = match random.between(0, 9) {
+        0 => format!("arrival = \"at-once\"\nconnections = {connections}\n"),
+        kind => {
+            // All have started when `STARTS_UNTIL` comes.
+            let span = random.scaled(SECOND / 20, STARTS_UNTIL - start);
+            let rate = (connections * SECOND).div_ceil(span);
+            let word = if kind < 4 { "poisson" } else { "constant" };
+            format!("arrival = \"{word}\"\nrate = \"{rate}/s\"\nconnections = {connections}\n")
+        }
+    };
+    Some(Workload {
+        client: random.pick(&clients),
+        endpoint,
+        rule,
+        start,
+        arrival,
+        settings,
+    })
+}
+
+fn events(random: &mut Random, plan: &mut Plan) {
+    let mut events = Vec::new();
+    let until = STARTS_UNTIL + SECOND;
+    let last = |count: usize| count as u64 - 1;
+    for _ in 0..random.pick(&[0, 0, 1, 2]) {
+        let endpoint = random.between(0, last(plan.endpoints.len())) as usize;
+        let (first, second) = match plan.endpoints[endpoint].state {
+            "Approved" => (Action::Reject(endpoint), Action::Approve(endpoint)),
+            _ => (Action::Approve(endpoint), Action::Reject(endpoint)),
+        };
+        events.extend(both(random, first, second, until));
+    }
+    for _ in 0..random.pick(&[0, 0, 1, 3]) {
+        let backend = random.between(0, last(plan.backends.len())) as usize;
+        events.extend(both(
+            random,
+            Action::Down(backend),
+            Action::Up(backend),
+            until,
+        ));
+    }
+    for index in 0..random.pick(&[0, 0, 0, 1, 2]) {
+        let service = random.between(0, last(plan.services.len()));
+        let prefix = plan.networks[plan.networks.len() - 1].prefix;
+        let nat_ip = address(prefix, 1, 10 * (service + 1) + 5 + index);
+        events.push(Event {
+            at: random.between(0, until),
+            action: Action::AddNatIp(service as usize, nat_ip),
+        });
+    }
+    events.sort_by_key(|event| event.at);
+    plan.events = events;
+}
+
+/// Something that happens and is mostly taken back.
+fn both(random: &mut Random, first: Action, second: Action, until: u64) -> Vec<Event> {
+    let at = random.between(0, until);
+    let mut events = vec![Event { at, action: first }];
+    if random.chance(70) {
+        events.push(Event {
+            at: random.between(at, until),
+            action: second,
+        });
+    }
+    events
+}

@@ -1,0 +1,192 @@
+//! What can be drawn, one line for each key of the scenario format.
+//!
+//! A new key of the format joins the swarm with a line here; the oracle has to know it only if it
+//! changes what is promised.
+
+use super::random::Random;
+
+/// The section of a scenario that a key belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// `[link.*]`.
+    Link,
+    /// `[[private_link_service]]`.
+    Service,
+    /// `[[load_balancer]]`.
+    Balancer,
+    /// `[[backend_vm]]`.
+    Backend,
+    /// `[[private_endpoint]]`.
+    Endpoint,
+    /// `[[workload]]` of either protocol.
+    Workload,
+    /// `[[workload]]` over TCP.
+    Tcp,
+    /// `[[workload]]` over UDP.
+    Udp,
+}
+
+/// What a key may say.
+#[derive(Debug, Clone, Copy)]
+enum Values {
+    /// One of these words.
+    Words(&'static [&'static str]),
+    /// A span of time in nanoseconds, both ends included, small ones as likely as large ones.
+    Nanos(u64, u64),
+    /// A whole number, both ends included, small ones as likely as large ones.
+    Number(u64, u64),
+    /// A size in bytes, both ends included, small ones as likely as large ones.
+    Bytes(u64, u64),
+}
+
+/// What a key says in one scenario.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value {
+    /// A word.
+    Word(&'static str),
+    /// A span of time in nanoseconds.
+    Nanos(u64),
+    /// A whole number.
+    Number(u64),
+    /// A size in bytes.
+    Bytes(u64),
+}
+
+struct Knob {
+    section: Section,
+    key: &'static str,
+    /// How often the key is written, in percent.
+    chance: u64,
+    values: Values,
+}
+
+const fn knob(section: Section, key: &'static str, chance: u64, values: Values) -> Knob {
+    Knob {
+        section,
+        key,
+        chance,
+        values,
+    }
+}
+
+const MS: u64 = 1_000_000;
+
+/// Every key that is drawn by itself; what hangs together is drawn in `draw`.
+#[rustfmt::skip]
+const KNOBS: &[Knob] = &[
+    knob(Section::Link, "latency", 50, Values::Nanos(1_000, 20 * MS)),
+    knob(Section::Link, "latency", 10, Values::Nanos(0, 0)),
+    knob(Section::Service, "idle_timeout", 100, Values::Nanos(50 * MS, 3_000 * MS)),
+    knob(Section::Service, "udp_idle_timeout", 100, Values::Nanos(50 * MS, 2_000 * MS)),
+    knob(Section::Service, "half_open_timeout", 100, Values::Nanos(50 * MS, 3_000 * MS)),
+    knob(Section::Service, "hold_down_fin", 100, Values::Nanos(MS, 2_000 * MS)),
+    knob(Section::Service, "hold_down_fin", 20, Values::Nanos(0, 0)),
+    knob(Section::Service, "hold_down_rst", 100, Values::Nanos(MS, 2_000 * MS)),
+    knob(Section::Service, "hold_down_rst", 20, Values::Nanos(0, 0)),
+    knob(Section::Service, "idle_scan_interval", 20, Values::Nanos(20 * MS, 500 * MS)),
+    knob(Section::Service, "on_idle", 60, Values::Words(&["reset", "silent"])),
+    knob(Section::Service, "port_allocation", 60, Values::Words(&["bitmap", "fifo"])),
+    knob(Section::Service, "held_ports", 30, Values::Words(&["refuse", "reuse-oldest"])),
+    knob(Section::Balancer, "flow_table_limit", 5, Values::Number(1, 60)),
+    knob(Section::Backend, "vm_flow_limit", 15, Values::Number(1, 60)),
+    knob(Section::Endpoint, "ttl_decrement", 30, Values::Number(0, 70)),
+    knob(Section::Workload, "hold", 70, Values::Nanos(MS, 3_000 * MS)),
+    knob(Section::Workload, "hold_distribution", 30, Values::Words(&["fixed", "exponential"])),
+    knob(Section::Tcp, "request_size", 70, Values::Bytes(8, 20_000)),
+    knob(Section::Tcp, "response_size", 70, Values::Bytes(1, 20_000)),
+    knob(Section::Tcp, "close", 90, Values::Words(&["fin", "rst", "abandon"])),
+    knob(Section::Tcp, "keepalive", 40, Values::Nanos(20 * MS, 2_000 * MS)),
+    knob(Section::Tcp, "syn_retries", 70, Values::Number(0, 5)),
+    knob(Section::Tcp, "retries", 100, Values::Number(0, 5)),
+    knob(Section::Tcp, "initial_rto", 90, Values::Nanos(20 * MS, 1_000 * MS)),
+    knob(Section::Udp, "request_size", 70, Values::Bytes(8, 1_472)),
+    knob(Section::Udp, "response_size", 70, Values::Bytes(1, 1_472)),
+    knob(Section::Udp, "interval", 60, Values::Nanos(30 * MS, 2_000 * MS)),
+    knob(Section::Udp, "response_timeout", 80, Values::Nanos(50 * MS, 1_000 * MS)),
+];
+
+/// The keys of one section of a scenario with what they say.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings(Vec<(&'static str, Value)>);
+
+impl Settings {
+    /// Draws the keys of a section.
+    pub(super) fn draw(section: Section, random: &mut Random) -> Self {
+        let mut settings = Self::default();
+        for knob in KNOBS.iter().filter(|knob| knob.section == section) {
+            if random.chance(knob.chance) {
+                settings.set(knob.key, knob.values.draw(random));
+            }
+        }
+        settings
+    }
+
+    /// Says what a key says; the last word counts.
+    pub(super) fn set(&mut self, key: &'static str, value: Value) {
+        self.remove(key);
+        self.0.push((key, value));
+    }
+
+    /// Takes over the keys of another section.
+    pub(super) fn extend(&mut self, other: &Self) {
+        for (key, value) in &other.0 {
+            self.set(key, *value);
+        }
+    }
+
+    /// Takes a key out.
+    pub(super) fn remove(&mut self, key: &str) {
+        self.0.retain(|(known, _)| *known != key);
+    }
+
+    /// Returns what a key says.
+    pub(super) fn get(&self, key: &str) -> Option<Value> {
+        let found = self.0.iter().find(|(known, _)| *known == key);
+        found.map(|(_, value)| *value)
+    }
+
+    /// Returns a span of time in nanoseconds.
+    pub(super) fn nanos(&self, key: &str) -> Option<u64> {
+        match self.get(key) {
+            Some(Value::Nanos(nanos)) => Some(nanos),
+            _ => None,
+        }
+    }
+
+    /// Returns a whole number.
+    pub(super) fn number(&self, key: &str) -> Option<u64> {
+        match self.get(key) {
+            Some(Value::Number(number)) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Tells whether a key says this word.
+    pub(super) fn says(&self, key: &str, word: &str) -> bool {
+        matches!(self.get(key), Some(Value::Word(said)) if said == word)
+    }
+
+    /// Writes the keys as lines of TOML.
+    pub(super) fn write(&self, out: &mut String) {
+        for (key, value) in &self.0 {
+            let value = match value {
+                Value::Word(word) => format!("\"{word}\""),
+                Value::Nanos(nanos) => format!("\"{nanos}ns\""),
+                Value::Number(number) => number.to_string(),
+                Value::Bytes(bytes) => format!("\"{bytes}B\""),
+            };
+            out.push_str(&format!("{key} = {value}\n"));
+        }
+    }
+}
+
+impl Values {
+    fn draw(self, random: &mut Random) -> Value {
+        match self {
+            Self::Words(words) => Value::Word(random.pick(words)),
+            Self::Nanos(low, high) => Value::Nanos(random.scaled(low, high)),
+            Self::Number(low, high) => Value::Number(random.scaled(low, high)),
+            Self::Bytes(low, high) => Value::Bytes(random.scaled(low, high)),
+        }
+    }
+}
