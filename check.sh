@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks everything: format, lints, documentation, tests, shipped scenarios, benches.
 #   ./check.sh          what every commit must pass
-#   ./check.sh --full   also the long comparisons: every scenario run twice, byte for byte
+#   ./check.sh --full   also the long ones: every scenario twice, byte for byte; a larger swarm
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -44,6 +44,12 @@ compare_builds() {
   rm -rf "$folder"
 }
 
+# Seeds beyond those of the tests; those that violate nothing are not worth a line.
+run_swarm() {
+  cargo run --quiet -p plsim-tests --bin swarm -- --seeds 200..5000 |
+    { grep -v 'nothing violated' || true; }
+}
+
 command -v tshark >/dev/null ||
   echo "note: tshark is not installed; the tests that open captures with it will be skipped"
 
@@ -52,6 +58,8 @@ step "lints" cargo clippy --workspace --all-targets --quiet
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "build" cargo build --workspace --bins --quiet
 step "tests" cargo test --workspace --quiet
+step "planted faults" cargo test --quiet -p plsim-tests --features canary --test canary
+if [ "$full" = yes ]; then step "a larger swarm" run_swarm; fi
 step "release build" cargo build --release --quiet
 step "scenarios" run_scenarios
 step "one result from two processes and two builds" compare_builds

@@ -3,6 +3,7 @@ use std::net::Ipv4Addr;
 use plsim_nat::{NatEngine, NatEvent, OnExhaustion, Original, Reply, Reset};
 use plsim_packet::{Fate, Form, Fragments, Origin, Packet, Payload, Rewrite, TcpHeader};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
+use plsim_types::canary::{Fault, planted};
 use plsim_types::{Direction, DropReason, Instant, TcpFlags};
 
 use crate::admission::admit;
@@ -124,7 +125,10 @@ impl BackendHost {
     fn answer(&self, refused: &Packet, reason: DropReason, context: &mut Context<'_>) {
         if !matches!(
             reason,
-            DropReason::NatPortsExhausted | DropReason::VmFlowLimit
+            DropReason::NatPortsExhausted
+                | DropReason::EndpointPortLimit
+                | DropReason::VmFlowLimit
+                | DropReason::NatTableFull
         ) {
             return;
         }
@@ -151,7 +155,13 @@ impl BackendHost {
                 }
                 context.drop(packet, reason);
             }
-            (Ok(()), Direction::Original) => context.send(self.config.to_vm, packet),
+            (Ok(()), Direction::Original) => {
+                if planted(Fault::Duplicate) && packet.source().port().is_multiple_of(32) {
+                    let copy = context.inject((*packet).clone());
+                    context.send(self.config.to_vm, copy);
+                }
+                context.send(self.config.to_vm, packet);
+            }
             (Ok(()), Direction::Reply) => context.send(self.config.to_backbone, packet),
         }
     }

@@ -1,8 +1,8 @@
 use crate::packet::Original;
 use crate::tcp::Sequences;
 use core::net::{Ipv4Addr, SocketAddrV4};
-use plsim_types::Timers;
-use plsim_types::{Instant, KeyedHash, LinkId, PlsId, Protocol};
+use plsim_types::canary::{Fault, planted};
+use plsim_types::{Duration, Instant, KeyedHash, LinkId, PlsId, Protocol, Timers};
 
 /// The state of a binding (RFC 6146 §3.5.2.2, RFC 7857 §2). The last five are held down: they
 /// keep the port from others, still translate, and do not count as flows.
@@ -205,7 +205,7 @@ impl Binding {
     /// Returns the instant at which the binding is gone unless something refreshes it.
     #[inline]
     pub(crate) fn deadline(&self, timers: &Timers) -> Instant {
-        match self.state {
+        let deadline = match self.state {
             State::Vacant => self.last,
             State::Udp => timers.idle_deadline(self.last, timers.udp_idle),
             State::HalfOpen => self.last + timers.half_open,
@@ -213,11 +213,19 @@ impl Binding {
             State::ClientFin | State::ServerFin => {
                 timers.idle_deadline(self.last, timers.half_closed_idle)
             }
+            State::Closed if planted(Fault::FinFreedEarly) => self.last,
             State::Closed => self.last + timers.hold_down_fin,
             State::Reset | State::Refused => self.last + timers.hold_down_rst,
             State::Unanswered => self.last + timers.hold_down_half_open,
             State::UdpHeld => self.last + timers.hold_down_udp,
+        };
+        if planted(Fault::EarlyExpiry) {
+            return deadline - Duration::from_micros(1);
         }
+        if planted(Fault::LateExpiry) {
+            return deadline + Duration::from_micros(1);
+        }
+        deadline
     }
 }
 

@@ -11,6 +11,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use plsim_table::{FixedMap, FlowTable, TimerWheel};
+use plsim_types::canary::{Fault, planted};
 use plsim_types::{Direction, Instant, KeyedHash, LinkId, PlsId, Protocol};
 
 /// The NAT of one backend VM.
@@ -332,7 +333,8 @@ impl NatEngine {
     #[inline]
     fn nat_address(&self, binding: &Binding) -> SocketAddrV4 {
         let nat_ip = &self.nat_ips[usize::from(binding.nat_ip)];
-        SocketAddrV4::new(nat_ip.address, binding.nat_port)
+        let clashes = planted(Fault::PortClash) && binding.nat_port % 32 == 31;
+        SocketAddrV4::new(nat_ip.address, binding.nat_port - u16::from(clashes))
     }
 
     #[inline]
@@ -379,7 +381,14 @@ impl NatEngine {
         let nat_ip = *self.by_address.get(packet.destination.ip())?;
         let side = self.nat_ips[usize::from(nat_ip)].sides[packet.protocol.index()].as_ref()?;
         let space = side.space(packet.source.port())?;
-        space.owners.owner(&self.pages, packet.destination.port())
+        let port = packet.destination.port();
+        if planted(Fault::CrossDelivery)
+            && port.is_multiple_of(32)
+            && let Some(neighbour) = space.owners.owner(&self.pages, port + 1)
+        {
+            return Some(neighbour);
+        }
+        space.owners.owner(&self.pages, port)
     }
 
     /// Asks for the memory that [`owner`](Self::owner) will read.

@@ -7,8 +7,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use core::ops::RangeInclusive;
-use plsim_types::Timers;
-use plsim_types::{PlsId, Protocol};
+use plsim_types::canary::{Fault, planted};
+use plsim_types::{PlsId, Protocol, Timers};
 
 /// The NAT side of one service.
 #[derive(Debug, Clone)]
@@ -43,10 +43,11 @@ pub(crate) const NIL: u32 = u32::MAX;
 
 impl Pool {
     pub(crate) fn new(config: &PoolConfig) -> Self {
+        let beyond = u16::from(planted(Fault::PortOutOfRange));
         Self {
             pls: config.pls,
             nat_ips: Vec::new(),
-            ports: config.ports.clone(),
+            ports: *config.ports.start()..=config.ports.end().saturating_add(beyond),
             allocator: config.allocator,
             selection: config.selection,
             port_space: config.port_space,

@@ -10,6 +10,7 @@
 //! side says on its own makes an RST valid, so a stranger who can only guess ends nothing.
 
 use crate::binding::{Aside, State};
+use plsim_types::canary::{Fault, planted};
 use plsim_types::{Direction, TcpFlags, TcpSegment};
 
 /// What was seen of a connection's sequence numbers.
@@ -174,7 +175,11 @@ fn on_reset(
                 || refuses(segment, noted)
         }
     };
-    if valid { Step::Go(next) } else { Step::Pass }
+    if valid || planted(Fault::ResetBelieved) {
+        Step::Go(next)
+    } else {
+        Step::Pass
+    }
 }
 
 fn on_open(state: State, segment: &TcpSegment, seen: &Sequences) -> Step {

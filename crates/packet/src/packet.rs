@@ -1,6 +1,7 @@
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 
+use plsim_types::canary::{Fault, planted};
 use plsim_types::{BackendId, FiveTuple, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
 use pnet_packet::Packet as _;
 use pnet_packet::tcp::{TcpOptionNumbers, TcpOptionPacket, TcpPacket};
@@ -238,7 +239,8 @@ impl Packet {
         transport[..4].copy_from_slice(&ports.to_be_bytes());
         if is_tcp {
             let checksum = change.update(word(transport, 16));
-            set_word(transport, 16, checksum);
+            let wrong = planted(Fault::BadChecksum) && to.source.port().is_multiple_of(32);
+            set_word(transport, 16, checksum ^ u16::from(wrong));
         } else {
             let checksum = change.update_udp(word(transport, 6));
             set_word(transport, 6, checksum);

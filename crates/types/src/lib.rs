@@ -2,7 +2,8 @@
 //!
 //! What it is: virtual time ([`Instant`], [`Duration`]), addresses and flows ([`Prefix`],
 //! [`FiveTuple`], [`Direction`], [`Protocol`]), TCP header facts ([`TcpSegment`]), ids, the
-//! time-outs of a NAT ([`Timers`], [`NatPreset`]), the one list of [`DropReason`]s and the keyed hash that replaces randomness inside the engines.
+//! time-outs of a NAT ([`Timers`], [`NatPreset`]), the one list of [`DropReason`]s, the keyed hash
+//! that replaces randomness inside the engines, and the [`canary`] that proves the checkers.
 //!
 //! What it is not: packets (`plsim-packet`), tables (`plsim-table`) or any decision.
 //!
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod canary;
 mod drop_reason;
 mod hash;
 mod ids;
