@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use plsim_benches::{BACKEND, fill, nat, nat_of, original, pool, reply, say};
+use plsim_benches::{BACKEND, CpuTime, fill, nat, nat_of, original, pool, reply, say};
 use plsim_lb::{FrontendId, LbConfig, LbPoolId, LoadBalancer, Rule, Stickiness};
 use plsim_nat::{
     Allocation, NatEngine, NatError, OnIdle, Original, PoolConfig, Reply, Translation,
@@ -114,7 +114,7 @@ fn write(packet: &mut Packet, translated: Result<Translation, NatError>) {
 
 /// A packet of a live flow from wire to wire: read, look up, track, touch, rewrite, checksums. The
 /// packet at hand is in the cache, as in a run; the NAT's tables need not be. Engines take turns.
-fn translate(criterion: &mut Criterion) {
+fn translate(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("translate");
     for size in SIZES {
         let mut fleet = Fleet::new(size, OnIdle::Reset);
@@ -182,7 +182,7 @@ fn translate(criterion: &mut Criterion) {
 }
 
 /// A packet of the backend's, translated back.
-fn reverse(criterion: &mut Criterion) {
+fn reverse(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("reverse");
     for size in SIZES {
         let mut fleet = Fleet::new(size, OnIdle::Reset);
@@ -241,7 +241,7 @@ fn reverse(criterion: &mut Criterion) {
 
 /// New flows from nothing until every port is in use: the load balancer's choice, then a miss, NAT
 /// IP, port, both directions, timer. All growth of tables is in it.
-fn bind(criterion: &mut Criterion) {
+fn bind(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("bind");
     group.sample_size(10);
     for (vms, nat_ips) in SIZES {
@@ -326,7 +326,7 @@ fn choose(balancer: &mut LoadBalancer, flow: u32) -> (usize, Original) {
 }
 
 /// Everything idles out at once: expire, free the port; "reset" also tells both ends.
-fn expire(criterion: &mut Criterion) {
+fn expire(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("expire");
     group.sample_size(10);
     for size in SIZES {
@@ -354,7 +354,7 @@ fn expire(criterion: &mut Criterion) {
 }
 
 /// A SYN that finds no port.
-fn refuse(criterion: &mut Criterion) {
+fn refuse(criterion: &mut Criterion<CpuTime>) {
     let mut engine = nat(8, Allocation::Bitmap);
     let _ = fill(&mut engine, 8 * 64_512, Instant::ZERO);
     let mut flow = 0x0100_0000_u32;
@@ -369,5 +369,9 @@ fn refuse(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, translate, reverse, bind, expire, refuse);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = translate, reverse, bind, expire, refuse
+}
 criterion_main!(benches);

@@ -8,7 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use plsim_benches::say;
+use plsim_benches::{CpuTime, say};
 use plsim_table::{FixedMap, FlowTable, TimerOwner, TimerWheel};
 use plsim_types::{Duration, Instant, KeyedHash};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -92,7 +92,7 @@ fn report(what: &str, count: u32, operations: u32, work: impl FnOnce()) {
 }
 
 /// A known flow: found and touched.
-fn find(criterion: &mut Criterion) {
+fn find(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("find");
     for count in COUNTS {
         let mut step = 0_u32;
@@ -145,7 +145,7 @@ fn find(criterion: &mut Criterion) {
 }
 
 /// Whole tables: filled from empty, then emptied in scattered order.
-fn fill(criterion: &mut Criterion) {
+fn fill(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("fill");
     group.sample_size(10);
     for count in COUNTS {
@@ -209,7 +209,7 @@ impl TimerOwner for Flows {
 }
 
 /// Idle timers of 300 s: armed, refreshed by 4 s, and run out.
-fn wheel(criterion: &mut Criterion) {
+fn wheel(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("wheel");
     group.sample_size(10);
     let idle = Duration::from_secs(300);
@@ -257,5 +257,9 @@ fn wheel(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, find, fill, wheel);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = find, fill, wheel
+}
 criterion_main!(benches);

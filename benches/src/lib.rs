@@ -1,6 +1,10 @@
 //! What the benches share: a NAT full of flows, and a scenario run to its end.
 #![forbid(unsafe_code)]
 
+mod cpu_time;
+
+pub use cpu_time::CpuTime;
+
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
 

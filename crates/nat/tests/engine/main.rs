@@ -30,4 +30,6 @@ mod select;
 #[cfg(test)]
 mod sequences;
 #[cfg(test)]
+mod slices;
+#[cfg(test)]
 mod tcp;
