@@ -98,6 +98,8 @@ pub struct NatSummary {
     pub probes: u64,
     /// Bindings that ended by their idle timeout.
     pub expired_idle: u64,
+    /// How many of these after one side had sent FIN.
+    pub expired_half_closed: u64,
     /// Bindings that ended before their handshake did.
     pub expired_half_open: u64,
     /// Held-down ports that new connections took early (`held_ports = "reuse-oldest"`).
@@ -237,6 +239,7 @@ impl Summary {
                 gave_up: 0,
                 probes: 0,
                 expired_idle: 0,
+                expired_half_closed: 0,
                 expired_half_open: 0,
                 reused_held: 0,
                 first_exhausted: None,
@@ -330,6 +333,7 @@ impl NatSummary {
             ("gave_up", self.gave_up.into()),
             ("probes", self.probes.into()),
             ("expired_idle", self.expired_idle.into()),
+            ("expired_half_closed", self.expired_half_closed.into()),
             ("expired_half_open", self.expired_half_open.into()),
             ("reused_held", self.reused_held.into()),
             (

@@ -114,6 +114,7 @@ fn nat(backend: &str, protocol: Protocol, in_use: u32) -> NatSummary {
         gave_up: 0,
         probes: 0,
         expired_idle: 1,
+        expired_half_closed: 0,
         expired_half_open: 0,
         reused_held: 0,
         first_exhausted: Some(Instant::from_nanos(64_511_650_000)),

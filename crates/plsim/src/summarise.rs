@@ -102,6 +102,7 @@ fn nat(scenario: &Scenario, layout: &Layout, map: &Map, world: &PlsimWorld) -> V
             gave_up: usage.gave_up,
             probes: usage.probes,
             expired_idle: usage.expired_idle,
+            expired_half_closed: usage.expired_half_closed,
             expired_half_open: usage.expired_half_open,
             reused_held: usage.reused_held,
             first_exhausted: usage.first_exhausted,
