@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures the allocators again and puts the tables into docs/laboratory.md and the plot beside it.
+# Measures again: runs the command of each `begin:` line of docs/laboratory.md, puts what it prints
+# between that line and the next `end` line, and the first one's plot beside the page.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -10,16 +11,19 @@ program="${CARGO_TARGET_DIR:-target}/release/plsim"
 pinned=()
 if command -v taskset >/dev/null; then pinned=(taskset -c 1); fi
 
-"${pinned[@]}" "$program" bench ports --out "$out/ports" >"$out/text"
-cp "$out/ports/ports.svg" docs/laboratory/ports.svg
-awk -v text="$out/text" '
-  /^<!-- end: plsim bench ports -->/ { inside = 0 }
-  !inside { print }
-  /^<!-- begin: plsim bench ports -->/ {
-    inside = 1
-    print "```console\n$ plsim bench ports"
-    while ((getline line < text) > 0) print line
-    print "```"
-  }
-' docs/laboratory.md >"$out/page"
+blocks=0
+inside=no
+while IFS= read -r line; do
+  if [[ $line == "<!-- end -->" ]]; then inside=no; fi
+  if [ $inside = no ]; then printf '%s\n' "$line"; fi
+  if [[ $line =~ ^"<!-- begin: plsim "(.*)" -->"$ ]]; then
+    inside=yes
+    blocks=$((blocks + 1))
+    read -ra words <<<"${BASH_REMATCH[1]}"
+    printf '```console\n$ plsim %s\n' "${words[*]}"
+    "${pinned[@]}" "$program" "${words[@]}" --out "$out/$blocks"
+    printf '```\n'
+  fi
+done <docs/laboratory.md >"$out/page"
 cp "$out/page" docs/laboratory.md
+cp "$out/1/ports.svg" docs/laboratory/ports.svg

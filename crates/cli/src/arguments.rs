@@ -114,7 +114,7 @@ pub(crate) struct BenchPortsOptions {
     /// The seed of all randomness
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Measure less: a few seconds instead of a minute
+    /// Measure less: for a first look
     #[arg(long)]
     pub(crate) quick: bool,
     /// Write ports.json, ports.csv and ports.svg into this directory

@@ -42,9 +42,9 @@ fn head(page: &mut Page, results: &Results) {
             counted(vms.into(), "VM")
         ),
     };
-    let ports = grouped(laboratory.ports.into());
+    let ports = counted(laboratory.ports.into(), "port");
     page.line(&format!(
-        "{dim}{spaces}, {ports} ports each, seed {}{dim:#}",
+        "{dim}{spaces}, {ports} each, seed {}{dim:#}",
         laboratory.seed
     ));
     if !results.complete() {
@@ -54,7 +54,7 @@ fn head(page: &mut Page, results: &Results) {
     }
 }
 
-/// The rows of one workload, and what each found at an occupancy.
+/// The allocators measured under one workload, and what each found at an occupancy.
 struct Grid<'a> {
     results: &'a Results,
     workload: Workload,
@@ -63,11 +63,15 @@ struct Grid<'a> {
 
 impl<'a> Grid<'a> {
     fn new(results: &'a Results, workload: Workload) -> Self {
-        let laboratory = &results.laboratory;
+        let measured = |allocation: &Allocation| {
+            let mut rows = results.measurements.iter();
+            rows.any(|row| row.case.workload == workload && row.case.allocation == *allocation)
+        };
+        let all = results.laboratory.allocations.iter().copied();
         Self {
             results,
             workload,
-            allocations: laboratory.allocations.clone(),
+            allocations: all.filter(measured).collect(),
         }
     }
 

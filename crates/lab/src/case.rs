@@ -21,7 +21,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What a table for a document needs: about half a minute for all allocators.
+    /// What a table for a document needs: a quarter of a minute for all allocators.
     pub const FULL: Self = Self {
         samples: 201,
         connections: 2_000,

@@ -137,7 +137,8 @@ impl Observer {
             runs: BTreeSet::new(),
             last: None,
             steps: vec![0; free_since.len()],
-            common_step: 1,
+            // A space of one port has no other step than nought.
+            common_step: u32::from(count > 1),
             hits: [0; Guesser::ALL.len()],
             chance: 0.0,
             variance: 0.0,

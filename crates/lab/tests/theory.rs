@@ -161,6 +161,38 @@ fn the_clock_changes_nothing_but_the_timing() {
     assert_ne!(other.measure(&mut ticking(1)).exact, fast.exact);
 }
 
+/// Spaces of a few ports, in which every corner is near.
+#[test]
+fn tiny_spaces_are_measured_like_others() {
+    let effort = Effort {
+        samples: 2,
+        connections: 20,
+        judged: 100,
+        probes: 10_000,
+    };
+    for ports in [1, 2, 3, 8] {
+        let laboratory = Laboratory {
+            allocations: Allocation::ALL.to_vec(),
+            occupancies: vec![
+                Occupancy::Share(0),
+                Occupancy::Share(500_000),
+                Occupancy::LastPort,
+            ],
+            workloads: Workload::ALL.to_vec(),
+            nat_ips: 1,
+            vms: 2,
+            ports,
+            seed: 3,
+            effort,
+        };
+        for case in laboratory.cases() {
+            let found = case.measure(&mut ticking(1)).exact;
+            assert!(found.used <= found.wanted, "{case:?}: {found:?}");
+            assert!(found.wanted <= ports, "{case:?}: {found:?}");
+        }
+    }
+}
+
 #[test]
 fn results_are_valid_json_csv_and_svg() {
     let laboratory = Laboratory {
