@@ -59,12 +59,15 @@ fn rfc4787_req14_a_datagram_in_fragments_reaches_the_backend_whole_in_any_order(
 }
 
 #[test]
-fn a_tcp_segment_in_fragments_is_joined_before_the_nat_sees_it() {
+fn a_tcp_segment_in_fragments_opens_its_connection() {
     let syn = Ip::tcp(|tcp| tcp.payload = vec![7; 40]);
     let events = client(&[syn.fragment(24..60), syn.fragment(0..24)]);
-    let summary = run(&events, "reassemble", &[]);
-    // SYN, SYN-ACK, and the reset of the client that knows of nothing.
-    assert_eq!(ends(&summary), (3, 1, 0, 1));
+    for policy in ["reassemble", "forward"] {
+        let summary = run(&events, policy, &[]);
+        // SYN, SYN-ACK, and the reset of the client that knows of nothing.
+        assert_eq!(ends(&summary), (3, 1, 0, 1), "{policy}");
+        assert_eq!(drops(&summary), [], "{policy}");
+    }
 }
 
 #[test]

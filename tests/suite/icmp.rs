@@ -131,7 +131,7 @@ fn rfc5508_req3_a_wrong_icmp_checksum_is_dropped_at_the_first_hop() {
 }
 
 #[test]
-fn rfc4787_req12_icmp_never_ends_a_mapping_and_never_refreshes_it() {
+fn rfc4787_req12_rfc5382_req10_icmp_never_ends_a_mapping_and_never_refreshes_it() {
     // An abandoned session: silent after its response, gone at the idle timeout.
     let tcp = flow("tcp", "close = \"abandon\"");
     let quiet = run(&tcp, &["run.duration=400s"]);
@@ -152,4 +152,18 @@ fn rfc4787_req12_icmp_never_ends_a_mapping_and_never_refreshes_it() {
     assert_eq!(disturbed.nat[0].first_expired, end);
     assert_eq!(disturbed.connections, quiet.connections);
     assert_eq!(disturbed.nat[0].binds, 1);
+}
+
+#[test]
+fn rfc5508_req8_a_client_that_hears_of_exhaustion_fails_at_once() {
+    let two = flow("tcp", "close = \"abandon\"").replace("connections = 1", "connections = 2");
+    let answer = "private_link_service.service.on_exhaustion=icmp-admin-prohibited";
+    let summary = simulate(&format!("{SMALL}{two}"), &[ONE_PORT, answer]).summary;
+    assert_eq!(drops(&summary), [("nat-ports-exhausted", 1)]);
+    assert_eq!(summary.ledger.injected_by.icmp, 1);
+    assert_eq!(summary.workloads[0].failed_by.unreachable, 1);
+    assert_eq!(summary.workloads[0].syn_retransmissions, 0);
+    let silent = simulate(&format!("{SMALL}{two}"), &[ONE_PORT]).summary;
+    assert_eq!(silent.workloads[0].failed_by.unreachable, 0);
+    assert!(silent.workloads[0].syn_retransmissions > 0);
 }

@@ -169,7 +169,8 @@ impl Packet {
     }
 }
 
-/// Checks that the quoted packet tells its flow: its IP header with options, and the ports.
+/// Checks that the quoted packet tells its flow: its IP header with options and checksum, and the
+/// ports. Its TCP or UDP checksum is not looked at (RFC 5508 REQ-3 c).
 fn checked_quotation(quoted: &[u8]) -> Result<(), DropReason> {
     let header = Ipv4Packet::new(quoted).ok_or(DropReason::BadIcmp)?;
     let length = usize::from(header.get_header_length()) * 4;
@@ -180,13 +181,17 @@ fn checked_quotation(quoted: &[u8]) -> Result<(), DropReason> {
     {
         return Err(DropReason::BadIcmp);
     }
-    match header.get_next_level_protocol().0 {
-        6 | 17 => Ok(()),
-        _ => Err(DropReason::UnsupportedProtocol),
+    if !matches!(header.get_next_level_protocol().0, 6 | 17) {
+        return Err(DropReason::UnsupportedProtocol);
+    }
+    // RFC 5508 REQ-3 a.
+    match Sum::ZERO.bytes(&quoted[..length]).fold() {
+        0xFFFF => Ok(()),
+        _ => Err(DropReason::BadIcmp),
     }
 }
 
-/// Rewrites a quoted packet; its checksums are updated where they were quoted, never verified.
+/// Rewrites a quoted packet; its checksums are updated as far as they were quoted.
 fn rewrite_quoted(quoted: &mut Box<[u8]>, source: SocketAddrV4, destination: SocketAddrV4) {
     let at = usize::from(quoted[0] & 15) * 4;
     let (from, to) = (source.ip().to_bits(), destination.ip().to_bits());

@@ -57,6 +57,7 @@ fn error(sender: [u8; 4], quoted: &Packet, length: usize, options: &[u8]) -> Vec
     let mut quotation = wire(quoted);
     quotation.splice(20..20, options.iter().copied());
     quotation[0] += (options.len() / 4) as u8;
+    set_checksum(&mut quotation[..20 + options.len()], 10);
     quotation.truncate(length + options.len());
     let mut icmp = vec![3, 3, 0, 0, 0, 0, 0, 0];
     icmp.extend(&quotation);
@@ -105,7 +106,7 @@ fn an_icmp_error_speaks_for_the_flow_it_is_about() {
 }
 
 #[test]
-fn rfc5508_req5_the_embedded_header_is_translated_with_the_outer_one() {
+fn rfc3022_4_3_rfc5508_req5_the_quoted_header_is_translated_with_the_outer_one() {
     for (quoted, length) in [
         (behind_the_nat(), 28),
         (behind_the_nat(), 44),
@@ -130,9 +131,7 @@ fn rfc5508_req5_the_embedded_header_is_translated_with_the_outer_one() {
                 // A router's own address would mean nothing on the other side.
                 assert_eq!(packet.sender().to_string(), "10.1.0.10");
                 assert_eq!(packet.five_tuple().destination, back().destination);
-                if options.is_empty() {
-                    assert_eq!(sum(&quotation[..20]), 0xFFFF);
-                }
+                assert_eq!(sum(&quotation[..20 + options.len()]), 0xFFFF);
             }
         }
     }
@@ -145,6 +144,14 @@ fn rfc5508_req3_a_wrong_icmp_checksum_is_refused_and_a_quoted_one_is_not_looked_
     broken[at] ^= 0x55;
     assert_eq!(
         Packet::from_wire(&broken).fault(),
+        Some(DropReason::BadIcmp)
+    );
+    // The quoted IP header is looked at (REQ-3 a).
+    let mut header = error(BACKEND, &behind_the_nat(), 44, &[]);
+    header[28 + 8] ^= 1;
+    set_checksum(&mut header[20..], 2);
+    assert_eq!(
+        Packet::from_wire(&header).fault(),
         Some(DropReason::BadIcmp)
     );
     // The error is right again, what it quotes stays wrong by as much.
@@ -166,6 +173,20 @@ fn rfc5508_req3_ip_options_of_the_quoted_packet_are_skipped() {
 }
 
 #[test]
+fn rfc5508_req10_unreachable_time_exceeded_and_parameter_problem_are_translated() {
+    for kind in [3, 11, 12] {
+        let mut bytes = error(BACKEND, &datagram(), 28, &[]);
+        bytes[20] = kind;
+        set_checksum(&mut bytes[20..], 2);
+        let mut packet = Packet::from_wire(&bytes);
+        packet.rewrite(&back());
+        let told = packet.icmp_error().expect("an ICMP error");
+        assert_eq!((told.kind, told.code), (kind, 3), "type and code stay");
+        assert_eq!(packet.five_tuple().destination, back().destination);
+    }
+}
+
+#[test]
 fn an_error_that_does_not_tell_its_flow_is_refused() {
     let bad = |bytes: &[u8]| Packet::from_wire(bytes).fault();
     for length in [0, 8, 19, 20, 27] {
@@ -180,6 +201,7 @@ fn an_error_that_does_not_tell_its_flow_is_refused() {
     let change = |at: usize, byte: u8| {
         let mut bytes = error(BACKEND, &datagram(), 28, &[]);
         bytes[at] = byte;
+        set_checksum(&mut bytes[28..48], 10);
         set_checksum(&mut bytes[20..], 2);
         bad(&bytes)
     };
@@ -249,7 +271,7 @@ fn fragment(packet: &Packet, range: std::ops::Range<usize>) -> Vec<u8> {
 }
 
 #[test]
-fn rfc3022_4_3_of_later_fragments_only_the_addresses_are_translated() {
+fn of_later_fragments_only_the_addresses_are_translated() {
     let (source, destination) = (address("10.1.0.4:40000"), address("10.1.0.10:443"));
     let payload: Vec<u8> = (0..40).collect();
     let packet = Packet::udp(source, destination, Payload::Bytes(payload.into()));
@@ -298,6 +320,7 @@ proptest! {
                 rest[8 + 7] = 0;
                 let whom: [u8; 4] = ip[16..20].try_into().unwrap();
                 rest[20..24].copy_from_slice(&whom);
+                set_checksum(&mut rest[8..28], 10);
                 set_checksum(rest, 2);
             }
         }
