@@ -10,7 +10,7 @@ use pnet_packet::udp::{self, UdpPacket};
 
 use crate::checksum::Sum;
 use crate::form::Form;
-use crate::packet::{MAX_HEADERS, Packet};
+use crate::packet::{Encap, MAX_HEADERS, Origin, Packet, PacketId};
 use crate::payload::Payload;
 
 /// Why bytes are not a packet that plsim carries.
@@ -108,15 +108,19 @@ impl Packet {
         }
         let mut header = [0; MAX_HEADERS];
         header[..header_len].copy_from_slice(&wire[..header_len]);
+        // Field by field: `..blank()` would clear the header twice.
         let mut packet = Self {
+            id: PacketId(0),
+            origin: Origin::Host,
+            encap: Encap::NONE,
             header,
             ip_header_len: ip_header_len as u8,
             header_len: header_len as u8,
-            payload: Payload::from_wire(&wire[header_len..]),
-            ..Self::blank(match protocol {
+            form: match protocol {
                 Protocol::Tcp => Form::Tcp,
                 Protocol::Udp => Form::Udp,
-            })
+            },
+            payload: Payload::from_wire(&wire[header_len..]),
         };
         packet.normalize_zero_checksums();
         Ok(packet)
