@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::knobs::{Section, Settings};
+use super::knobs::{Section, Settings, Value};
 use super::plan::{
-    Action, Backend, Client, Endpoint, Event, Network, Plan, Rule, Service, TCP, UDP, Workload,
+    self, Action, Backend, Client, Endpoint, Event, Network, Plan, Rule, Service, TCP, UDP,
+    Workload,
 };
 use super::random::Random;
 
@@ -98,12 +99,21 @@ fn services(random: &mut Random, prefix: [u8; 2]) -> Vec<Service> {
                 rules.extend([rule(TCP, 80, 1), rule(UDP, 53, 1)]);
             }
             let nat_ips = 0..random.between(1, 3);
+            let mut settings = Settings::draw(Section::Service, random);
+            if settings.says("port_allocation", "blocks") {
+                let block = random.between(1, u64::from(size).min(8));
+                settings.set("block_size", Value::Number(block));
+            }
+            if plan::may_give_up(&settings) {
+                // Such an allocation may not find the port that was held down the longest.
+                settings.remove("held_ports");
+            }
             Service {
                 name: format!("service-{index}"),
                 nat_ips: nat_ips.map(|ip| address(prefix, 1, base + ip)).collect(),
                 ports: (first, last),
                 rules,
-                settings: Settings::draw(Section::Service, random),
+                settings,
             }
         })
         .collect()

@@ -7,7 +7,7 @@ use plsim::Summary;
 use serde_json::Value;
 
 use super::oracle::{Findings, protocols};
-use super::plan::Plan;
+use super::plan::{Plan, may_give_up};
 use super::violation::Violation;
 
 /// The texts a run wrote besides its capture.
@@ -99,7 +99,10 @@ impl Check<'_> {
                     format!("{name}: {taken} taken of {} binds", space.binds),
                 );
             }
-            if space.bind_failures > 0 && space.first_exhausted.is_none() {
+            let mut services = self.plan.services.iter();
+            let service = services.find(|service| service.name == space.pls);
+            let gives_up = service.is_some_and(|service| may_give_up(&service.settings));
+            if space.bind_failures > 0 && space.first_exhausted.is_none() && !gives_up {
                 self.tell(
                     "N4",
                     end,
@@ -148,7 +151,16 @@ impl Check<'_> {
                 continue;
             }
             let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-            let port = format!("{} {} {}", text("backend"), text("protocol"), text("nat"));
+            let mut services = self.plan.services.iter();
+            let service = services.find(|service| service.name == text("pls"));
+            let says = |key, word| service.is_some_and(|service| service.settings.says(key, word));
+            let rests = |key| service.is_some_and(|service| service.settings.nanos(key).is_some());
+            let server = match says("port_space", "per-vm-port") {
+                true => text("server"),
+                false => String::new(),
+            };
+            let (backend, protocol, nat) = (text("backend"), text("protocol"), text("nat"));
+            let port = format!("{backend} {protocol} {nat} {server}");
             let flow = format!(
                 "{} {} {}",
                 event["link_id"],
@@ -159,6 +171,13 @@ impl Check<'_> {
             let (change, right) = match kind {
                 "flow-bound" => (1, owners.insert(port.clone(), flow.clone()).is_none()),
                 "flow-revived" => (0, owners.get(&port) == Some(&flow)),
+                // Its port is held down: it is free when it is released.
+                "flow-expired"
+                    if text("cause") == "udp-idle" && rests("hold_down_udp")
+                        || text("cause") == "half-open" && rests("hold_down_half_open") =>
+                {
+                    (0, owners.get(&port) == Some(&flow))
+                }
                 _ => (-1, owners.remove(&port) == Some(flow.clone())),
             };
             if !right {

@@ -37,6 +37,8 @@ enum Values {
     Number(u64, u64),
     /// A size in bytes, both ends included, small ones as likely as large ones.
     Bytes(u64, u64),
+    /// True or false.
+    Flag,
 }
 
 /// What a key says in one scenario.
@@ -50,6 +52,8 @@ pub(super) enum Value {
     Number(u64),
     /// A size in bytes.
     Bytes(u64),
+    /// True or false.
+    Flag(bool),
 }
 
 struct Knob {
@@ -85,10 +89,26 @@ const KNOBS: &[Knob] = &[
     knob(Section::Service, "hold_down_rst", 20, Values::Nanos(0, 0)),
     knob(Section::Service, "idle_scan_interval", 20, Values::Nanos(20 * MS, 500 * MS)),
     knob(Section::Service, "on_idle", 60, Values::Words(&["reset", "silent"])),
-    knob(Section::Service, "port_allocation", 60, Values::Words(&["bitmap", "fifo"])),
+    knob(Section::Service, "half_closed_timeout", 30, Values::Nanos(50 * MS, 3_000 * MS)),
+    knob(Section::Service, "hold_down_half_open", 30, Values::Nanos(MS, 1_000 * MS)),
+    knob(Section::Service, "hold_down_udp", 30, Values::Nanos(MS, 1_000 * MS)),
+    knob(Section::Service, "late_packets", 40, Values::Words(&["drop", "reset"])),
+    knob(Section::Service, "reply_refreshes", 30, Values::Flag),
+    knob(Section::Service, "port_allocation", 80, Values::Words(&[
+        "bitmap", "bitmap-hash", "bitmap-lowest", "fifo", "lifo", "uniform", "sequential",
+        "rfc6056-1", "rfc6056-2", "rfc6056-3", "rfc6056-4", "rfc6056-5", "preserve",
+        "preserve-parity", "preserve-range", "blocks", "azure-blocks", "linux",
+    ])),
+    knob(Section::Service, "nat_ip_selection", 60, Values::Words(&[
+        "hash", "hash-strict", "round-robin", "least-used", "sequential", "client-paired",
+        "client-paired-strict",
+    ])),
+    knob(Section::Service, "port_space", 40, Values::Words(&["per-vm", "per-vm-port"])),
+    knob(Section::Service, "endpoint_port_limit", 15, Values::Number(1, 60)),
     knob(Section::Service, "held_ports", 30, Values::Words(&["refuse", "reuse-oldest"])),
     knob(Section::Balancer, "flow_table_limit", 5, Values::Number(1, 60)),
     knob(Section::Backend, "vm_flow_limit", 15, Values::Number(1, 60)),
+    knob(Section::Backend, "nat_table_limit", 10, Values::Number(1, 80)),
     knob(Section::Endpoint, "ttl_decrement", 30, Values::Number(0, 70)),
     knob(Section::Workload, "hold", 70, Values::Nanos(MS, 3_000 * MS)),
     knob(Section::Workload, "hold_distribution", 30, Values::Words(&["fixed", "exponential"])),
@@ -174,6 +194,7 @@ impl Settings {
                 Value::Nanos(nanos) => format!("\"{nanos}ns\""),
                 Value::Number(number) => number.to_string(),
                 Value::Bytes(bytes) => format!("\"{bytes}B\""),
+                Value::Flag(flag) => flag.to_string(),
             };
             out.push_str(&format!("{key} = {value}\n"));
         }
@@ -187,6 +208,7 @@ impl Values {
             Self::Nanos(low, high) => Value::Nanos(random.scaled(low, high)),
             Self::Number(low, high) => Value::Number(random.scaled(low, high)),
             Self::Bytes(low, high) => Value::Bytes(random.scaled(low, high)),
+            Self::Flag => Value::Flag(random.chance(50)),
         }
     }
 }

@@ -1,16 +1,16 @@
 //! The judge outside: it reads the capture and the static part of the scenario, nothing else.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::journey::{self, Journey, Kind, Seen, Tap};
-use super::mappings::{self, Flow, Mapping, Mappings, Phase, Promises, Way};
+use super::mappings::{self, Flow, Mapping, Mappings, Phase, Port, Promises, Way};
 use super::pcapng::CaptureFile;
 use super::plan::{Plan, TCP, UDP};
 use super::violation::Violation;
 
 /// How many ports may not be free at the end, for each (VM, protocol, NAT IP).
-pub(super) type PortsAtEnd = BTreeMap<(usize, u8, std::net::Ipv4Addr), (usize, usize)>;
+pub(super) type PortsAtEnd = BTreeMap<(usize, u8, Ipv4Addr), (usize, usize)>;
 
 /// What the capture shows.
 #[derive(Debug, Default)]
@@ -59,8 +59,10 @@ struct Replay<'a> {
     flows: BTreeMap<u64, Flow>,
     /// The VM of each flow, where pools do not change.
     homes: BTreeMap<Flow, usize>,
-    /// How many clients' ends have yet to hear of an idle timeout.
+    /// How many RSTs may still come to clients: one for each idle timeout, or late packet.
     untold: BTreeMap<Flow, u32>,
+    /// The backend's last packet without a binding: when, to and from where.
+    late: Option<(u64, SocketAddrV4, SocketAddrV4)>,
     violations: Vec<Violation>,
 }
 
@@ -76,6 +78,7 @@ impl<'a> Replay<'a> {
             flows: BTreeMap::new(),
             homes: BTreeMap::new(),
             untold: BTreeMap::new(),
+            late: None,
             violations: Vec::new(),
         }
     }
@@ -191,24 +194,28 @@ impl<'a> Replay<'a> {
         if plan.is_down(vm, decided, at) {
             self.tell("N6", packet, "a new flow was sent to a VM that is down");
         }
-        self.claim(vm, nat, &flow, packet);
+        let narrow = promises.per_port.then_some(wire.destination.port());
+        let port = (flow.protocol, nat, narrow);
+        self.claim(vm, port, &flow, packet);
         self.vms[vm].remove(&flow);
-        let port = wire.destination.port();
-        self.vms[vm].insert(Mapping::new(flow, nat, port, wire.tcp, at, &promises));
+        let vm_port = wire.destination.port();
+        let mapping = Mapping::new(flow, nat, vm_port, wire.tcp, at, &promises);
+        self.vms[vm].insert(mapping, port);
     }
 
     /// Checks that a NAT port is free for a new flow (N1, and N18 for one that is held down).
-    fn claim(&mut self, vm: usize, nat: SocketAddrV4, flow: &Flow, packet: &Seen<'a>) {
-        let Some(owner) = self.vms[vm].owner(flow.protocol, nat).copied() else {
+    fn claim(&mut self, vm: usize, port: Port, flow: &Flow, packet: &Seen<'a>) {
+        let Some(owner) = self.vms[vm].owner(port) else {
             return;
         };
         if owner.flow == *flow {
             return;
         }
         if packet.at < owner.sure {
-            let invariant = if owner.phase.is_held() { "N18" } else { "N1" };
+            let held = packet.at >= owner.rests;
+            let invariant = if held { "N18" } else { "N1" };
             let left = owner.sure - packet.at;
-            let what = format!("{nat} belongs to {:?} for another {left} ns", owner.flow);
+            let what = format!("its port belongs to {:?} for another {left} ns", owner.flow);
             self.tell(invariant, packet, what);
         } else if packet.at >= owner.possible {
             self.gone(vm, &owner, packet);
@@ -275,7 +282,10 @@ impl<'a> Replay<'a> {
         });
         let held = vms.iter().any(|vm| {
             let known = self.vms[*vm].get(&flow);
-            known.is_some_and(|known| known.phase.is_held() || known.phase == Phase::Unknown)
+            known.is_some_and(|known| {
+                let unclear = matches!(known.phase, Phase::OpenOrReset | Phase::Unknown);
+                packet.at >= known.rests || unclear || flow.protocol == UDP
+            })
         });
         match packet.reason {
             "no-flow" if opens => {
@@ -284,36 +294,75 @@ impl<'a> Replay<'a> {
             "no-flow" if live && certain => {
                 self.tell("N14", packet, "its flow is live");
             }
-            "nat-ports-exhausted" if live && certain => {
+            "no-flow" if self.service_of(&flow).1.resets_late => {
+                *self.untold.entry(flow).or_default() += 1;
+            }
+            "nat-ports-exhausted" | "endpoint-port-limit" | "nat-table-full" if live && certain => {
                 self.tell("N7", packet, "its flow is live");
+            }
+            "endpoint-port-limit" => {
+                let service = &self.plan.services[self.service_of(&flow).0];
+                let limit = service.settings.number("endpoint_port_limit");
+                self.check_limit(
+                    packet,
+                    opens,
+                    |_| limit,
+                    |vm| vm.present(Some(flow.endpoint), packet.at),
+                    &vms,
+                );
+            }
+            "nat-table-full" => {
+                let limit = |vm: usize| self.plan.backends[vm].settings.number("nat_table_limit");
+                self.check_limit(packet, opens, limit, |vm| vm.present(None, packet.at), &vms);
             }
             "nat-ports-exhausted" => {
                 let (service, promises) = self.service_of(&flow);
                 let nat_ips = self.plan.nat_ips(service, packet.at);
                 let (first, last) = self.plan.services[service].ports;
-                let capacity = nat_ips.len() * (usize::from(last - first) + 1);
-                let reuses = promises.reuses_held;
-                let full = vms.iter().any(|vm| {
-                    let vm = &self.vms[*vm];
-                    vm.taken(&nat_ips, flow.protocol, packet.at, reuses) == capacity
+                let ports = usize::from(last - first) + 1;
+                let vm_port = self.plan.services[service].backend_port(flow.protocol, flow.port);
+                let narrow = vm_port.filter(|_| promises.per_port);
+                let is_full = |vm: usize, nat_ips: &[Ipv4Addr]| {
+                    let vm = &self.vms[vm];
+                    let reuses = promises.reuses_held;
+                    vm.taken(nat_ips, flow.protocol, narrow, packet.at, reuses)
+                        == nat_ips.len() * ports
+                };
+                let full = vms.iter().any(|vm| match promises.strict {
+                    true => nat_ips.chunks(1).any(|nat_ip| is_full(*vm, nat_ip)),
+                    false => is_full(*vm, &nat_ips),
                 });
-                if !full || !opens {
-                    self.tell("N4", packet, format!("one of {capacity} ports is free"));
+                if !(full || promises.gives_up) || !opens {
+                    let all = nat_ips.len() * ports;
+                    self.tell("N4", packet, format!("one of {all} ports is free"));
                 }
             }
             "vm-flow-limit" if live && certain && !held => {
                 self.tell("N7", packet, "its flow is live");
             }
             "vm-flow-limit" => {
-                let full = vms.iter().any(|vm| {
-                    let limit = self.plan.backends[*vm].settings.number("vm_flow_limit");
-                    limit.is_some_and(|limit| self.vms[*vm].active(packet.at) as u64 >= limit)
-                });
-                if !full || !opens {
-                    self.tell("N4", packet, "the VM has room for a flow");
-                }
+                let limit = |vm: usize| self.plan.backends[vm].settings.number("vm_flow_limit");
+                self.check_limit(packet, opens, limit, |vm| vm.active(packet.at), &vms);
             }
             _ => {}
+        }
+    }
+
+    /// Checks that some VM that may have refused a flow had reached its limit (N4).
+    fn check_limit(
+        &mut self,
+        packet: &Seen<'a>,
+        opens: bool,
+        limit: impl Fn(usize) -> Option<u64>,
+        count: impl Fn(&Mappings) -> usize,
+        vms: &[usize],
+    ) {
+        let mut reached = vms.iter().filter_map(|vm| {
+            let limit = limit(*vm)?;
+            Some(count(&self.vms[*vm]) as u64 >= limit)
+        });
+        if !opens || !reached.any(|reached| reached) {
+            self.tell("N4", packet, "no limit is reached");
         }
     }
 
@@ -324,7 +373,10 @@ impl<'a> Replay<'a> {
         let refusal = drop
             .filter(|drop| drop.at == at && ["no-flow", "filtered"].contains(&drop.reason))
             .map(|drop| drop.reason);
-        let owner = self.vms[vm].owner(wire.protocol, wire.destination).copied();
+        let owner = self.vms[vm].peer(wire.protocol, wire.destination, wire.source.port());
+        if refusal == Some("no-flow") {
+            self.late = Some((at, wire.destination, wire.source));
+        }
         let Some(owner) = owner.filter(|owner| at < owner.possible) else {
             // The tap sees a packet before its NAT does, which sends the RSTs due in that instant.
             if let Some(owner) = owner.filter(|owner| at > owner.possible) {
@@ -377,7 +429,7 @@ impl<'a> Replay<'a> {
             let untold = self.untold.get_mut(&shown).filter(|count| **count > 0);
             match untold {
                 Some(count) => *count -= 1,
-                None => self.tell("N11", packet, "no flow of it has idled out"),
+                None => self.tell("N11", packet, "nothing has ended or come late"),
             }
             return;
         }
@@ -390,7 +442,11 @@ impl<'a> Replay<'a> {
     /// A RST that the NAT sends to a VM because a flow has idled out.
     fn reset(&mut self, vm: usize, packet: &Seen<'a>) {
         let (at, wire) = (packet.at, packet.wire);
-        let owner = self.vms[vm].owner(wire.protocol, wire.source).copied();
+        let answers_late = self.late == Some((at, wire.source, wire.destination));
+        if answers_late && self.promises.iter().any(|promises| promises.resets_late) {
+            return;
+        }
+        let owner = self.vms[vm].peer(wire.protocol, wire.source, wire.destination.port());
         let Some(owner) = owner else {
             return self.tell("N11", packet, "nobody has its source");
         };

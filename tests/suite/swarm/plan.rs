@@ -375,6 +375,14 @@ impl Service {
     }
 }
 
+/// Tells whether a service's port allocation may give up although a port is free.
+pub(super) fn may_give_up(settings: &Settings) -> bool {
+    let words = ["rfc6056-2", "rfc6056-5", "blocks", "azure-blocks", "linux"];
+    words
+        .iter()
+        .any(|word| settings.says("port_allocation", word))
+}
+
 const fn word(protocol: u8) -> &'static str {
     if protocol == UDP { "udp" } else { "tcp" }
 }
