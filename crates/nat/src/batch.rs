@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 use plsim_types::Instant;
 
 /// Packets between two steps: enough to cover main memory, few enough for the CPU's queue of misses.
-const AHEAD: usize = 8;
+pub(crate) const AHEAD: usize = 8;
 /// Hashes in flight: a power of two above `2 * AHEAD`.
 const RING: usize = 32;
 

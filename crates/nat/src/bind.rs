@@ -5,7 +5,7 @@ use crate::config::HeldPorts;
 use crate::engine::NatEngine;
 use crate::error::NatError;
 use crate::event::{NatEvent, Release};
-use crate::port::{NoPort, PortRequest};
+use crate::port::{NoPort, PortAllocator, PortRequest};
 use crate::tcp::Sequences;
 use plsim_types::{Instant, Protocol, TcpSegment};
 
@@ -116,7 +116,9 @@ impl NatEngine {
         let pool = usize::from(key.pool);
         let count = self.pools[pool].nat_ips.len();
         let mut gave_up = false;
-        for offset in 0..choice.tries {
+        let known_full = self.pools[pool].full[key.protocol.index()] == Some(key.backend_port);
+        let tries = if known_full { 0 } else { choice.tries };
+        for offset in 0..tries {
             let index = (choice.first + offset) % count;
             let nat_ip = self.pools[pool].nat_ips[index];
             match self.search(nat_ip, key, hash) {
@@ -142,6 +144,9 @@ impl NatEngine {
                 port.expect("broken invariant: no port is free after one was released"),
             ));
         }
+        if choice.tries == count && !gave_up {
+            self.pools[pool].full[key.protocol.index()] = Some(key.backend_port);
+        }
         let first = self.pools[pool].nat_ips[choice.first];
         let side = self.nat_ips[usize::from(first)].side(key.protocol);
         side.bind_failures += 1;
@@ -155,6 +160,12 @@ impl NatEngine {
         let nat_ip = &mut self.nat_ips[usize::from(nat_ip)];
         let address = u64::from(nat_ip.address.to_bits());
         let side = nat_ip.side_or_new(key.protocol);
+        if side
+            .space(key.backend_port)
+            .is_some_and(|space| space.ports.free() == 0)
+        {
+            return Err(NoPort::Full);
+        }
         // The side's own count makes two searches of one flow start at different places.
         let searches = side.searches;
         side.searches += 1;

@@ -315,7 +315,9 @@ impl NatEngine {
         let position = self.nat_ips.len() as u16;
         self.nat_ips.push(NatIp::new(address));
         self.by_address.insert(address, position);
-        self.pools[usize::from(pool)].nat_ips.push(position);
+        let pool = &mut self.pools[usize::from(pool)];
+        pool.nat_ips.push(position);
+        pool.full = [None; 2];
     }
 
     /// Counts one more flow that is not held down.

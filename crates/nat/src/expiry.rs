@@ -1,14 +1,40 @@
 //! What time does to bindings, and every way in which one changes state or ends.
 
+use crate::batch::AHEAD;
 use crate::binding::{Aside, Binding, FlowKey, State, armed_mark};
 use crate::config::{HeldPorts, OnIdle};
 use crate::engine::NatEngine;
 use crate::event::{Expiry, NatEvent, Release, Reset};
-use crate::pool::NIL;
+use crate::pool::{NIL, Pool};
 use crate::select::Choice;
 use crate::space::Space;
 use core::net::SocketAddrV4;
+use plsim_table::{FlowTable, TimerOwner};
 use plsim_types::{Direction, Instant, LinkId};
+
+/// The bindings as the wheel sees them.
+struct Deadlines<'engine> {
+    flows: &'engine mut FlowTable<Binding>,
+    pools: &'engine [Pool],
+}
+
+impl TimerOwner for Deadlines<'_> {
+    #[inline]
+    fn deadline(&mut self, position: u32, tag: u32) -> Option<Instant> {
+        let binding = self.flows.entry_mut(position);
+        if binding.tag != tag {
+            return None;
+        }
+        let deadline = binding.deadline(&self.pools[usize::from(binding.pool)].timers);
+        binding.armed = armed_mark(deadline);
+        Some(deadline)
+    }
+
+    #[inline]
+    fn fetch_ahead(&self, position: u32) {
+        self.flows.prefetch_entry(position);
+    }
+}
 
 impl NatEngine {
     /// Ends every binding whose deadline has come, in the order of (deadline, position).
@@ -40,22 +66,36 @@ impl NatEngine {
         }
     }
 
+    #[cold]
     fn expire_due(&mut self, now: Instant) {
         loop {
-            let (flows, pools) = (&mut self.flows, &self.pools);
-            let due = self.wheel.pop_due(now, |position, tag| {
-                let binding = flows.entry_mut(position);
-                if binding.tag != tag {
-                    return None;
-                }
-                let deadline = binding.deadline(&pools[usize::from(binding.pool)].timers);
-                binding.armed = armed_mark(deadline);
-                Some(deadline)
-            });
+            let mut deadlines = Deadlines {
+                flows: &mut self.flows,
+                pools: &self.pools,
+            };
+            let due = self.wheel.pop_due_of(now, &mut deadlines);
             let Some((position, _)) = due else { break };
+            self.fetch_ahead();
             self.end(position);
         }
         self.wake = self.wheel.next_wake();
+    }
+
+    /// Asks for what the ends of bindings that are due soon will read: the binding, later the index
+    /// line and the page of its port.
+    fn fetch_ahead(&self) {
+        if let Some(position) = self.wheel.upcoming(2 * AHEAD) {
+            self.flows.prefetch_entry(position);
+        }
+        if let Some(position) = self.wheel.upcoming(AHEAD) {
+            let binding = self.flows.entry(position);
+            self.flows.prefetch(binding.key().hash(self.key));
+            let nat_ip = &self.nat_ips[usize::from(binding.nat_ip)];
+            let side = nat_ip.sides[binding.state.protocol().index()].as_ref();
+            if let Some(space) = side.and_then(|side| side.space(binding.backend_port)) {
+                space.owners.prefetch(&self.pages, binding.nat_port);
+            }
+        }
     }
 
     /// Ends the binding whose time is over, or holds its port down.
@@ -193,6 +233,7 @@ impl NatEngine {
             .owners
             .disclaim(&mut self.pages, binding.nat_port, position);
         space.release(binding.nat_port, binding.link);
+        self.pools[usize::from(binding.pool)].full = [None; 2];
     }
 
     fn reset_both(&mut self, binding: &Binding) {

@@ -29,6 +29,9 @@ pub(crate) struct Pool {
     pub(crate) timers: Timers,
     /// For each protocol, the NAT IP whose turn is next.
     pub(crate) turns: [usize; 2],
+    /// For each protocol, the backend port for whose flows no NAT IP had a port when one was last
+    /// looked for, until a port is freed or a NAT IP added: a refusal need not look again.
+    pub(crate) full: [Option<u16>; 2],
 }
 
 /// One NAT IP with its two sides, which are created on first use.
@@ -59,6 +62,7 @@ impl Pool {
             reply_refreshes: config.reply_refreshes,
             timers: config.timers,
             turns: [0; 2],
+            full: [None; 2],
         }
     }
 }
