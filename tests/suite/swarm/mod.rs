@@ -13,7 +13,7 @@
 //! | N1 one binding for a flow, one flow for a (VM, NAT IP, protocol, port) | outside, and in the event log |
 //! | N2 a reply reaches the client that owns the binding, from what it dialled | outside |
 //! | N3 NAT IP and port are of the service's pool and range | outside |
-//! | N4 a flow is refused if and only if no port is free | outside, from bindings that the capture shows; counters inside |
+//! | N4 a flow is refused if and only if no port is free, or a limit is reached | outside, from bindings that the capture shows; counters inside |
 //! | N5 each port comes back exactly once | event log, samples; at the end against the capture |
 //! | N6 a flow stays with its VM, a VM that is down gets no new one | outside |
 //! | N7 a live flow loses no packet because of another's refusal | outside |
@@ -33,7 +33,10 @@
 //!
 //! Not decided here: a UDP flow that idles out and begins anew on the very same port (the capture
 //! shows no difference, its neighbours do); which VM refused a flow while pools change (any that
-//! could have is accepted); N20, because runs cannot be resumed.
+//! could have is accepted); whether a port is free where an allocation may give up; N20, because
+//! runs cannot be resumed.
+//!
+//! Not drawn: presets and sets of time-outs, whose values are drawn one by one; ICMP on exhaustion.
 
 mod draw;
 mod inside;

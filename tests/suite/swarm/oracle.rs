@@ -439,14 +439,15 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// A RST that the NAT sends to a VM because a flow has idled out.
+    /// A RST that the NAT sends to a VM: a flow has idled out, or the VM's packet came too late.
     fn reset(&mut self, vm: usize, packet: &Seen<'a>) {
         let (at, wire) = (packet.at, packet.wire);
+        let owner = self.vms[vm].peer(wire.protocol, wire.source, wire.destination.port());
+        let due = owner.is_some_and(|owner| (owner.sure..=owner.possible).contains(&at));
         let answers_late = self.late == Some((at, wire.source, wire.destination));
-        if answers_late && self.promises.iter().any(|promises| promises.resets_late) {
+        if answers_late && !due && self.promises.iter().any(|promises| promises.resets_late) {
             return;
         }
-        let owner = self.vms[vm].peer(wire.protocol, wire.source, wire.destination.port());
         let Some(owner) = owner else {
             return self.tell("N11", packet, "nobody has its source");
         };
