@@ -131,7 +131,7 @@ fn rfc5508_req3_a_wrong_icmp_checksum_is_dropped_at_the_first_hop() {
 }
 
 #[test]
-fn rfc4787_req12_rfc5382_req10_icmp_never_ends_a_mapping_and_never_refreshes_it() {
+fn rfc4787_req12_icmp_never_ends_a_mapping_and_never_refreshes_it() {
     // An abandoned session: silent after its response, gone at the idle timeout.
     let tcp = flow("tcp", "close = \"abandon\"");
     let quiet = run(&tcp, &["run.duration=400s"]);

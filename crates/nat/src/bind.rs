@@ -61,7 +61,9 @@ impl NatEngine {
             .endpoint_port_limit
             .is_some()
         {
-            *self.endpoint_ports.get_or_insert_with(binding.link, || 0) += 1;
+            *self
+                .endpoint_ports
+                .get_or_insert_with((binding.pool, binding.link), || 0) += 1;
         }
         let nat_ip = &mut self.nat_ips[usize::from(binding.nat_ip)];
         let address = nat_ip.address;
@@ -102,7 +104,12 @@ impl NatEngine {
         }
         self.check_flow_limit()?;
         if let Some(limit) = self.pools[usize::from(key.pool)].endpoint_port_limit
-            && self.endpoint_ports.get(&key.link.0).copied().unwrap_or(0) >= limit
+            && self
+                .endpoint_ports
+                .get(&(key.pool, key.link.0))
+                .copied()
+                .unwrap_or(0)
+                >= limit
         {
             self.refusals.endpoint_port_limit += 1;
             return Err(NatError::EndpointPortLimit);

@@ -72,8 +72,8 @@ pub struct NatEngine {
     pub(crate) active: u32,
     /// The most of them at any instant.
     pub(crate) peak_active: u32,
-    /// Ports of each private endpoint, by link; kept only for pools that limit them.
-    pub(crate) endpoint_ports: FixedMap<u32, u32>,
+    /// Ports of each private endpoint, by pool and link; kept only for pools that limit them.
+    pub(crate) endpoint_ports: FixedMap<(u8, u32), u32>,
     pub(crate) refusals: LimitRefusals,
     pub(crate) events: VecDeque<NatEvent>,
     pub(crate) resets: VecDeque<Reset>,

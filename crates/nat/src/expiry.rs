@@ -225,7 +225,9 @@ impl NatEngine {
             .endpoint_port_limit
             .is_some()
         {
-            *self.endpoint_ports.get_or_insert_with(binding.link, || 0) -= 1;
+            *self
+                .endpoint_ports
+                .get_or_insert_with((binding.pool, binding.link), || 0) -= 1;
         }
         let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
         let space = side.space_mut(binding.backend_port);

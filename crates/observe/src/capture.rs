@@ -195,8 +195,12 @@ fn rewrite_comment(before: FiveTuple, after: FiveTuple, link: LinkId) -> String 
     }
 }
 
+/// An RST of the NAT: of an idle timeout, or the answer to a packet that belongs to no flow. The
+/// latter has no link where the backend VM is its receiver.
 fn reset_comment(packet: &Packet) -> Option<String> {
     let is_reset = packet.tcp_segment()?.flags.has(TcpFlags::RST);
-    (packet.origin == Origin::Nat && is_reset)
-        .then(|| format!("reset by the NAT: idle timeout, link {}", packet.encap.link))
+    (packet.origin == Origin::Nat && is_reset).then(|| match packet.encap.link {
+        LinkId(0) => "reset by the NAT: no such flow".to_owned(),
+        link => format!("reset by the NAT: idle timeout or no such flow, link {link}"),
+    })
 }

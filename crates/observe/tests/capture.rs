@@ -230,7 +230,7 @@ fn the_nat_comment_stands_once_at_the_first_tap_behind_the_rewrite() {
     let reason = "dropped: nat-ports-exhausted - No NAT port is free for the connection on its \
                   backend VM.";
     assert_eq!(comments(22), [None, Some(reason.to_owned())]);
-    let reset = format!("reset by the NAT: idle timeout, link {link}");
+    let reset = format!("reset by the NAT: idle timeout or no such flow, link {link}");
     assert_eq!(comments(24), [Some(reset.clone()), Some(reset)]);
 }
 

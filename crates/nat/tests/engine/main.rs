@@ -2,6 +2,8 @@
 //! ports, TCP and isolation.
 
 #[cfg(test)]
+mod choice;
+#[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
 mod harness;

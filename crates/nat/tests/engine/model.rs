@@ -2,7 +2,7 @@
 //! is answered by a walk over a plain list of flows.
 
 use core::net::{Ipv4Addr, SocketAddrV4};
-use plsim_nat::{HeldPorts, LatePackets, NatConfig, NatError, OnIdle, PoolConfig};
+use plsim_nat::{LatePackets, NatConfig, NatError, OnIdle, PoolConfig, PortSpace};
 use plsim_types::{LinkId, PlsId, Protocol, TcpSegment};
 use std::collections::BTreeMap;
 
@@ -68,13 +68,23 @@ pub(crate) type Rst = (
 
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
-    config: NatConfig,
+    pub(crate) config: NatConfig,
     pub(crate) flows: Vec<Flow>,
     pub(crate) counters: BTreeMap<(Ipv4Addr, Protocol), Counters>,
-    pub(crate) refused_by_limit: u64,
+    pub(crate) refused: Refused,
     pub(crate) resets: Vec<Rst>,
-    /// The NAT IP a flow hashes to, learnt when every NAT IP had a free port.
-    first_choice: BTreeMap<Key, Ipv4Addr>,
+    /// The NAT IP that what is hashed leads to, learnt when every NAT IP had a free port.
+    pub(crate) first_choice: BTreeMap<Key, Ipv4Addr>,
+    /// The NAT IP whose turn is next.
+    pub(crate) turns: BTreeMap<(PlsId, Protocol), usize>,
+}
+
+/// New flows that the limits refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) flows: u64,
+    pub(crate) table: u64,
+    pub(crate) endpoint: u64,
 }
 
 pub(crate) enum Expected {
@@ -84,6 +94,8 @@ pub(crate) enum Expected {
     Known(SocketAddrV4),
     /// A new flow may get any of these.
     OneOf(Vec<SocketAddrV4>),
+    /// The same, or the one NAT IP it may use, which is not known yet, has no port for it.
+    Perhaps(Vec<SocketAddrV4>),
 }
 
 fn after(a: u32, b: u32) -> bool {
@@ -97,7 +109,23 @@ fn names(segment: &TcpSegment, isn: u32, end: u32) -> bool {
 }
 
 impl Flow {
-    fn is_held(&self) -> bool {
+    /// A flow that has just got its port.
+    pub(crate) fn new(key: Key, nat: SocketAddrV4, segment: Option<&TcpSegment>, now: u64) -> Self {
+        Self {
+            key,
+            nat,
+            phase: segment.map_or(Phase::Udp, |_| Phase::Init),
+            since: now,
+            isn: segment.map_or(0, |segment| segment.sequence),
+            on_top: None,
+            client_end: segment.map_or(0, TcpSegment::end),
+            server_end: 0,
+            client_ack: 0,
+            server_ack: None,
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
         matches!(
             self.phase,
             Phase::HeldFin
@@ -115,9 +143,10 @@ impl Model {
             config: config.clone(),
             flows: Vec::new(),
             counters: BTreeMap::new(),
-            refused_by_limit: 0,
+            refused: Refused::default(),
             resets: Vec::new(),
             first_choice: BTreeMap::new(),
+            turns: BTreeMap::new(),
         }
     }
 
@@ -144,7 +173,7 @@ impl Model {
         (all - held, held)
     }
 
-    fn counter(&mut self, nat_ip: Ipv4Addr, protocol: Protocol) -> &mut Counters {
+    pub(crate) fn counter(&mut self, nat_ip: Ipv4Addr, protocol: Protocol) -> &mut Counters {
         self.counters.entry((nat_ip, protocol)).or_default()
     }
 
@@ -273,7 +302,7 @@ impl Model {
         };
         if let Some(at) = self.flows.iter().position(|flow| flow.key == *key) {
             if opens && self.flows[at].is_held() && full(self) {
-                self.refused_by_limit += 1;
+                self.refused.flows += 1;
                 return Expected::Fails(NatError::VmFlowLimit);
             }
             let nat = self.flows[at].nat;
@@ -291,96 +320,24 @@ impl Model {
             );
             return Expected::Fails(NatError::NoFlow);
         }
+        let table = self.config.table_limit;
+        if table.is_some_and(|limit| self.flows.len() >= limit as usize) {
+            self.refused.table += 1;
+            return Expected::Fails(NatError::NatTableFull);
+        }
         if full(self) {
-            self.refused_by_limit += 1;
+            self.refused.flows += 1;
             return Expected::Fails(NatError::VmFlowLimit);
         }
-        self.choices(key)
-    }
-
-    fn choices(&self, key: &Key) -> Expected {
-        let pool = self.pool(key.pls);
-        let taken = |nat: &SocketAddrV4| {
-            let mut flows = self.flows.iter();
-            flows.any(|flow| flow.nat == *nat && flow.key.protocol == key.protocol)
-        };
-        let free_of = |address: &Ipv4Addr| -> Vec<SocketAddrV4> {
-            let ports = pool.ports.clone();
-            let all = ports.map(|port| SocketAddrV4::new(*address, port));
-            all.filter(|nat| !taken(nat)).collect()
-        };
-        let free: Vec<_> = pool.nat_ips.iter().flat_map(free_of).collect();
-        let first = self.first_choice.get(key).copied();
-        if free.is_empty() {
-            let mut held: Vec<&Flow> = self.flows.iter().filter(|f| f.is_held()).collect();
-            held.retain(|flow| flow.key.pls == key.pls && flow.key.protocol == key.protocol);
-            let oldest = held.iter().map(|flow| flow.since).min();
-            if pool.held_ports == HeldPorts::Refuse || oldest.is_none() {
-                return Expected::Exhausted(first);
+        if let Some(limit) = self.pool(key.pls).endpoint_port_limit {
+            let mut own: Vec<&Flow> = self.flows.iter().collect();
+            own.retain(|flow| flow.key.pls == key.pls && flow.key.link == key.link);
+            if own.len() >= limit as usize {
+                self.refused.endpoint += 1;
+                return Expected::Fails(NatError::EndpointPortLimit);
             }
-            held.retain(|flow| Some(flow.since) == oldest);
-            return Expected::OneOf(held.iter().map(|flow| flow.nat).collect());
         }
-        let Some(first) = first else {
-            return Expected::OneOf(free);
-        };
-        let start = pool.nat_ips.iter().position(|ip| *ip == first).unwrap();
-        let in_order = pool.nat_ips.iter().cycle().skip(start);
-        let mut candidates = in_order.map(free_of).filter(|free| !free.is_empty());
-        Expected::OneOf(candidates.next().unwrap())
-    }
-
-    /// Takes over the engine's choice, which was legal.
-    pub(crate) fn bound(
-        &mut self,
-        key: &Key,
-        segment: Option<&TcpSegment>,
-        nat: SocketAddrV4,
-        now: u64,
-    ) {
-        let (ports, nat_ips) = {
-            let pool = self.pool(key.pls);
-            (pool.ports.len() as u32, pool.nat_ips.clone())
-        };
-        let protocol = key.protocol;
-        let has_free = |model: &Self, ip: &Ipv4Addr| {
-            let (in_use, held) = model.used(*ip, protocol);
-            in_use + held < ports
-        };
-        if nat_ips.iter().all(|ip| has_free(self, ip)) {
-            self.first_choice.insert(*key, *nat.ip());
-        }
-        let of_port = |flow: &Flow| flow.nat == nat && flow.key.protocol == protocol;
-        if let Some(at) = self.flows.iter().position(of_port) {
-            assert!(self.flows.remove(at).is_held());
-            self.counter(*nat.ip(), protocol).reused_held += 1;
-        }
-        let isn = segment.map_or(0, |segment| segment.sequence);
-        self.flows.push(Flow {
-            key: *key,
-            nat,
-            phase: segment.map_or(Phase::Udp, |_| Phase::Init),
-            since: now,
-            isn,
-            on_top: None,
-            client_end: segment.map_or(0, TcpSegment::end),
-            server_end: 0,
-            client_ack: 0,
-            server_ack: None,
-        });
-        let (in_use, held) = self.used(*nat.ip(), protocol);
-        let counters = self.counter(*nat.ip(), protocol);
-        counters.binds += 1;
-        counters.peak = counters.peak.max(in_use + held);
-        if in_use + held == ports && counters.first_exhausted.is_none() {
-            counters.first_exhausted = Some(now);
-        }
-    }
-
-    /// Notes the NAT IP on which the engine counted a refusal.
-    pub(crate) fn failed(&mut self, key: &Key, nat_ip: Ipv4Addr) {
-        self.counter(nat_ip, key.protocol).bind_failures += 1;
-        self.first_choice.insert(*key, nat_ip);
+        self.choices(key)
     }
 
     pub(crate) fn reply(
@@ -393,8 +350,12 @@ impl Model {
     ) -> Result<(LinkId, SocketAddrV4, SocketAddrV4), NatError> {
         self.advance(now);
         let mut flows = self.flows.iter();
-        let Some(at) = flows.position(|flow| flow.nat == nat && flow.key.protocol == protocol)
-        else {
+        let here = |flow: &Flow| {
+            let shared = self.pool(flow.key.pls).port_space == PortSpace::PerVm;
+            let own = shared || flow.key.backend_port == source.port();
+            flow.nat == nat && flow.key.protocol == protocol && own
+        };
+        let Some(at) = flows.position(here) else {
             let mut pools = self.config.pools.iter();
             let pool = pools.find(|pool| pool.nat_ips.contains(nat.ip()));
             if let Some(pls) = pool.map(|pool| pool.pls)

@@ -4,8 +4,8 @@ use crate::harness::BACKEND;
 use crate::model::{Expected, Key, Model, Phase, Rst};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use plsim_nat::{
-    Allocation, Expiry, HeldPorts, LatePackets, NatConfig, NatEngine, NatError, NatEvent, OnIdle,
-    Original, PoolConfig, Reply, State, Timers,
+    Allocation, BindingInfo, Expiry, HeldPorts, LatePackets, LimitRefusals, NatConfig, NatEngine,
+    NatError, NatEvent, OnIdle, Original, PoolConfig, PortSpace, Reply, Selection, State, Timers,
 };
 use plsim_types::{Direction, Duration, Instant, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
@@ -59,36 +59,79 @@ fn timers() -> impl Strategy<Value = Timers> {
     })
 }
 
+/// What differs between pools beside their timers.
+#[derive(Debug, Clone, Copy)]
+struct Settings {
+    switches: u8,
+    allocator: Allocation,
+    selection: Selection,
+    endpoint_port_limit: Option<u32>,
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    // Hash with fall-through and the bitmap, the defaults, half of the time.
+    let finders: Vec<Allocation> = Allocation::ALL
+        .iter()
+        .copied()
+        .filter(|allocator| allocator.never_gives_up())
+        .collect();
+    let allocator = prop_oneof![Just(Allocation::Bitmap), proptest::sample::select(finders)];
+    let selection = prop_oneof![
+        6 => Just(Selection::Hash),
+        1 => Just(Selection::HashStrict),
+        1 => Just(Selection::RoundRobin),
+        1 => Just(Selection::LeastUsed),
+        1 => Just(Selection::Sequential),
+        1 => Just(Selection::ClientPaired),
+        1 => Just(Selection::ClientPairedStrict),
+    ];
+    let limit = prop_oneof![3 => Just(None), 1 => (1..4_u32).prop_map(Some)];
+    (0..64_u8, allocator, selection, limit).prop_map(
+        |(switches, allocator, selection, endpoint_port_limit)| Settings {
+            switches,
+            allocator,
+            selection,
+            endpoint_port_limit,
+        },
+    )
+}
+
+fn pool(pls: u8, nat_ips: usize, ports: u16, settings: Settings, timers: Timers) -> PoolConfig {
+    let on = |bit: u8| settings.switches >> bit & 1 == 1;
+    let addresses = (0..nat_ips as u8).map(|at| Ipv4Addr::new(10, 2, 1 + pls, at));
+    PoolConfig {
+        // Around the border of a 64-port page.
+        ports: 1_087..=1_086 + ports,
+        allocator: settings.allocator,
+        selection: settings.selection,
+        port_space: [PortSpace::PerVm, PortSpace::PerVmPort][usize::from(on(5))],
+        endpoint_port_limit: settings.endpoint_port_limit,
+        held_ports: [HeldPorts::Refuse, HeldPorts::ReuseOldest][usize::from(on(1))],
+        on_idle: [OnIdle::Reset, OnIdle::Silent][usize::from(on(2))],
+        late_packets: [LatePackets::Drop, LatePackets::Reset][usize::from(on(3))],
+        reply_refreshes: !on(4),
+        timers,
+        ..PoolConfig::azure(PlsId(u16::from(pls)), addresses.collect())
+    }
+}
+
 fn config() -> impl Strategy<Value = NatConfig> {
-    let pool = (timers(), 1..4_usize, 1..4_u16, 0..32_u8);
-    let limit = prop_oneof![Just(None), (1..6_u32).prop_map(Some)];
-    (pool, any::<u64>(), limit, any::<bool>()).prop_map(|(pool, seed, flow_limit, two)| {
-        let (timers, nat_ips, ports, switches) = pool;
-        let build = |number: u8, count: usize| PoolConfig {
-            // Around the border of a 64-port page.
-            ports: 1_087..=1_086 + ports,
-            allocator: [Allocation::Bitmap, Allocation::Fifo][usize::from(switches & 1)],
-            held_ports: [HeldPorts::Refuse, HeldPorts::ReuseOldest][usize::from(switches >> 1 & 1)],
-            on_idle: [OnIdle::Reset, OnIdle::Silent][usize::from(switches >> 2 & 1)],
-            late_packets: [LatePackets::Drop, LatePackets::Reset][usize::from(switches >> 3 & 1)],
-            reply_refreshes: switches >> 4 & 1 == 0,
-            timers,
-            ..PoolConfig::azure(
-                PlsId(u16::from(number)),
-                (0..count as u8)
-                    .map(|at| Ipv4Addr::new(10, 2, 1 + number, at))
-                    .collect(),
-            )
-        };
-        let mut pools = vec![build(0, nat_ips)];
+    let first = (timers(), 1..4_usize, 1..4_u16, settings());
+    let limits = (
+        prop_oneof![Just(None), (1..6_u32).prop_map(Some)],
+        prop_oneof![3 => Just(None), 1 => (1..6_u32).prop_map(Some)],
+    );
+    (first, any::<u64>(), limits, any::<bool>()).prop_map(|(first, seed, limits, two)| {
+        let (timers, nat_ips, ports, settings) = first;
+        let mut pools = vec![pool(0, nat_ips, ports, settings, timers)];
         if two {
-            pools.push(build(1, 1));
+            pools.push(pool(1, 1, ports, settings, timers));
         }
         NatConfig {
             backend: BACKEND,
             seed,
-            flow_limit,
-            table_limit: None,
+            flow_limit: limits.0,
+            table_limit: limits.1,
             pools,
             events: true,
         }
@@ -185,7 +228,7 @@ struct Pair {
     now: u64,
     added: u8,
     /// What the events say is bound.
-    told: BTreeSet<(SocketAddrV4, Protocol)>,
+    told: BTreeSet<(SocketAddrV4, Protocol, u16)>,
 }
 
 impl Pair {
@@ -261,21 +304,33 @@ impl Pair {
                 assert!(legal.contains(&nat), "{nat} is not one of {legal:?}");
                 self.model.bound(key, segment, nat, self.now);
             }
+            Expected::Perhaps(legal) => match got {
+                Ok(nat) => {
+                    assert!(legal.contains(&nat), "{nat} is not one of {legal:?}");
+                    self.model.bound(key, segment, nat, self.now);
+                }
+                Err(error) => self.exhausted(key, error, None),
+            },
             Expected::Exhausted(known) => {
-                assert_eq!(got, Err(NatError::PortsExhausted));
-                let failures = |address: &Ipv4Addr| {
-                    let counters = self.model.counters.get(&(*address, key.protocol));
-                    counters.map_or(0, |counters| counters.bind_failures)
-                };
-                let grown = self
-                    .engine
-                    .usage()
-                    .find(|u| u.protocol == key.protocol && u.bind_failures > failures(&u.nat_ip));
-                let blamed = grown.expect("a refusal that nobody counted").nat_ip;
-                assert!(known.is_none_or(|known| known == blamed));
-                self.model.failed(key, blamed);
+                self.exhausted(key, got.expect_err("no port is free"), known);
             }
         }
+    }
+
+    /// A refusal, which the engine must have counted on one NAT IP.
+    fn exhausted(&mut self, key: &Key, error: NatError, known: Option<Ipv4Addr>) {
+        assert_eq!(error, NatError::PortsExhausted);
+        let failures = |address: &Ipv4Addr| {
+            let counters = self.model.counters.get(&(*address, key.protocol));
+            counters.map_or(0, |counters| counters.bind_failures)
+        };
+        let grown = self
+            .engine
+            .usage()
+            .find(|u| u.protocol == key.protocol && u.bind_failures > failures(&u.nat_ip));
+        let blamed = grown.expect("a refusal that nobody counted").nat_ip;
+        assert!(known.is_none_or(|known| known == blamed));
+        self.model.failed(key, blamed);
     }
 
     fn reply(
@@ -331,9 +386,14 @@ impl Pair {
         self.model.resets.sort();
         assert_eq!(resets, core::mem::take(&mut self.model.resets));
         assert_eq!(self.engine.active_flows() as usize, self.model.active());
+        let refused = self.model.refused;
         assert_eq!(
-            self.engine.limit_refusals().vm_flow_limit,
-            self.model.refused_by_limit
+            self.engine.limit_refusals(),
+            LimitRefusals {
+                vm_flow_limit: refused.flows,
+                endpoint_port_limit: refused.endpoint,
+                nat_table_full: refused.table,
+            }
         );
         for usage in self.engine.usage() {
             let at = (usage.nat_ip, usage.protocol);
@@ -360,7 +420,11 @@ impl Pair {
             count += 1;
             let mut flows = self.model.flows.iter();
             let flow = flows
-                .find(|flow| flow.nat == binding.nat && flow.key.protocol == binding.protocol)
+                .find(|flow| {
+                    flow.nat == binding.nat
+                        && flow.key.protocol == binding.protocol
+                        && flow.key.backend_port == binding.backend.port()
+                })
                 .expect("a binding nobody knows");
             assert_eq!(flow.key.client, binding.client);
             assert_eq!(flow.key.link, binding.link);
@@ -371,21 +435,23 @@ impl Pair {
         while let Some(event) = self.engine.poll_event() {
             match event {
                 NatEvent::Bound { binding, .. } => {
-                    assert!(self.told.insert((binding.nat, binding.protocol)));
+                    assert!(self.told.insert(owned(&binding)));
                 }
                 // Its port rests; the end of that is told too.
                 NatEvent::Expired { binding, cause, .. } if self.rests(binding.pls, cause) => {}
                 NatEvent::Expired { binding, .. } | NatEvent::Released { binding, .. } => {
-                    assert!(self.told.remove(&(binding.nat, binding.protocol)));
+                    assert!(self.told.remove(&owned(&binding)));
                 }
                 NatEvent::Revived { binding, .. } => {
-                    assert!(self.told.contains(&(binding.nat, binding.protocol)));
+                    assert!(self.told.contains(&owned(&binding)));
                 }
                 NatEvent::Exhausted { .. } => {}
             }
         }
         let flows = self.model.flows.iter();
-        let bound: BTreeSet<_> = flows.map(|flow| (flow.nat, flow.key.protocol)).collect();
+        let bound: BTreeSet<_> = flows
+            .map(|flow| (flow.nat, flow.key.protocol, flow.key.backend_port))
+            .collect();
         assert_eq!(self.told, bound);
     }
 
@@ -397,6 +463,11 @@ impl Pair {
             Expiry::EstablishedIdle | Expiry::HalfClosedIdle => false,
         }
     }
+}
+
+/// What a binding owns: in the wider port space a port of one backend port.
+fn owned(binding: &BindingInfo) -> (SocketAddrV4, Protocol, u16) {
+    (binding.nat, binding.protocol, binding.backend.port())
 }
 
 fn state_of(phase: Phase) -> State {
