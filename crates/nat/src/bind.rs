@@ -1,7 +1,7 @@
 //! How a new flow gets a binding and a port.
 
 use crate::binding::{Aside, Binding, FlowKey, State};
-use crate::config::HeldPorts;
+use crate::config::{HeldPorts, Selection};
 use crate::engine::NatEngine;
 use crate::error::NatError;
 use crate::event::{NatEvent, Release};
@@ -130,7 +130,7 @@ impl NatEngine {
             let nat_ip = self.pools[pool].nat_ips[index];
             match self.search(nat_ip, key, hash) {
                 Ok(port) => {
-                    self.pools[pool].turns[key.protocol.index()] = (index + 1) % count;
+                    self.pass_turn(key, nat_ip);
                     return Ok((nat_ip, port));
                 }
                 Err(NoPort::Full) => {}
@@ -145,6 +145,7 @@ impl NatEngine {
                 .side(key.protocol)
                 .reused_held += 1;
             self.release_held(position, now, Release::Reused);
+            self.pass_turn(key, nat_ip);
             let port = self.search(nat_ip, key, hash);
             return Ok((
                 nat_ip,
@@ -159,6 +160,16 @@ impl NatEngine {
         side.bind_failures += 1;
         side.gave_up += u64::from(gave_up);
         Err(NatError::PortsExhausted)
+    }
+
+    /// The turn of a round robin is the next one's once a NAT IP has given a port.
+    fn pass_turn(&mut self, key: &FlowKey, nat_ip: u16) {
+        let pool = &mut self.pools[usize::from(key.pool)];
+        if pool.selection == Selection::RoundRobin
+            && let Some(at) = pool.nat_ips.iter().position(|own| *own == nat_ip)
+        {
+            pool.turns[key.protocol.index()] = (at + 1) % pool.nat_ips.len();
+        }
     }
 
     /// Looks for a port of one NAT IP.
