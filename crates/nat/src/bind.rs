@@ -11,6 +11,7 @@ use plsim_types::{Instant, Protocol, TcpSegment};
 
 impl NatEngine {
     /// Creates a binding for the first packet of a flow.
+    #[inline(never)] // A known flow shall not pay for its registers.
     pub(crate) fn bind(
         &mut self,
         key: &FlowKey,
@@ -200,6 +201,10 @@ impl NatEngine {
         };
         let space = side.space_or_new(key.backend_port, pool, self.start);
         let found = space.allocate(&request);
+        if let Ok(allocated) = found {
+            // The page is written last of all.
+            space.owners.prefetch(&self.pages, allocated.port);
+        }
         side.probes += u64::from(match found {
             Ok(allocated) => allocated.probes,
             Err(NoPort::GaveUp { probes }) => probes,

@@ -1,8 +1,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
-use alloc::vec::Vec;
 use core::ops::RangeInclusive;
-use plsim_table::prefetch;
+use plsim_table::{Slab, prefetch};
 
 /// Where the bindings of one (NAT IP, protocol) are: an array in two levels instead of a hash.
 ///
@@ -21,7 +20,7 @@ pub(crate) struct PortMap {
 /// The pages of all port maps of an engine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PagePool {
-    pages: Vec<[u32; 64]>,
+    pages: Slab<[u32; 64]>,
 }
 
 const NONE: u32 = u32::MAX;
@@ -90,6 +89,6 @@ impl PortMap {
 
 impl PagePool {
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.pages.capacity() * size_of::<[u32; 64]>()
+        self.pages.memory_bytes()
     }
 }

@@ -64,6 +64,7 @@ impl NatEngine {
 
     /// The next datagram of a UDP flow whose port rests: of the client as if it were the first, of
     /// the backend if such ones refresh.
+    #[inline(never)]
     fn revive_udp(
         &mut self,
         position: u32,
@@ -82,6 +83,7 @@ impl NatEngine {
 
     /// Moves a binding to another state because of a segment. That starts the timer of the new
     /// state, whichever side's packets refresh.
+    #[inline(never)]
     fn enter(
         &mut self,
         position: u32,
@@ -111,6 +113,7 @@ impl NatEngine {
     }
 
     /// A SYN starts a new attempt on the binding of an old one, with the same port.
+    #[inline(never)]
     fn restart(&mut self, position: u32, syn: &TcpSegment, now: Instant) -> Result<(), NatError> {
         if self.flows.entry(position).state.is_held() {
             self.check_flow_limit()?;

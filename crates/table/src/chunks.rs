@@ -90,7 +90,7 @@ impl ChunkPool {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.chunks.bytes()
+        self.chunks.memory_bytes()
     }
 
     fn extend(&mut self, chain: &mut Chain) {

@@ -202,7 +202,7 @@ impl<E: Default> FlowTable<E> {
     /// Returns the bytes of heap memory held.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.cells.bytes() + self.entries.bytes() + self.free.capacity() * size_of::<u32>()
+        self.cells.bytes() + self.entries.memory_bytes() + self.free.capacity() * size_of::<u32>()
     }
 
     #[inline]

@@ -33,4 +33,5 @@ pub use hasher::FixedHasher;
 pub use map::FixedMap;
 pub use memory::prefetch;
 pub use set::FixedSet;
+pub use slab::Slab;
 pub use wheel::{TimerOwner, TimerWheel};

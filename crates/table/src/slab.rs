@@ -12,7 +12,7 @@ use core::ops::{Index, IndexMut};
 /// are allocated whole. So a small array stays small and a large one has no slack but in its last
 /// segment.
 #[derive(Debug, Clone)]
-pub(crate) struct Slab<T, const BYTES: usize = HUGE> {
+pub struct Slab<T, const BYTES: usize = HUGE> {
     segments: Vec<Memory<T>>,
     len: usize,
     /// Elements for which there are segments.
@@ -29,7 +29,9 @@ impl<T, const BYTES: usize> Slab<T, BYTES> {
         1
     };
 
-    pub(crate) const fn new() -> Self {
+    /// Builds an empty array; allocates nothing.
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
             segments: Vec::new(),
             len: 0,
@@ -37,14 +39,31 @@ impl<T, const BYTES: usize> Slab<T, BYTES> {
         }
     }
 
+    /// Returns the number of elements.
+    #[must_use]
     #[inline]
-    pub(crate) const fn len(&self) -> usize {
+    pub const fn len(&self) -> usize {
         self.len
+    }
+
+    /// Tells whether there is no element.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Returns an element, if the index lies below the length.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&T> {
+        self.segments
+            .get(index >> Self::SHIFT)?
+            .get(index & (Self::PER - 1))
     }
 
     /// Appends an element.
     #[inline]
-    pub(crate) fn push(&mut self, value: T) {
+    pub fn push(&mut self, value: T) {
         if self.len == self.room {
             self.make_room();
         }
@@ -58,13 +77,14 @@ impl<T, const BYTES: usize> Slab<T, BYTES> {
 
     #[inline]
     pub(crate) fn prefetch(&self, index: usize) {
-        let segment = self.segments.get(index >> Self::SHIFT);
-        if let Some(element) = segment.and_then(|segment| segment.get(index & (Self::PER - 1))) {
+        if let Some(element) = self.get(index) {
             prefetch(element);
         }
     }
 
-    pub(crate) fn bytes(&self) -> usize {
+    /// Returns the bytes of heap memory held.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
         let segments: usize = self.segments.iter().map(Memory::bytes).sum();
         segments + self.segments.capacity() * size_of::<Memory<T>>()
     }
@@ -81,6 +101,12 @@ impl<T, const BYTES: usize> Slab<T, BYTES> {
         }
         let last = self.segments.last().map_or(0, Memory::capacity);
         self.room = (self.segments.len() - 1) * Self::PER + last;
+    }
+}
+
+impl<T, const BYTES: usize> Default for Slab<T, BYTES> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -108,9 +134,9 @@ mod tests {
     #[test]
     fn a_small_slab_is_small() {
         let mut slab = Slab::<_>::new();
-        assert_eq!(slab.bytes(), 0);
+        assert_eq!(slab.memory_bytes(), 0);
         slab.push([0_u64; 8]);
-        assert!(slab.bytes() <= 512, "{}", slab.bytes());
+        assert!(slab.memory_bytes() <= 512, "{}", slab.memory_bytes());
     }
 
     #[test]
@@ -128,7 +154,7 @@ mod tests {
         slab.prefetch(count - 1);
         slab.prefetch(count);
         if !cfg!(miri) {
-            assert!(slab.bytes() < 4 * HUGE + 200);
+            assert!(slab.memory_bytes() < 4 * HUGE + 200);
         }
     }
 
