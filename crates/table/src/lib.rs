@@ -1,7 +1,7 @@
 //! Tables for flows and timers, and maps whose order nobody can see.
 //!
 //! What it is: [`FixedMap`] and [`FixedSet`] (hash maps with a fixed seed and no iteration),
-//! [`FlowTable`] (open addressing over a slab, for millions of flows) and [`TimerWheel`] (exact,
+//! [`FlowTable`] (open addressing over a [`Slab`], for millions of flows) and [`TimerWheel`] (exact,
 //! lazily rescheduled timers).
 //!
 //! Large tables live in huge pages and can be asked to fetch ahead of time; the module `memory`
