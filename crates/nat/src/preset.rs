@@ -37,10 +37,12 @@ impl PoolConfig {
                 late_packets: LatePackets::Reset,
                 ..azure
             },
-            // Each VM, here a private endpoint, owns 64 ports, which serve several destinations.
+            // Each VM, here a private endpoint with one client, owns 64 ports, which serve several
+            // destinations; another NAT IP has none for it. Clients of one endpoint share the 64
+            // of a NAT IP, and may be given different NAT IPs.
             NatPreset::GcpCloudNat => Self {
                 allocator: Allocation::Blocks { size: 64, most: 1 },
-                selection: Selection::ClientPaired,
+                selection: Selection::ClientPairedStrict,
                 port_space: PortSpace::PerVmPort,
                 on_idle: OnIdle::Silent,
                 ..azure

@@ -20,6 +20,8 @@ mod model;
 #[cfg(test)]
 mod ports;
 #[cfg(test)]
+mod presets;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod refusal;

@@ -15,7 +15,8 @@ pub enum Preset {
     AwsPrivatelink,
     /// AWS NAT gateway.
     AwsNatGateway,
-    /// Google Cloud NAT with static port allocation; each private endpoint stands for a VM.
+    /// Google Cloud NAT with static port allocation; a private endpoint with one client stands for
+    /// a VM.
     GcpCloudNat,
     /// Linux nf_nat with an SNAT range.
     LinuxNfNat,

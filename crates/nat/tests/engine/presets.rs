@@ -1,0 +1,132 @@
+//! What sets the presets apart, in flows.
+
+use crate::harness::{ACK, BACKEND, Nat, PLS, SECOND, SYN, SYN_ACK, client, endpoint, nat_ip};
+use core::net::{Ipv4Addr, SocketAddrV4};
+use plsim_nat::{NatConfig, NatError, NatPreset, Original, PoolConfig, Reply};
+use plsim_types::{LinkId, Protocol, TcpFlags, TcpSegment};
+
+fn nat(preset: NatPreset, nat_ips: u8) -> Nat {
+    Nat::new(NatConfig {
+        backend: BACKEND,
+        seed: 1,
+        flow_limit: None,
+        table_limit: None,
+        pools: vec![PoolConfig::preset(
+            preset,
+            PLS,
+            (0..nat_ips).map(nat_ip).collect(),
+        )],
+        events: false,
+    })
+}
+
+fn datagram(
+    nat: &mut Nat,
+    link: u32,
+    client: SocketAddrV4,
+    backend_port: u16,
+) -> Result<SocketAddrV4, NatError> {
+    let packet = Original {
+        pls: PLS,
+        link: LinkId(link),
+        client,
+        endpoint: endpoint(),
+        backend_port,
+        protocol: Protocol::Udp,
+        segment: None,
+    };
+    let now = nat.instant();
+    nat.engine.original(&packet, now).map(|to| to.source)
+}
+
+/// How many flows of clients one after the other get a port.
+fn room(nat: &mut Nat, backend_port: u16, most: u32) -> u32 {
+    let bound = (0..most).take_while(|&n| datagram(nat, 1, client(n), backend_port).is_ok());
+    bound.count() as u32
+}
+
+#[test]
+fn aws_counts_55_000_flows_for_each_port_of_a_target() {
+    for preset in [NatPreset::AwsNatGateway, NatPreset::AwsPrivateLink] {
+        let mut nat = nat(preset, 1);
+        assert_eq!(room(&mut nat, 443, 60_000), 55_000);
+        assert_eq!(room(&mut nat, 8_443, 60_000), 55_000);
+    }
+}
+
+#[test]
+fn azure_counts_its_ports_for_the_whole_vm() {
+    let mut nat = nat(NatPreset::Azure, 1);
+    assert_eq!(room(&mut nat, 443, 70_000), 64_512);
+    assert_eq!(room(&mut nat, 8_443, 1), 0);
+}
+
+#[test]
+fn google_gives_a_vm_64_ports_that_serve_each_destination_and_no_other_nat_ip() {
+    let mut nat = nat(NatPreset::GcpCloudNat, 4);
+    let vm = |port| SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 4), port);
+    for backend_port in [443, 8_443] {
+        let bound: Vec<_> = (0..64)
+            .map(|n| datagram(&mut nat, 1, vm(1_024 + n), backend_port).unwrap())
+            .collect();
+        assert!(bound.iter().all(|to| to.ip() == bound[0].ip()));
+        assert_eq!(
+            datagram(&mut nat, 1, vm(2_000), backend_port),
+            Err(NatError::PortsExhausted)
+        );
+    }
+    assert!(datagram(&mut nat, 2, vm(2_000), 443).is_ok());
+}
+
+#[test]
+fn linux_keeps_a_clients_nat_ip_and_the_port_that_nobody_has() {
+    let mut nat = nat(NatPreset::LinuxNfNat, 8);
+    let vm = |port| SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 4), port);
+    let first = datagram(&mut nat, 1, vm(40_000), 443).unwrap();
+    assert_eq!(first.port(), 40_000);
+    for port in 40_001..40_200 {
+        let next = datagram(&mut nat, 1, vm(port), 443).unwrap();
+        assert_eq!(next, SocketAddrV4::new(*first.ip(), port));
+    }
+}
+
+/// Opens a connection, lets it idle out one way or the other, and tells whether the NAT says
+/// so by itself and whether it answers who speaks on.
+fn told(preset: NatPreset) -> (bool, bool) {
+    let mut nat = nat(preset, 1);
+    let segment = |flags: TcpFlags, sequence, acknowledgement| TcpSegment {
+        flags,
+        sequence,
+        acknowledgement,
+        window: 1_000,
+        length: 0,
+    };
+    let to = nat.send(0, segment(SYN, 99, 0)).unwrap();
+    let answer = Reply {
+        source: to.destination,
+        destination: to.source,
+        protocol: Protocol::Tcp,
+        segment: Some(segment(SYN_ACK, 999, 100)),
+    };
+    let now = nat.instant();
+    nat.engine.reply(&answer, now).unwrap();
+    nat.send(0, segment(ACK, 100, 1_000)).unwrap();
+    let idle = preset.timers().established_idle.as_nanos();
+    assert_eq!(idle % SECOND, 0);
+    nat.after(idle - 1).timeout();
+    assert_eq!(nat.engine.active_flows(), 1);
+    nat.after(1).timeout();
+    assert_eq!(nat.engine.active_flows(), 0);
+    let at_once = core::iter::from_fn(|| nat.engine.poll_reset()).count() > 0;
+    assert_eq!(nat.send(0, segment(ACK, 100, 1_000)), Err(NatError::NoFlow));
+    (at_once, nat.engine.poll_reset().is_some())
+}
+
+#[test]
+fn only_azure_tells_both_ends_and_only_aws_answers_who_speaks_on() {
+    assert_eq!(told(NatPreset::Azure), (true, false));
+    assert_eq!(told(NatPreset::AwsNatGateway), (false, true));
+    assert_eq!(told(NatPreset::AwsPrivateLink), (false, true));
+    assert_eq!(told(NatPreset::GcpCloudNat), (false, false));
+    assert_eq!(told(NatPreset::LinuxNfNat), (false, false));
+}
