@@ -41,8 +41,8 @@ impl NatPreset {
         }
     }
 
-    /// Returns the ports of a NAT IP. AWS documents 55 000 for each destination but not which they
-    /// are: the upper end is assumed.
+    /// Returns the ports of a NAT IP. AWS documents 55 000 for each destination, but not which of
+    /// 1024..=65535 they are: the upper end is assumed.
     #[must_use]
     pub const fn ports(self) -> RangeInclusive<u16> {
         match self {
@@ -57,20 +57,19 @@ impl NatPreset {
         let azure = Timers::azure();
         match self {
             Self::Azure => azure,
-            // 55 000 connections at once and also "per minute" (AWS-NLB): a port rests for 60 s.
-            Self::AwsPrivateLink => Timers {
-                established_idle: Duration::from_secs(350),
-                half_closed_idle: Duration::from_secs(350),
-                udp_idle: Duration::from_secs(120),
-                hold_down_fin: Duration::from_secs(60),
-                hold_down_rst: Duration::from_secs(60),
-                ..azure
-            },
+            // 55 000 connections at once and also "per minute" (AWS-NLB, AWS-NGW): a port rests for
+            // 60 s.
             Self::AwsNatGateway => Timers {
                 established_idle: Duration::from_secs(350),
                 half_closed_idle: Duration::from_secs(350),
                 udp_idle: Duration::from_secs(350),
+                hold_down_fin: Duration::from_secs(60),
+                hold_down_rst: Duration::from_secs(60),
                 ..azure
+            },
+            Self::AwsPrivateLink => Timers {
+                udp_idle: Duration::from_secs(120),
+                ..Self::AwsNatGateway.timers()
             },
             Self::GcpCloudNat => Timers {
                 half_open: Duration::from_secs(30),
@@ -89,6 +88,7 @@ impl NatPreset {
 #[cfg(test)]
 mod tests {
     use super::NatPreset;
+    use crate::time::Duration;
 
     #[test]
     fn every_preset_has_ports_and_no_timer_that_ends_a_flow_at_once() {
@@ -97,5 +97,15 @@ mod tests {
             assert!(preset.ports().len() >= 55_000);
         }
         assert_eq!(NatPreset::AwsNatGateway.ports().len(), 55_000);
+    }
+
+    #[test]
+    fn an_aws_port_that_is_used_once_a_minute_gives_55_000_connections_a_minute() {
+        for preset in [NatPreset::AwsNatGateway, NatPreset::AwsPrivateLink] {
+            let timers = preset.timers();
+            assert_eq!(timers.hold_down_fin, Duration::from_secs(60));
+            assert_eq!(timers.hold_down_rst, Duration::from_secs(60));
+            assert_eq!(timers.established_idle, Duration::from_secs(350));
+        }
     }
 }
