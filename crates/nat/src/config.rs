@@ -106,7 +106,8 @@ pub enum Selection {
     /// The first that has a free port, as outbound rules of the load balancer do (D-LBOUT).
     Sequential,
     /// All flows of a (link, client address) get the same NAT IP, a keyed hash of the two
-    /// (RFC 4787 REQ-2); another one only when that is full.
+    /// (RFC 4787 REQ-2); another one only when that is full. A NAT IP added later takes its share of
+    /// the clients over, for their new flows.
     ClientPaired,
     /// The same, and a flow is refused when it is full (RFC 7857 §4).
     ClientPairedStrict,
@@ -115,7 +116,7 @@ pub enum Selection {
 /// What a NAT port is unique for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortSpace {
-    /// For the VM: one flow for each (NAT IP, protocol, port) (S2: "64k per NAT IP per VM").
+    /// For the VM: one flow for each (NAT IP, protocol, port) (DP-1: "64k" for each NAT IP and VM).
     PerVm,
     /// For the port of the VM that the flow goes to: the same NAT port serves several of them
     /// (RFC 7857 §3; AWS and GCP count per destination).
