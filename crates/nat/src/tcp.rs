@@ -6,8 +6,12 @@
 //! knows better. If it is alive, the server answers with a challenge ACK, the client with an RST at
 //! exactly that acknowledgement, which is valid, and the next SYN starts anew. If the server lost
 //! the connection or has it in TIME-WAIT, it takes the SYN (the SYN-ACK acknowledges what was
-//! noted) or refuses it (so does the RST). Neither the noted SYN nor anything else that the client
-//! side says on its own makes an RST valid, so a stranger who can only guess ends nothing.
+//! noted) or refuses it (so does the RST). The noted SYN alone makes no RST valid, so a stranger who
+//! forges one ends nothing.
+//!
+//! Windows are not followed, there is no room for them in a binding: data from up to 2^31 bytes ahead
+//! moves the end of what was sent, and an RST at that end is valid. So who can forge *two* packets may
+//! hold a connection down; the next packet of its true ends revives it.
 
 use crate::binding::{Aside, State};
 use plsim_types::canary::{Fault, planted};

@@ -206,6 +206,20 @@ fn rfc5961_3_2_the_exact_rst_is_taken() {
 }
 
 #[test]
+fn rfc5961_3_2_windows_are_not_followed_but_the_true_ends_revive_what_a_forger_held_down() {
+    connected().play(&[
+        (c(ACK, 1 << 20, 1).with(10), OPEN),
+        (c(RST, (1 << 20) + 10, 1), State::Reset),
+        (s(ACK, 1, 1), OPEN),
+    ]);
+    // From more than half of all numbers ahead it is data from the past.
+    connected().play(&[
+        (c(ACK, (1 << 31) + 1, 1).with(10), OPEN),
+        (c(RST, (1 << 31) + 11, 1), OPEN),
+    ]);
+}
+
+#[test]
 fn rfc5961_4_a_syn_on_a_live_connection_is_challenged_and_the_rst_for_that_is_taken() {
     connected().play(&[
         (c(SYN, 9_000, 0), OPEN),
