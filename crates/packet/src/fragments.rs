@@ -63,7 +63,8 @@ pub enum Fate {
 ///
 /// Memory is bounded, and so is the time a fragment waits. A datagram goes on whole or not at all
 /// when it is reassembled: an overlap ends all of it, fragments to come included (RFC 5722 §3), as
-/// does a contradiction about its end. Only an exact repetition is dropped by itself.
+/// does a contradiction about its end. Only an exact repetition of a fragment that waits is dropped
+/// by itself; of one that went on already there is nothing left to compare with.
 #[derive(Debug, Clone)]
 pub struct Fragments {
     config: FragmentsConfig,

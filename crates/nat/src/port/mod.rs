@@ -32,8 +32,8 @@ pub struct PortRequest {
     pub random: u64,
     /// A keyed hash of the whole flow.
     pub flow: u64,
-    /// A keyed hash of (protocol, backend address, backend port): the F() and G() of RFC 6056
-    /// §3.3.3 and §3.3.4.
+    /// A keyed hash of (NAT IP, protocol, backend port), with a key of the backend VM's own: the F()
+    /// and G() of RFC 6056 §3.3.3 and §3.3.4.
     pub destination: u64,
     /// The client's own port.
     pub client_port: u16,
