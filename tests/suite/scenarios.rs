@@ -55,6 +55,8 @@ fn the_small_scenarios_meet_their_expectations() {
         "idle-timeout",
         "overlapping-consumers",
         "unapproved-endpoint",
+        "refused-with-icmp",
+        "endpoint-port-limit",
     ];
     let files = names.map(scenario);
     let mut arguments = vec!["run", "--quiet"];
