@@ -189,7 +189,7 @@ impl Rules<'_> {
                     let message = format!("a block of {size} does not fit into {ports}");
                     self.report(PL045, &key_path, message)
                         .label(format!("there are {} ports", ports.size()))
-                        .help("a port that belongs to no whole block is never used");
+                        .help("the last block may be smaller, but not the only one");
                 }
                 _ => {}
             }
