@@ -274,7 +274,8 @@ impl Checker<'_> {
             .map(|(word, meaning)| format!("\n  \"{word}\": {meaning}"))
             .collect();
         let mut help = vec![format!("it is one of{}", meanings.concat())];
-        if ["icmp", "sctp", "any", "all"].contains(&text.to_ascii_lowercase().as_str()) {
+        let other = ["icmp", "sctp", "any", "all"].contains(&text.to_ascii_lowercase().as_str());
+        if other && words.contains(&"tcp") {
             help.insert(
                 0,
                 "Private Link carries TCP and UDP, nothing else (PLS-22)".to_owned(),

@@ -18,18 +18,16 @@ pub(crate) fn nearest<'c>(
         .into_iter()
         .map(|candidate| {
             let candidate_plain = plain(candidate);
-            let mut distance = strsim::damerau_levenshtein(&wanted, &candidate_plain);
+            let apart = strsim::damerau_levenshtein(&wanted, &candidate_plain);
             let contained = wanted.len() >= 4
                 && (candidate_plain.contains(&wanted) || wanted.contains(&candidate_plain))
                 && candidate_plain.len() >= 4;
-            if contained {
-                distance = distance.min(1);
-            }
-            (distance, candidate)
+            let distance = if contained { apart.min(1) } else { apart };
+            (distance, apart, candidate)
         })
-        .filter(|(distance, _)| *distance <= (length / 3).max(1))
+        .filter(|(distance, ..)| *distance <= (length / 3).max(1))
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(.., candidate)| candidate)
 }
 
 #[cfg(test)]
@@ -43,6 +41,10 @@ mod tests {
         assert_eq!(nearest("natIpCount", keys), Some("nat_ip_count"));
         assert_eq!(nearest("idle", keys), Some("idle_timeout"));
         assert_eq!(nearest("nmae", keys), Some("name"));
+        // Both contain each other; the nearer one is meant.
+        let words = ["hash", "hash-strict"];
+        assert_eq!(nearest("hash-stric", words), Some("hash-strict"));
+        assert_eq!(nearest("hashs", words), Some("hash"));
         assert_eq!(nearest("bandwidth", keys), None);
         assert_eq!(nearest(&"n".repeat(100_000), keys), None);
     }
