@@ -38,9 +38,13 @@ pub(crate) fn pool(service: &PrivateLinkService, pls: PlsId, nat_ips: Vec<Ipv4Ad
     let ports = service.ports();
     PoolConfig {
         ports: ports.first()..=ports.last(),
-        allocator: service
-            .port_allocation
-            .map_or(preset.allocator, |word| allocation(word, service)),
+        allocator: match (service.port_allocation, preset.allocator) {
+            (None | Some(file::PortAllocation::Blocks), Allocation::Blocks { size, most }) => {
+                blocks(service, size, most)
+            }
+            (None, allocator) => allocator,
+            (Some(word), _) => allocation(word, service),
+        },
         selection: service.nat_ip_selection.map_or(preset.selection, selection),
         port_space: service
             .port_space
@@ -75,9 +79,6 @@ pub(crate) fn pool(service: &PrivateLinkService, pls: PlsId, nat_ips: Vec<Ipv4Ad
 }
 
 fn allocation(word: file::PortAllocation, service: &PrivateLinkService) -> Allocation {
-    let count = |given: Option<u32>, default: u16| {
-        given.map_or(default, |count| u16::try_from(count).unwrap_or(u16::MAX))
-    };
     match word {
         file::PortAllocation::Bitmap => Allocation::Bitmap,
         file::PortAllocation::BitmapHash => Allocation::BitmapHash,
@@ -94,12 +95,20 @@ fn allocation(word: file::PortAllocation, service: &PrivateLinkService) -> Alloc
         file::PortAllocation::Preserve => Allocation::Preserve,
         file::PortAllocation::PreserveParity => Allocation::PreserveParity,
         file::PortAllocation::PreserveRange => Allocation::PreserveRange,
-        file::PortAllocation::Blocks => Allocation::Blocks {
-            size: count(service.block_size, 64),
-            most: count(service.block_limit, 16),
-        },
+        file::PortAllocation::Blocks => blocks(service, 64, 16),
         file::PortAllocation::AzureBlocks => Allocation::AzureBlocks,
         file::PortAllocation::Linux => Allocation::Linux,
+    }
+}
+
+/// Builds blocks of the size and number that the service says, else of these.
+fn blocks(service: &PrivateLinkService, size: u16, most: u16) -> Allocation {
+    let count = |given: Option<u32>, default: u16| {
+        given.map_or(default, |count| u16::try_from(count).unwrap_or(u16::MAX))
+    };
+    Allocation::Blocks {
+        size: count(service.block_size, size),
+        most: count(service.block_limit, most),
     }
 }
 

@@ -98,10 +98,10 @@ pub struct PrivateLinkService {
     pub port_range: Option<PortRange>,
     /// How the next port is chosen (azure: bitmap).
     pub port_allocation: Option<PortAllocation>,
-    /// Ports in a block, for `port_allocation = "blocks"` (64 if absent).
+    /// Ports in a block, for `port_allocation = "blocks"` or the preset gcp-cloud-nat (64 if absent).
     #[schemars(range(min = 1, max = 65_535))]
     pub block_size: Option<u32>,
-    /// Most blocks that one private endpoint may have of a NAT IP (16 if absent).
+    /// Most blocks that one private endpoint may have of a NAT IP (16 if absent, gcp-cloud-nat: 1).
     #[schemars(range(min = 1, max = 65_535))]
     pub block_limit: Option<u32>,
     /// Which NAT IP a new flow gets (azure: hash).

@@ -2,7 +2,9 @@ use super::Rules;
 use super::lints::{
     PL030, PL031, PL032, PL033, PL034, PL035, PL036, PL037, PL038, PL039, PL045, PL046,
 };
-use crate::model::{Action, HeldPorts, NetworkPolicies, PortAllocation, PrivateLinkService};
+use crate::model::{
+    Action, HeldPorts, NetworkPolicies, PortAllocation, Preset, PrivateLinkService,
+};
 use std::collections::BTreeMap;
 
 /// NAT IPs of a Private Link Service (PLS-4).
@@ -172,7 +174,8 @@ impl Rules<'_> {
             self.report(PL036, &format!("{path}.port_range"), message)
                 .help("the whole range is \"1024-65535\": 64512 ports per NAT IP and VM");
         }
-        let blocks = service.port_allocation == Some(PortAllocation::Blocks);
+        let blocks = service.port_allocation == Some(PortAllocation::Blocks)
+            || service.port_allocation.is_none() && service.preset == Preset::GcpCloudNat;
         let keys = [
             ("block_size", service.block_size),
             ("block_limit", service.block_limit),
