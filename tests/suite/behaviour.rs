@@ -457,8 +457,8 @@ fn findings_say_what_happened_and_what_would_help() {
     assert_eq!(
         told(&["backend_vm.vm.vm_flow_limit=5"]),
         [
-            "VM vm reached its limit of 5 active connections: 25 connections were refused, the first at \
-          500.65 ms."
+            "VM vm reached its limit of 5 active connections: 25 connections were refused at least once, \
+          the first at 500.65 ms: SYNs were dropped without an answer."
         ]
     );
     let silent = [

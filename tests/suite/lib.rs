@@ -19,6 +19,8 @@ mod conformance;
 #[cfg(test)]
 mod determinism;
 #[cfg(test)]
+mod findings;
+#[cfg(test)]
 mod fragments;
 #[cfg(test)]
 mod icmp;

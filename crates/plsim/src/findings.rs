@@ -1,4 +1,4 @@
-use plsim_nat::{LatePackets, OnIdle};
+use plsim_nat::{Allocation, LatePackets, OnIdle, PoolConfig, PortSpace, Selection};
 use plsim_observe::{Finding, NatSummary, RefusalSummary, Summary};
 use plsim_scenario::{Close, OnExhaustion, PrivateLinkService, Scenario};
 use plsim_types::{DropReason, Duration, PlsId, Protocol};
@@ -22,6 +22,9 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     found
 }
 
+/// When Linux sends the first keepalive, unless told otherwise.
+const LINUX_KEEPALIVE: Duration = Duration::from_secs(7_200);
+
 struct Reader<'a> {
     scenario: &'a Scenario,
     summary: &'a Summary,
@@ -40,52 +43,64 @@ impl Reader<'_> {
                     .collect();
                 let first = refused.iter().min_by_key(|row| row.first)?;
                 let backend = first.backend.as_deref().unwrap_or_default();
-                let full: Vec<&NatSummary> = self
+                let rows: Vec<&NatSummary> = self
                     .rows(name)
                     .filter(|row| row.backend == backend && row.protocol == first.protocol)
                     .collect();
-                let last = full.iter().max_by_key(|row| row.first_exhausted)?;
-                let addresses = match full.len() {
-                    1 => format!("NAT IP {}", last.nat_ip),
-                    count => format!("all {count} NAT IPs, {} the last,", last.nat_ip),
-                };
+                let pool = nat::pool(service, PlsId(0), Vec::new());
                 let others = match refused.len() - 1 {
                     0 => String::new(),
                     1 => " (another VM followed)".to_owned(),
                     count => format!(" ({count} more VMs followed)"),
                 };
-                let answer = match service.on_exhaustion {
-                    OnExhaustion::Drop => "SYNs were dropped without an answer",
-                    OnExhaustion::IcmpAdminProhibited => "their clients were told by ICMP 3/13",
-                    OnExhaustion::IcmpHostUnreachable => "their clients were told by ICMP 3/1",
-                };
-                let what = match last.first_exhausted {
-                    Some(at) => format!(
-                        "ran out of {} ports on {addresses} at {at}{others}",
-                        first.protocol
-                    ),
+                let what = match dry(&rows, pool.port_space) {
+                    Some(dry) => format!("ran out of {} ports on {dry}{others}", first.protocol),
                     None => format!(
-                        "found no {} port although some were free{others}: its port allocation \
-                         gives up, or may not use them",
-                        first.protocol
+                        "found no {} port although some were free{others}: {}",
+                        first.protocol,
+                        gives_up(pool.allocator)
                     ),
                 };
-                Some(Finding {
-                    what: format!(
-                        "{name}: VM {backend} {what}. {} were refused at least once, the first at \
-                         {}: {answer}.",
-                        connections(refused.iter().map(|row| row.connections).sum()),
-                        first.first,
-                    ),
-                    help: self.more_ports(name, &full),
-                })
+                let mut what = format!(
+                    "{name}: VM {backend} {what}. {} were refused at least once, the first at {}: {}.",
+                    connections(refused.iter().map(|row| row.connections).sum()),
+                    first.first,
+                    answer(service, first.protocol),
+                );
+                let gave_up: u64 = rows.iter().map(|row| row.gave_up).sum();
+                let full = rows.iter().any(|row| is_full(row));
+                if full && gave_up > 0 {
+                    what += &format!(
+                        " {} met free ports all the same: {}.",
+                        counted(gave_up, "refusal"),
+                        gives_up(pool.allocator)
+                    );
+                }
+                let mut help = Vec::new();
+                if gave_up > 0 {
+                    help.push(against_giving_up(pool.allocator));
+                }
+                if rows.iter().any(|row| !is_full(row)) && is_strict(pool.selection) {
+                    help.push(
+                        "Let nat_ip_selection try the other NAT IPs, too: a strict one refuses \
+                         when the first is full."
+                            .to_owned(),
+                    );
+                }
+                help.extend(self.more_ports(service, &rows, &pool));
+                Some(Finding { what, help })
             })
             .collect()
     }
 
     /// Ways to more ports, or to ports that come back sooner.
-    fn more_ports(&self, service: &str, full: &[&NatSummary]) -> Vec<String> {
-        let rows: Vec<&NatSummary> = self.rows(service).collect();
+    fn more_ports(
+        &self,
+        service: &PrivateLinkService,
+        full: &[&NatSummary],
+        pool: &PoolConfig,
+    ) -> Vec<String> {
+        let rows: Vec<&NatSummary> = self.rows(service.name.as_str()).collect();
         let count = |mut names: Vec<String>| {
             names.sort_unstable();
             names.dedup();
@@ -93,17 +108,23 @@ impl Reader<'_> {
         };
         let nat_ips = count(rows.iter().map(|row| row.nat_ip.to_string()).collect());
         let vms = count(rows.iter().map(|row| row.backend.clone()).collect());
-        let capacity = rows.first().map_or(0, |row| row.capacity);
+        let (ports, whose) = match (pool.allocator, pool.port_space) {
+            (Allocation::Blocks { size, most }, _) => (
+                u32::from(size) * u32::from(most),
+                " for each private endpoint",
+            ),
+            (_, PortSpace::PerVm) => (u32::MAX, ""),
+            (_, PortSpace::PerVmPort) => (u32::MAX, " for each backend port"),
+        };
+        let ports = grouped(u64::from(ports.min(service.ports().size())));
         let mut help = Vec::new();
         if nat_ips < 8 {
             help.push(format!(
-                "Add NAT IPs: {nat_ips} of at most 8 in use, each adds {} ports on every VM.",
-                grouped(u64::from(capacity))
+                "Add NAT IPs: {nat_ips} of at most 8 in use, each adds {ports} ports{whose} on every VM."
             ));
         }
         help.push(format!(
-            "Add backend VMs: {vms} now, each adds {} ports for every NAT IP.",
-            grouped(u64::from(capacity))
+            "Add backend VMs: {vms} now, each adds {ports} ports{whose} for every NAT IP."
         ));
         // What filled the ports when they ran out, not what is left of it at the end.
         let held: u64 = full
@@ -111,11 +132,7 @@ impl Reader<'_> {
             .map(|row| u64::from(row.held_when_exhausted))
             .sum();
         let ports: u64 = full.iter().map(|row| u64::from(row.capacity)).sum();
-        let wanted = &self.scenario.private_link_service;
-        let Some(settings) = wanted.iter().find(|entry| entry.name.as_str() == service) else {
-            return help;
-        };
-        let timers = settings.effective_timers();
+        let timers = service.effective_timers();
         if held > ports / 2 {
             help.push(format!(
                 "Keep connections open longer and reuse them: most ports are held down after a \
@@ -138,7 +155,7 @@ impl Reader<'_> {
             .summary
             .nat
             .iter()
-            .filter(|row| is_full(row))
+            .filter(|row| is_full(row) && row.peak == row.capacity)
             .max_by_key(|row| row.peak)?;
         let peers = self.summary.nat.iter().filter(|row| {
             row.pls == worst.pls && row.nat_ip == worst.nat_ip && row.protocol == worst.protocol
@@ -191,11 +208,12 @@ impl Reader<'_> {
             };
             Some(Finding {
                 what: format!(
-                    "{who} reached its limit of {} {of}: {} were refused, the first \
-                     at {}.",
+                    "{who} reached its limit of {} {of}: {} were refused at least once, the first \
+                     at {}: {}.",
                     grouped(u64::from(limit.unwrap_or_default())),
                     connections(row.connections),
-                    row.first
+                    row.first,
+                    answer(service, row.protocol)
                 ),
                 help: vec![help.to_owned()],
             })
@@ -222,14 +240,28 @@ impl Reader<'_> {
             .filter_map(|service| {
                 let rows = self.rows(service.name.as_str());
                 let rows = rows.filter(|row| row.protocol == Protocol::Tcp);
-                let expired: u64 = rows.map(|row| row.expired_idle).sum();
-                let timeout = service.effective_timers().established_idle;
-                let told = told(service);
+                let (mut expired, mut half_closed) = (0, 0);
+                for row in rows {
+                    expired += row.expired_idle;
+                    half_closed += row.expired_half_closed;
+                }
+                let timers = service.effective_timers();
+                let timeout = timers.established_idle;
+                let mut waited = vec![format!("after the idle timeout of {timeout}")];
+                if half_closed > 0 && timers.half_closed_idle != timeout {
+                    let wait = timers.half_closed_idle;
+                    waited.push(format!(
+                        "{} of them half-closed after {wait}",
+                        grouped(half_closed)
+                    ));
+                }
                 (expired > 0).then(|| Finding {
                     what: format!(
-                        "{}: {} died of silence after the idle timeout of {timeout}, {told}.",
+                        "{}: {} died of silence {}, {}.",
                         service.name,
-                        connections(expired)
+                        connections(expired),
+                        waited.join(", "),
+                        told(service)
                     ),
                     help: self.against_silence(service.name.as_str(), timeout),
                 })
@@ -262,9 +294,13 @@ impl Reader<'_> {
             ));
         }
         if !meant.is_empty() {
+            let linux = if timeout <= LINUX_KEEPALIVE {
+                "; Linux's default of 7 200 s comes too late"
+            } else {
+                ""
+            };
             help.push(format!(
-                "Send keepalives at intervals below {timeout}, on TCP or in the application; Linux's \
-                 default of 7 200 s comes too late."
+                "Send keepalives at intervals below {timeout}, on TCP or in the application{linux}."
             ));
         }
         help
@@ -385,6 +421,67 @@ fn told(service: &PrivateLinkService) -> &'static str {
         (OnIdle::Silent, LatePackets::Drop) => {
             "and nobody was told: what the ends send afterwards is dropped as no-flow"
         }
+    }
+}
+
+/// Says what a client of the service hears whose packet is refused.
+fn answer(service: &PrivateLinkService, protocol: Protocol) -> &'static str {
+    match (service.on_exhaustion, protocol) {
+        (OnExhaustion::Drop, Protocol::Tcp) => "SYNs were dropped without an answer",
+        (OnExhaustion::Drop, Protocol::Udp) => "datagrams were dropped without an answer",
+        (OnExhaustion::IcmpAdminProhibited, _) => "their clients were told by ICMP 3/13",
+        (OnExhaustion::IcmpHostUnreachable, _) => "their clients were told by ICMP 3/1",
+    }
+}
+
+/// Says which of the NAT IPs of a VM ran out, and when; nothing if none did.
+fn dry(rows: &[&NatSummary], port_space: PortSpace) -> Option<String> {
+    let dry = rows.iter().filter(|row| is_full(row));
+    let last = dry.clone().max_by_key(|row| row.first_exhausted)?;
+    let at = last.first_exhausted?;
+    let whose = match port_space {
+        PortSpace::PerVm => "",
+        PortSpace::PerVmPort => " for a backend port",
+    };
+    let (ip, all) = (last.nat_ip, rows.len());
+    Some(match dry.count() {
+        1 if all == 1 => format!("NAT IP {ip}{whose} at {at}"),
+        1 => format!("NAT IP {ip}{whose}, one of {all}, at {at}"),
+        count if count == all => format!("all {all} NAT IPs{whose}, {ip} the last, at {at}"),
+        count => format!("{count} of {all} NAT IPs{whose}, {ip} the last, at {at}"),
+    })
+}
+
+/// Tells whether a flow is refused when the first NAT IP has no port.
+const fn is_strict(selection: Selection) -> bool {
+    matches!(
+        selection,
+        Selection::HashStrict | Selection::ClientPairedStrict
+    )
+}
+
+/// Says why a port allocation refuses although ports are free.
+fn gives_up(allocation: Allocation) -> String {
+    match allocation {
+        Allocation::Blocks { size, most } => format!(
+            "a private endpoint gets at most {} of {} on a NAT IP, if as many are left",
+            counted(most.into(), "block"),
+            counted(size.into(), "port")
+        ),
+        Allocation::AzureBlocks => {
+            "every block of 8 ports belongs to a private endpoint, which alone may use it"
+                .to_owned()
+        }
+        _ => format!("port_allocation \"{}\" gives up early", allocation.name()),
+    }
+}
+
+fn against_giving_up(allocation: Allocation) -> String {
+    match allocation {
+        Allocation::Blocks { .. } => {
+            "Raise block_limit, or spread the clients over several private endpoints.".to_owned()
+        }
+        _ => "Use a port_allocation that finds every free port, such as \"bitmap\".".to_owned(),
     }
 }
 

@@ -1,0 +1,144 @@
+//! What a run says in words about a NAT that was told to be another one.
+
+use plsim::Finding;
+
+use crate::support::{SMALL, simulate};
+
+/// 30 connections that nobody closes, one every 100 ms.
+const LEAK: &str = r#"
+[[workload]]
+name = "w"
+client_vm = "client"
+private_endpoint = "endpoint"
+port = 443
+rate = "10/s"
+stop = "3s"
+close = "abandon"
+syn_retries = 0
+"#;
+
+/// Runs the leak with these values of the service, and returns its only finding.
+fn finding(values: &[&str]) -> Finding {
+    let overrides: Vec<String> = values
+        .iter()
+        .map(|value| format!("private_link_service.service.{value}"))
+        .collect();
+    let overrides: Vec<&str> = overrides.iter().map(String::as_str).collect();
+    let mut findings = simulate(&format!("{SMALL}{LEAK}"), &overrides)
+        .summary
+        .findings;
+    let one = findings.pop().unwrap();
+    assert!(findings.is_empty(), "{findings:?} and {one:?}");
+    one
+}
+
+#[test]
+fn refused_clients_that_were_told_by_icmp_are_not_said_to_have_had_no_answer() {
+    let told = |limit, answer| finding(&[limit, &format!("on_exhaustion={answer}")]).what;
+    for limit in ["port_range=2000-2009", "endpoint_port_limit=10"] {
+        for (answer, words) in [
+            ("drop", ": SYNs were dropped without an answer."),
+            (
+                "icmp-admin-prohibited",
+                ": their clients were told by ICMP 3/13.",
+            ),
+            (
+                "icmp-host-unreachable",
+                ": their clients were told by ICMP 3/1.",
+            ),
+        ] {
+            let told = told(limit, answer);
+            assert!(told.ends_with(words), "{told}");
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_that_has_its_blocks_is_told_so_and_what_more_nat_ips_give_it() {
+    let told = finding(&["preset=gcp-cloud-nat", "block_size=10"]);
+    assert_eq!(
+        told.what,
+        "service: VM vm found no tcp port although some were free: a private endpoint gets at most 1 \
+         block of 10 ports on a NAT IP, if as many are left. 20 connections were refused at least \
+         once, the first at 1.00065 s: SYNs were dropped without an answer."
+    );
+    assert_eq!(
+        told.help[..2],
+        [
+            "Raise block_limit, or spread the clients over several private endpoints.",
+            "Add NAT IPs: 1 of at most 8 in use, each adds 10 ports for each private endpoint on \
+             every VM."
+        ]
+    );
+}
+
+#[test]
+fn the_blocks_of_a_preset_can_be_changed_one_number_at_a_time() {
+    let bound = |values: &[&str]| {
+        let what = finding(values).what;
+        let (_, rest) = what.split_once("at most ").unwrap();
+        rest.split_once(" on").unwrap().0.to_owned()
+    };
+    let gcp = "preset=gcp-cloud-nat";
+    assert_eq!(bound(&[gcp, "block_size=7"]), "1 block of 7 ports");
+    assert_eq!(
+        bound(&[gcp, "block_size=7", "block_limit=2"]),
+        "2 blocks of 7 ports"
+    );
+    let named = "port_allocation=blocks";
+    assert_eq!(bound(&[gcp, named, "block_size=7"]), "1 block of 7 ports");
+    assert_eq!(
+        bound(&[named, "block_size=1"]),
+        "16 blocks of 1 port",
+        "without the preset"
+    );
+}
+
+#[test]
+fn a_full_nat_ip_among_others_is_one_of_them() {
+    let strict = [
+        "nat_ips=[\"10.2.0.10\", \"10.2.0.11\"]",
+        "nat_ip_selection=client-paired-strict",
+        "port_range=2000-2009",
+    ];
+    let told = finding(&strict);
+    assert!(told.what.contains(", one of 2, at 900.65 ms."), "{told:?}");
+    assert!(
+        told.help[0].starts_with("Let nat_ip_selection try the other NAT IPs"),
+        "{told:?}"
+    );
+    let patient = finding(&[strict[0], strict[2]]);
+    assert!(patient.what.contains("on all 2 NAT IPs, "), "{patient:?}");
+    assert!(patient.help[0].starts_with("Add NAT IPs"), "{patient:?}");
+}
+
+#[test]
+fn ports_for_each_backend_port_are_counted_as_such() {
+    let told = finding(&["port_space=per-vm-port", "port_range=2000-2009"]);
+    assert!(
+        told.what
+            .contains("on NAT IP 10.2.0.10 for a backend port at 900.65 ms."),
+        "{told:?}"
+    );
+    assert_eq!(
+        told.help[0],
+        "Add NAT IPs: 1 of at most 8 in use, each adds 10 ports for each backend port on every VM."
+    );
+}
+
+#[test]
+fn linuxs_keepalive_is_too_late_only_where_it_is() {
+    let idle = |timeout: &str| {
+        let leak = LEAK.replace("\nclose = \"abandon\"", "\nhold = \"3h\"");
+        let overrides = [
+            "run.duration=150min".to_owned(),
+            format!("private_link_service.service.idle_timeout={timeout}"),
+        ];
+        let overrides: Vec<&str> = overrides.iter().map(String::as_str).collect();
+        let summary = simulate(&format!("{SMALL}{leak}"), &overrides).summary;
+        let told = summary.findings.into_iter().map(|finding| finding.help);
+        told.collect::<Vec<_>>().concat().concat()
+    };
+    assert!(idle("7200s").ends_with("; Linux's default of 7 200 s comes too late."));
+    assert!(idle("7201s").ends_with("on TCP or in the application."));
+}
