@@ -264,9 +264,7 @@ impl NatEngine {
 
     /// Appends a binding to the list of held ones; only pools that reuse them pay for the list.
     fn enlist(&mut self, position: u32) {
-        let binding = self.flows.entry_mut(position);
-        binding.aside = Aside::default();
-        let binding = *binding;
+        let binding = *self.flows.entry(position);
         if self.pools[usize::from(binding.pool)].held_ports != HeldPorts::ReuseOldest {
             return;
         }
@@ -280,6 +278,7 @@ impl NatEngine {
         self.flows.entry_mut(position).aside = Aside(older, NIL);
     }
 
+    /// Takes it out of the list again, and forgets what stood aside of a live binding before.
     fn unlist(&mut self, position: u32) {
         let binding = self.flows.entry_mut(position);
         let Aside(older, newer) = core::mem::take(&mut binding.aside);
