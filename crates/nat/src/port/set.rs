@@ -151,12 +151,9 @@ const fn join(word: usize, bit: u32) -> u32 {
     word as u32 * 64 + bit
 }
 
-/// Returns the lowest set bit of a word at or after `bit`, which may be 64.
+/// Returns the lowest set bit of a word at or after `bit`, which is below 64.
 #[inline]
 const fn first_from(word: u64, bit: u32) -> Option<u32> {
-    if bit >= 64 {
-        return None;
-    }
     let rest = word >> bit;
     if rest == 0 {
         None
