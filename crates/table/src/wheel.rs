@@ -164,7 +164,8 @@ impl TimerWheel {
                 _ => {
                     // No occupied slot starts up to now, so every filed item keeps its place.
                     self.tick = self.tick.max(tick_of(now));
-                    if self.ready.is_empty() && self.ready.capacity() > KEPT {
+                    // Both queues are empty.
+                    if self.ready.capacity() > KEPT {
                         self.ready = Vec::new();
                     }
                     return None;
