@@ -436,6 +436,64 @@ mod tests {
     }
 
     #[test]
+    fn advancing_to_a_slot_that_comes_up_skips_nothing() {
+        let start = 5 << 24;
+        let deadlines = [start + 5, start + 9].map(Instant::from_nanos);
+        let mut wheel = TimerWheel::new();
+        wheel.insert(0, 0, deadlines[0]);
+        wheel.advance(Instant::from_nanos(start));
+        wheel.insert(1, 0, deadlines[1]);
+        assert!(wheel.next_wake().unwrap() <= deadlines[0]);
+        for position in [0, 1] {
+            let due = wheel.pop_due(deadlines[1], |at, _| Some(deadlines[at as usize]));
+            assert_eq!(due, Some((position, 0)));
+        }
+    }
+
+    #[test]
+    fn a_burst_does_not_hold_the_memory_of_its_queue() {
+        const COUNT: usize = 20_000;
+        let deadline = Instant::from_nanos(1 << 30);
+        let mut wheel = TimerWheel::new();
+        for position in 0..COUNT {
+            wheel.insert(position as u32, 0, deadline);
+        }
+        let current = |_, _| Some(deadline);
+        assert_eq!(wheel.pop_due(deadline, current), Some((0, 0)));
+        let most = wheel.memory_bytes();
+        assert!(most >= COUNT * 16, "{most}");
+        while wheel.pop_due(deadline, current).is_some() {}
+        assert!(wheel.memory_bytes() <= most - COUNT * 16);
+    }
+
+    #[test]
+    fn items_and_their_memory_are_counted_stale_ones_included() {
+        let mut wheel = TimerWheel::new();
+        assert_eq!((wheel.len(), wheel.memory_bytes()), (0, 0));
+        for exponent in [25, 33, 41] {
+            wheel.insert(0, 0, Instant::from_nanos(1 << exponent));
+        }
+        assert_eq!((wheel.len(), wheel.is_empty()), (3, false));
+        // Three levels of 256 slots.
+        assert!(wheel.memory_bytes() >= 3 * 2_048);
+        for _ in 0..10_000 {
+            wheel.insert(0, 1, Instant::from_nanos(1 << 41));
+        }
+        let filed = wheel.memory_bytes();
+        assert!(filed >= 80_000, "{filed}");
+        for _ in 0..10_000 {
+            wheel.insert(0, 2, Instant::ZERO);
+        }
+        assert!(wheel.memory_bytes() >= filed + 160_000);
+        assert_eq!(wheel.len(), 20_003);
+        assert_eq!(
+            wheel.pop_due(Instant::from_nanos(u64::MAX), |_, _| None),
+            None
+        );
+        assert!(wheel.is_empty());
+    }
+
+    #[test]
     fn an_idle_timer_of_300_s_wakes_its_owner_at_most_four_times() {
         let deadline = Instant::from_nanos(300_000_000_001);
         let mut wheel = TimerWheel::new();
