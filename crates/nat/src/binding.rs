@@ -236,3 +236,71 @@ impl Binding {
 pub(crate) fn armed_mark(deadline: Instant) -> u32 {
     u32::try_from(deadline.as_nanos() >> 30).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Binding, FlowKey, State, armed_mark};
+    use core::net::{Ipv4Addr, SocketAddrV4};
+    use plsim_types::{Instant, KeyedHash, LinkId, Protocol};
+
+    const KEY: FlowKey = FlowKey {
+        link: LinkId(1),
+        client: SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 4), 1_024),
+        endpoint: SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 200), 443),
+        backend_port: 8_443,
+        pool: 0,
+        protocol: Protocol::Tcp,
+    };
+
+    /// Keys that differ from [`KEY`] in one field, but for the pool.
+    fn others() -> [FlowKey; 7] {
+        let mut keys = [KEY; 7];
+        keys[0].link = LinkId(2);
+        keys[1].client.set_ip(Ipv4Addr::new(10, 1, 0, 5));
+        keys[2].client.set_port(1_025);
+        keys[3].endpoint.set_ip(Ipv4Addr::new(10, 1, 0, 201));
+        keys[4].endpoint.set_port(444);
+        keys[5].backend_port = 8_444;
+        keys[6].protocol = Protocol::Udp;
+        keys
+    }
+
+    #[test]
+    fn a_binding_matches_its_own_key_only() {
+        let binding = Binding {
+            link: KEY.link.0,
+            client_ip: KEY.client.ip().to_bits(),
+            endpoint_ip: KEY.endpoint.ip().to_bits(),
+            client_port: KEY.client.port(),
+            endpoint_port: KEY.endpoint.port(),
+            backend_port: KEY.backend_port,
+            pool: KEY.pool,
+            state: State::HalfOpen,
+            ..Binding::default()
+        };
+        assert!(binding.matches(&KEY));
+        assert_eq!(binding.key(), KEY);
+        for key in others() {
+            assert!(!binding.matches(&key), "{key:?}");
+        }
+        assert!(!binding.matches(&FlowKey { pool: 1, ..KEY }));
+    }
+
+    #[test]
+    fn every_field_but_the_pool_counts_in_the_hash() {
+        let keyed = KeyedHash::new(1, "flows");
+        let own = KEY.hash(keyed);
+        for key in others() {
+            assert_ne!(key.hash(keyed), own, "{key:?}");
+        }
+        assert_eq!(FlowKey { pool: 1, ..KEY }.hash(keyed), own);
+    }
+
+    #[test]
+    fn the_mark_of_a_deadline_rounds_down_and_saturates() {
+        let mark = |nanos| armed_mark(Instant::from_nanos(nanos));
+        assert_eq!(mark((3 << 30) - 1), 2);
+        assert_eq!(mark(3 << 30), 3);
+        assert_eq!(mark(u64::MAX), u32::MAX);
+    }
+}

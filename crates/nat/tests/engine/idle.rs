@@ -277,3 +277,50 @@ fn many_bindings_end_in_the_order_of_their_deadlines() {
     assert_eq!(to_clients, expected);
     assert_eq!(nat.instant(), Instant::from_nanos(nat.now));
 }
+
+#[test]
+fn the_first_flow_that_idles_out_is_told_and_no_attempt_is() {
+    let mut nat = Nat::new(small(1, 10));
+    nat.send(3, segment(SYN, CLIENT_ISN, 0, 0)).unwrap();
+    nat.after(30 * SECOND).timeout();
+    assert_eq!(nat.usage(Protocol::Tcp)[0].expired_half_open, 1);
+    assert_eq!(nat.usage(Protocol::Tcp)[0].first_expired, None);
+    nat.open(1).unwrap();
+    nat.after(SECOND).open(2).unwrap();
+    let first = nat.now - SECOND + IDLE;
+    nat.after(2 * IDLE).timeout();
+    assert_eq!(nat.usage(Protocol::Tcp)[0].expired_idle, 2);
+    assert_eq!(
+        nat.usage(Protocol::Tcp)[0].first_expired,
+        Some(Instant::from_nanos(first))
+    );
+}
+
+#[test]
+fn the_peak_is_told_with_the_instant_at_which_it_was_first_reached() {
+    let mut nat = Nat::new(small(1, 10));
+    for number in [1, 2] {
+        nat.after(SECOND).datagram(number).unwrap();
+    }
+    nat.after(IDLE).timeout();
+    for number in [3, 4] {
+        nat.after(SECOND).datagram(number).unwrap();
+    }
+    let usage = nat.usage(Protocol::Udp)[0];
+    assert_eq!(usage.peak, 2);
+    assert_eq!(usage.peak_at, Some(Instant::from_nanos(2 * SECOND)));
+}
+
+#[test]
+fn ports_held_down_at_the_first_exhaustion_are_told() {
+    let mut nat = Nat::new(small(1, 3));
+    for number in [1, 2] {
+        let port = nat.open(number).unwrap();
+        nat.close(number, port).unwrap();
+    }
+    assert_eq!(nat.usage(Protocol::Tcp)[0].held_when_exhausted, 0);
+    nat.after(SECOND).open(3).unwrap();
+    let usage = nat.usage(Protocol::Tcp)[0];
+    assert_eq!(usage.held_when_exhausted, 2);
+    assert_eq!(usage.first_exhausted, Some(nat.instant()));
+}

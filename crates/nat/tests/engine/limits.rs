@@ -257,3 +257,44 @@ fn icmp_errors_find_their_flow_and_change_nothing() {
     assert_eq!(nat.engine.reply_error(&answer, now), Err(NatError::NoFlow));
     assert_eq!(nat.engine.active_flows(), 0);
 }
+
+#[test]
+fn a_refusal_although_ports_are_free_is_counted_as_such() {
+    let mut config = small(1, 8);
+    config.pools[0].allocator = Allocation::Blocks { size: 4, most: 1 };
+    let mut nat = Nat::new(config);
+    for number in 0..4 {
+        datagram(&mut nat, 1, number).unwrap();
+    }
+    for number in 4..6 {
+        assert_eq!(
+            datagram(&mut nat, 1, number),
+            Err(NatError::PortsExhausted),
+            "its block is full"
+        );
+    }
+    for number in 6..10 {
+        datagram(&mut nat, 2, number).unwrap();
+    }
+    assert_eq!(datagram(&mut nat, 2, 10), Err(NatError::PortsExhausted));
+    let usage = nat.usage(Protocol::Udp)[0];
+    assert_eq!((usage.bind_failures, usage.gave_up), (3, 2));
+    assert!(
+        usage.probes >= usage.binds + usage.gave_up,
+        "a search that gives up has looked, too"
+    );
+}
+
+#[test]
+fn memory_is_counted_for_each_port_space() {
+    let mut config = small(1, 60_000);
+    config.pools[0].port_space = PortSpace::PerVmPort;
+    let mut nat = Nat::new(config);
+    to_port(&mut nat, 443, 0).unwrap();
+    let one = nat.engine.memory_bytes();
+    to_port(&mut nat, 444, 1).unwrap();
+    // A bit for each port and four bytes for each page of 64.
+    let space = 60_000 / 8 + 60_000 / 64 * 4;
+    let grown = nat.engine.memory_bytes() - one;
+    assert!((space..2 * space).contains(&grown), "{grown}");
+}

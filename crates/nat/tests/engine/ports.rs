@@ -1,8 +1,10 @@
 //! Ports: all of them are found, at any occupancy, and all come back.
 
-use crate::harness::{CLIENT_ISN, Nat, PLS, SECOND, SYN, nat_ip, segment, small};
-use plsim_nat::{Allocation, HeldPorts, NatError, NatEvent, Release, State};
-use plsim_types::{Instant, KeyedHash, Protocol};
+use crate::harness::{
+    ACK, CLIENT_ISN, Nat, PLS, SECOND, SERVER_ISN, SYN, client, endpoint, nat_ip, segment, small,
+};
+use plsim_nat::{Allocation, HeldPorts, NatError, NatEvent, Original, Release, State};
+use plsim_types::{Instant, KeyedHash, LinkId, Protocol};
 use std::collections::{BTreeSet, VecDeque};
 
 const ALL: u32 = 64_512;
@@ -273,4 +275,67 @@ fn ports_freed_anywhere_in_eight_nat_ips_are_the_ones_found() {
             assert_eq!(nat.open(base + 3), Err(NatError::PortsExhausted));
         }
     }
+}
+
+#[test]
+fn a_revived_binding_is_told_and_its_port_not_reused() {
+    let mut config = small(1, 2);
+    config.pools[0].held_ports = HeldPorts::ReuseOldest;
+    config.events = true;
+    let mut nat = Nat::new(config);
+    let ports = [1, 2].map(|number| nat.open(number).unwrap());
+    nat.abort(1).unwrap();
+    nat.after(SECOND).abort(2).unwrap();
+    while nat.engine.poll_event().is_some() {}
+    let data = segment(ACK, CLIENT_ISN + 1, SERVER_ISN + 1, 10);
+    nat.after(SECOND).send(1, data).unwrap();
+    assert_eq!(
+        nat.engine.poll_event(),
+        Some(NatEvent::Revived {
+            at: nat.instant(),
+            binding: nat.binding(ports[0]).unwrap(),
+        })
+    );
+    assert_eq!(nat.engine.poll_event(), None);
+    assert_eq!(nat.open(3), Ok(ports[1]));
+    assert_eq!(nat.open(4), Err(NatError::PortsExhausted));
+}
+
+#[test]
+fn a_flow_that_comes_back_searches_from_another_start() {
+    let mut nat = Nat::new(small(1, 60_000));
+    let ports: BTreeSet<_> = (0..3)
+        .map(|_| nat.after(300 * SECOND).datagram(1).unwrap().source.port())
+        .collect();
+    assert_eq!(ports.len(), 3);
+}
+
+#[test]
+fn rfc6056_3_3_3_the_offset_is_that_of_protocol_backend_port_and_nat_ip() {
+    let first = |protocol, backend_port, nat_ips: u8| {
+        let mut config = small(nat_ips, 60_000);
+        config.pools[0].allocator = Allocation::Rfc6056Hash;
+        // The last NAT IP is the only one.
+        config.pools[0].nat_ips.drain(..usize::from(nat_ips) - 1);
+        let mut nat = Nat::new(config);
+        let packet = Original {
+            pls: PLS,
+            link: LinkId(1),
+            client: client(1),
+            endpoint: endpoint(),
+            backend_port,
+            protocol,
+            segment: (protocol == Protocol::Tcp).then(|| segment(SYN, CLIENT_ISN, 0, 0)),
+        };
+        let sent = nat.engine.original(&packet, nat.instant());
+        sent.unwrap().source.port()
+    };
+    let ports: BTreeSet<_> = [
+        first(Protocol::Tcp, 8_443, 1),
+        first(Protocol::Udp, 8_443, 1),
+        first(Protocol::Tcp, 8_444, 1),
+        first(Protocol::Tcp, 8_443, 2),
+    ]
+    .into();
+    assert_eq!(ports.len(), 4);
 }

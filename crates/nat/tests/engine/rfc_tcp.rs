@@ -1,7 +1,8 @@
 //! The clauses of the RFCs about TCP, as tables: a segment, and the state that it leaves.
 
 use crate::harness::{
-    ACK, FIN, Line, Nat, RST, RST_ACK, SECOND, SYN, SYN_ACK, c, nat_ip, s, small,
+    ACK, CLIENT_ISN, FIN, Line, Nat, RST, RST_ACK, SECOND, SYN, SYN_ACK, c, nat_ip, s, segment,
+    small,
 };
 use core::net::SocketAddrV4;
 use plsim_nat::{NatError, State};
@@ -353,8 +354,28 @@ fn rfc5382_req2_simultaneous_open_does_not_happen() {
 fn rfc5382_req4_an_unsolicited_syn_of_the_backend_is_dropped_silently() {
     let mut nat = one_port();
     let unbound = SocketAddrV4::new(nat_ip(0), 1_024);
-    let syn = crate::harness::segment(SYN, 1, 0, 0);
+    let syn = segment(SYN, 1, 0, 0);
     assert_eq!(nat.answer(unbound, syn), Err(NatError::NoFlow));
     assert!(nat.resets().is_empty());
     assert_eq!(nat.engine.bindings().count(), 0);
+}
+
+#[test]
+fn rfc7413_a_syn_repeated_without_its_data_is_the_same_attempt() {
+    one_port().play(&[
+        (c(SYN, 0, 0).with(100), State::HalfOpen),
+        (c(SYN, 0, 0), State::HalfOpen),
+        // The server had the first one.
+        (s(SYN_ACK, 0, 101), OPEN),
+    ]);
+}
+
+#[test]
+fn rfc9293_3_10_7_4_only_the_server_can_take_a_syn_on_top() {
+    let mut nat = connected();
+    nat.play(&[(c(SYN, 9_000, 0), OPEN)]);
+    let own = segment(SYN_ACK, 77, CLIENT_ISN.wrapping_add(9_001), 0);
+    nat.send(1, own).unwrap();
+    // The numbers are still those of the connection.
+    nat.play(&[(s(RST, 1, 0), State::Reset)]);
 }

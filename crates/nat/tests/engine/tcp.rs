@@ -367,3 +367,20 @@ fn without_hold_down_a_port_is_free_at_the_second_fin() {
     assert_eq!(nat.used(Protocol::Tcp), (0, 0));
     assert_eq!(nat.open(2), Ok(port));
 }
+
+#[test]
+fn a_reset_connection_is_revived_only_within_the_flow_limit() {
+    let mut config = small(1, 2);
+    config.flow_limit = Some(1);
+    let mut nat = Nat::new(config);
+    let port = nat.open(1).unwrap();
+    nat.abort(1).unwrap();
+    let other = nat.open(2).unwrap();
+    let data = segment(ACK, CLIENT_ISN + 1, SERVER_ISN + 1, 10);
+    assert!(nat.send(1, data).is_ok(), "the packet passes");
+    assert_eq!(nat.state(port), Some(State::Reset));
+    assert_eq!(nat.used(Protocol::Tcp), (1, 1));
+    nat.close(2, other).unwrap();
+    nat.send(1, data).unwrap();
+    assert_eq!(nat.state(port), Some(State::Established));
+}

@@ -194,3 +194,28 @@ fn a_block_takes_no_port_back_from_another_subscriber() {
     let port = ports.allocate(&of(1, 0)).unwrap().port;
     ports.release(port, 2);
 }
+
+#[test]
+fn a_search_that_leaves_its_block_starts_again_at_the_blocks_first_port() {
+    let mut ports = BlockPorts::new(0..=15, 8, 1);
+    for _ in 0..8 {
+        ports.allocate(&of(1, 0)).unwrap();
+    }
+    ports.release(0, 1);
+    // From port 7 on, the next free one is of the other block, in the same word.
+    let found = ports.allocate(&of(1, u64::MAX)).unwrap();
+    assert_eq!((found.port, found.probes), (0, 2));
+}
+
+#[test]
+fn a_subscriber_takes_memory_while_it_has_a_block() {
+    let mut ports = BlockPorts::new(1_024..=65_535, 64, 16);
+    let empty = ports.memory_bytes();
+    let taken = [1, 2, 3].map(|subscriber| (ports.allocate(&of(subscriber, 5)), subscriber));
+    // At least its number, its count and its first block.
+    assert!(ports.memory_bytes() >= empty + 3 * 12);
+    for (found, subscriber) in taken {
+        ports.release(found.unwrap().port, subscriber);
+    }
+    assert_eq!(ports.memory_bytes(), empty);
+}

@@ -81,3 +81,18 @@ fn two_free_ports_anywhere_are_found() {
         exact(&mut ports, &[], 1);
     }
 }
+
+#[test]
+fn the_client_ports_beside_the_range_are_nobodys() {
+    for &allocation in Allocation::ALL {
+        for client_port in [1_023, 1_088, 0, u16::MAX] {
+            let mut ports = Ports::new(allocation, 1_024..=1_087, KeyedHash::new(1, "key"));
+            let request = PortRequest {
+                client_port,
+                ..PortRequest::default()
+            };
+            let found = ports.allocate(&request).unwrap().port;
+            assert!((1_024..=1_087).contains(&found), "{}", allocation.name());
+        }
+    }
+}

@@ -185,9 +185,14 @@ fn memory_is_what_the_documents_of_the_types_say() {
                 Err(_) => break,
             }
         }
+        let released = match allocation {
+            Allocation::Fifo | Allocation::Lifo => 2 * taken.len(),
+            _ => 0,
+        };
         for port in taken {
             ports.release(port, 1);
         }
+        assert!(ports.memory_bytes() >= at_first + released);
         let bits = 8 * (1_008 + 16);
         let (least, most) = match allocation {
             Allocation::Fifo | Allocation::Lifo => (bits, bits + 128 * 1_024),
@@ -209,6 +214,10 @@ fn names_find_their_allocation() {
     for &allocation in Allocation::ALL {
         assert_eq!(Allocation::from_name(allocation.name()), Some(allocation));
         assert!(!allocation.source().is_empty());
+    }
+    for number in 1..=5 {
+        let named = Allocation::from_name(&format!("rfc6056-{number}")).unwrap();
+        assert_eq!(named.source(), format!("RFC 6056 §3.3.{number}"));
     }
     assert_eq!(Allocation::from_name("bitmaps"), None);
     let names: BTreeSet<_> = Allocation::ALL.iter().map(|all| all.name()).collect();
