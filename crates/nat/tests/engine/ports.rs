@@ -311,7 +311,7 @@ fn a_flow_that_comes_back_searches_from_another_start() {
 }
 
 #[test]
-fn rfc6056_3_3_3_the_offset_is_that_of_protocol_backend_port_and_nat_ip() {
+fn the_hashed_offset_is_that_of_protocol_backend_port_and_nat_ip() {
     let first = |protocol, backend_port, nat_ips: u8| {
         let mut config = small(nat_ips, 60_000);
         config.pools[0].allocator = Allocation::Rfc6056Hash;

@@ -361,7 +361,7 @@ fn rfc5382_req4_an_unsolicited_syn_of_the_backend_is_dropped_silently() {
 }
 
 #[test]
-fn rfc7413_a_syn_repeated_without_its_data_is_the_same_attempt() {
+fn a_syn_repeated_without_its_data_is_the_same_attempt() {
     one_port().play(&[
         (c(SYN, 0, 0).with(100), State::HalfOpen),
         (c(SYN, 0, 0), State::HalfOpen),
@@ -371,7 +371,7 @@ fn rfc7413_a_syn_repeated_without_its_data_is_the_same_attempt() {
 }
 
 #[test]
-fn rfc9293_3_10_7_4_only_the_server_can_take_a_syn_on_top() {
+fn only_the_server_can_take_a_syn_on_top() {
     let mut nat = connected();
     nat.play(&[(c(SYN, 9_000, 0), OPEN)]);
     let own = segment(SYN_ACK, 77, CLIENT_ISN.wrapping_add(9_001), 0);

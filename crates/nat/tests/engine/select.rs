@@ -1,7 +1,7 @@
 //! Which NAT IP a new flow gets.
 
-use crate::harness::{CLIENT_ISN, Nat, PLS, SYN, nat_ip, segment, small};
-use plsim_nat::{NatConfig, NatError, Selection};
+use crate::harness::{CLIENT_ISN, Nat, PLS, SECOND, SYN, nat_ip, segment, small};
+use plsim_nat::{HeldPorts, NatConfig, NatError, Selection};
 use plsim_types::{Duration, KeyedHash, LinkId, Protocol};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -63,6 +63,23 @@ fn round_robin_takes_turns_and_skips_the_full() {
     // A refusal takes no turn, and TCP has turns of its own.
     let tcp = nat.send(7, segment(SYN, CLIENT_ISN, 0, 0)).unwrap();
     assert_eq!(*tcp.source.ip(), nat_ip(0));
+}
+
+#[test]
+fn a_reused_port_takes_the_turn_of_its_nat_ip() {
+    let mut config = config(2, 1, Selection::RoundRobin);
+    config.pools[0].held_ports = HeldPorts::ReuseOldest;
+    let mut nat = Nat::new(config);
+    for number in [1, 2] {
+        let port = nat.open(number).unwrap();
+        nat.close(number, port).unwrap();
+        nat.after(1);
+    }
+    let reused = nat.open(3).unwrap();
+    assert_eq!(*reused.ip(), nat_ip(0));
+    // When both are free again, it is the other one's turn.
+    nat.after(400 * SECOND).timeout();
+    assert_eq!(*nat.open(4).unwrap().ip(), nat_ip(1));
 }
 
 #[test]
