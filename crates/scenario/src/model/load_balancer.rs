@@ -46,7 +46,9 @@ pub enum Fragments {
     Drop,
     /// They are joined, and go on as one packet.
     Reassemble,
-    /// They go on in order once the first has come; the receiver joins them.
+    /// They go on in order once the first has come; the receiver joins them. Meant for UDP: of a
+    /// TCP segment in pieces the NAT sees the first only, so it believes too little until the next
+    /// whole one; and identifications stay, so those of two clients may meet at the backend.
     Forward,
 }
 

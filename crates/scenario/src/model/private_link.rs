@@ -61,7 +61,8 @@ pub struct PrivateLinkService {
     /// The number of dynamic NAT IPs, 1 to 8 (PLS-4); one if neither this nor `nat_ips` is given.
     #[schemars(range(min = 0, max = 1_000))]
     pub nat_ip_count: Option<u32>,
-    /// Whose NAT it behaves like: all that is not given below comes from here.
+    /// Whose NAT it behaves like: all that is not given below comes from here, and what is given
+    /// stays. The flow limit of a VM is the VM's own key.
     #[serde(default)]
     pub preset: Preset,
     /// A set of time-outs instead of the preset's; the single ones below come on top of it.
@@ -106,7 +107,8 @@ pub struct PrivateLinkService {
     pub block_limit: Option<u32>,
     /// Which NAT IP a new flow gets (azure: hash).
     pub nat_ip_selection: Option<NatIpSelection>,
-    /// What a NAT port is unique for (azure: per-vm).
+    /// What a NAT port is unique for (azure: per-vm). With per-vm-port the figures of a NAT IP and VM
+    /// are sums over the backend ports in use.
     pub port_space: Option<PortSpace>,
     /// Most ports that one private endpoint may have on one backend VM (RFC 6888 REQ-4).
     #[schemars(range(min = 1, max = 4_294_967_295_u32))]
