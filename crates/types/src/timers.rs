@@ -117,3 +117,78 @@ impl Timers {
             .map(|(name, _)| name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Timers;
+    use crate::time::Duration;
+
+    fn timers(live: [u64; 4], rests: [u64; 4]) -> Timers {
+        let [half_open, established_idle, half_closed_idle, udp_idle] =
+            live.map(Duration::from_secs);
+        let [
+            hold_down_fin,
+            hold_down_rst,
+            hold_down_half_open,
+            hold_down_udp,
+        ] = rests.map(Duration::from_secs);
+        Timers {
+            half_open,
+            established_idle,
+            half_closed_idle,
+            udp_idle,
+            hold_down_fin,
+            hold_down_rst,
+            hold_down_half_open,
+            hold_down_udp,
+            idle_scan_interval: None,
+        }
+    }
+
+    #[test]
+    fn the_times_are_those_of_the_sources() {
+        let minutes = 60;
+        let hours = 60 * minutes;
+        let established = 2 * hours + 4 * minutes;
+        let transitory = 4 * minutes;
+        assert_eq!(Timers::azure(), timers([30, 300, 300, 300], [65, 16, 0, 0]));
+        assert_eq!(
+            Timers::rfc(),
+            timers(
+                [transitory, established, established, 5 * minutes],
+                [transitory, transitory, 0, 2 * minutes]
+            )
+        );
+        assert_eq!(
+            Timers::linux(),
+            timers(
+                [2 * minutes, 5 * 24 * hours, minutes, 2 * minutes],
+                [2 * minutes, 10, 0, 0]
+            )
+        );
+    }
+
+    #[test]
+    fn a_timer_of_zero_is_named_and_a_hold_down_may_be_zero() {
+        let zero = |change: fn(&mut Timers)| {
+            let mut timers = Timers::azure();
+            change(&mut timers);
+            timers.zero()
+        };
+        assert_eq!(zero(|t| t.half_open = Duration::ZERO), Some("half_open"));
+        assert_eq!(
+            zero(|t| t.established_idle = Duration::ZERO),
+            Some("established_idle")
+        );
+        assert_eq!(
+            zero(|t| t.half_closed_idle = Duration::ZERO),
+            Some("half_closed_idle")
+        );
+        assert_eq!(zero(|t| t.udp_idle = Duration::ZERO), Some("udp_idle"));
+        assert_eq!(
+            zero(|t| t.idle_scan_interval = Some(Duration::ZERO)),
+            Some("idle_scan_interval")
+        );
+        assert_eq!(zero(|t| t.hold_down_fin = Duration::ZERO), None);
+    }
+}
