@@ -494,6 +494,20 @@ mod tests {
     }
 
     #[test]
+    fn the_items_after_the_next_one_are_known_once_their_slot_has_come_up() {
+        let deadline = |position: u32| Instant::from_nanos((1 << 30) + u64::from(position));
+        let current = |position, _| Some(deadline(position));
+        let mut wheel = TimerWheel::new();
+        for position in [7, 5, 6] {
+            wheel.insert(position, 0, deadline(position));
+        }
+        assert_eq!(wheel.upcoming(0), None);
+        assert_eq!(wheel.pop_due(deadline(5), current), Some((5, 0)));
+        let upcoming = [0, 1, 2].map(|distance| wheel.upcoming(distance));
+        assert_eq!(upcoming, [Some(6), Some(7), None]);
+    }
+
+    #[test]
     fn an_idle_timer_of_300_s_wakes_its_owner_at_most_four_times() {
         let deadline = Instant::from_nanos(300_000_000_001);
         let mut wheel = TimerWheel::new();
