@@ -55,7 +55,13 @@ fn refused_clients_that_were_told_by_icmp_are_not_said_to_have_had_no_answer() {
 
 #[test]
 fn an_endpoint_that_has_its_blocks_is_told_so_and_what_more_nat_ips_give_it() {
-    let told = finding(&["preset=gcp-cloud-nat", "block_size=10"]);
+    let settings = ["preset=gcp-cloud-nat", "block_size=10"];
+    let strict = &finding(&settings).help[1];
+    assert!(
+        strict.starts_with("Let nat_ip_selection try the other NAT IPs"),
+        "{strict}"
+    );
+    let told = finding(&[&settings[..], &["nat_ip_selection=client-paired"]].concat());
     assert_eq!(
         told.what,
         "service: VM vm found no tcp port although some were free: a private endpoint gets at most 1 \
