@@ -104,9 +104,9 @@ fn read(packet: &Packet) -> Original {
     }
 }
 
-fn write(packet: &mut Packet, translated: Result<Translation, NatError>) {
-    let translation = translated.expect("the flow is known");
-    packet.rewrite(&Rewrite {
+fn write(packet: &mut Packet, translated: &Result<Translation, NatError>) {
+    let translation = translated.as_ref().expect("the flow is known");
+    packet.rewrite(Rewrite {
         source: translation.source,
         destination: translation.destination,
     });
@@ -131,7 +131,7 @@ fn translate(criterion: &mut Criterion<CpuTime>) {
             translated.clear();
             fleet.engines[turn].originals(&read_slice, &mut translated);
             for (packet, translated) in packets.iter_mut().zip(&translated) {
-                write(packet, *translated);
+                write(packet, translated);
             }
         };
         let slices = |fleet: &mut Fleet| -> Vec<[Packet; SLICE]> {
@@ -159,7 +159,7 @@ fn translate(criterion: &mut Criterion<CpuTime>) {
                     let fleet = &mut *shared.borrow_mut();
                     for (at, packet) in packets.as_flattened_mut().iter_mut().enumerate() {
                         let original = read(packet);
-                        write(packet, fleet.engines[at % vms].original(&original, now));
+                        write(packet, &fleet.engines[at % vms].original(&original, now));
                     }
                 },
                 BatchSize::PerIteration,

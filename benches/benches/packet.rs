@@ -47,7 +47,7 @@ fn packet(criterion: &mut Criterion) {
         let mut turn = false;
         bencher.iter(|| {
             turn = !turn;
-            packet.rewrite(black_box(if turn { &there } else { &back }));
+            packet.rewrite(black_box(if turn { there } else { back }));
         });
     });
     group.bench_function("parse/tcp_40", |bencher| {

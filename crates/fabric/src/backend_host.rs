@@ -113,7 +113,7 @@ impl BackendHost {
         }?;
         packet.encap.pls = translation.pls;
         packet.encap.link = translation.link;
-        packet.rewrite(&Rewrite {
+        packet.rewrite(Rewrite {
             source: translation.source,
             destination: translation.destination,
         });

@@ -10,6 +10,7 @@
 //!           of the index           the binding            as alone
 //! ```
 
+use crate::binding::Flow;
 use crate::engine::NatEngine;
 use crate::error::NatError;
 use crate::packet::{Original, Reply, Translation};
@@ -18,7 +19,7 @@ use plsim_types::Instant;
 
 /// Packets between two steps: enough to cover main memory, few enough for the CPU's queue of misses.
 pub(crate) const AHEAD: usize = 8;
-/// Hashes in flight: a power of two above `2 * AHEAD`.
+/// Flows in flight: a power of two above `2 * AHEAD`.
 const RING: usize = 32;
 
 impl NatEngine {
@@ -31,20 +32,23 @@ impl NatEngine {
         packets: &[(Original, Instant)],
         translated: &mut Vec<Result<Translation, NatError>>,
     ) {
-        let mut hashes = [0; RING];
-        translated.reserve(packets.len());
+        let mut flows = [Flow::default(); RING];
+        let first = translated.len();
+        translated.resize(first + packets.len(), Err(NatError::NoFlow));
+        let translated = &mut translated[first..];
         for step in 0..packets.len() + 2 * AHEAD {
             if let Some((packet, _)) = packets.get(step) {
-                let hash = self.hash_of(packet);
-                self.flows.prefetch(hash);
-                hashes[step % RING] = hash;
+                let flow = self.flow_of(packet);
+                self.flows.prefetch(flow.hash);
+                flows[step % RING] = flow;
             }
             if (AHEAD..packets.len() + AHEAD).contains(&step) {
-                self.flows.prefetch_found(hashes[(step - AHEAD) % RING]);
+                let flow = &mut flows[(step - AHEAD) % RING];
+                flow.found = self.flows.prefetch_found(flow.hash);
             }
             if let Some(at) = step.checked_sub(2 * AHEAD) {
                 let (packet, now) = &packets[at];
-                translated.push(self.original_of(packet, hashes[at % RING], *now));
+                self.original_into(packet, &flows[at % RING], *now, &mut translated[at]);
             }
         }
     }
@@ -58,18 +62,26 @@ impl NatEngine {
         packets: &[(Reply, Instant)],
         translated: &mut Vec<Result<Translation, NatError>>,
     ) {
-        translated.reserve(packets.len());
+        let first = translated.len();
+        translated.resize(first + packets.len(), Err(NatError::NoFlow));
+        let translated = &mut translated[first..];
+        let mut found = [None; RING];
         for step in 0..packets.len() + 2 * AHEAD {
             if let Some((packet, _)) = packets.get(step) {
                 self.prefetch_owner(packet);
             }
-            let owned = step.checked_sub(AHEAD).and_then(|at| packets.get(at));
-            if let Some(position) = owned.and_then(|(packet, _)| self.owner(packet)) {
-                self.flows.prefetch_entry(position);
+            if let Some(at) = step.checked_sub(AHEAD)
+                && let Some((packet, _)) = packets.get(at)
+            {
+                let owner = self.owner(packet);
+                if let Some(position) = owner {
+                    self.flows.prefetch_entry(position);
+                }
+                found[at % RING] = owner;
             }
             if let Some(at) = step.checked_sub(2 * AHEAD) {
                 let (packet, now) = &packets[at];
-                translated.push(self.reply(packet, *now));
+                self.reply_into(packet, found[at % RING], *now, &mut translated[at]);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! How a new flow gets a binding and a port.
 
-use crate::binding::{Aside, Binding, FlowKey, State};
+use crate::binding::{Aside, Binding, Flow, FlowKey, State};
 use crate::config::{HeldPorts, Selection};
 use crate::engine::NatEngine;
 use crate::error::NatError;
@@ -11,37 +11,31 @@ use plsim_types::{Instant, Protocol, TcpSegment};
 
 impl NatEngine {
     /// Creates a binding for the first packet of a flow.
-    #[inline(never)] // A known flow shall not pay for its registers.
+    #[inline]
     pub(crate) fn bind(
         &mut self,
-        key: &FlowKey,
-        hash: u64,
+        flow: &Flow,
         segment: Option<&TcpSegment>,
         now: Instant,
     ) -> Result<u32, NatError> {
-        let (state, sequences) = match (key.protocol, segment) {
+        let Flow { key, hash, .. } = *flow;
+        let (state, sequences) = match (key.protocol(), segment) {
             (Protocol::Udp, _) => (State::Udp, Sequences::default()),
             (Protocol::Tcp, Some(syn)) if syn.flags.opens() => {
                 (State::HalfOpen, Sequences::of_syn(syn))
             }
             (Protocol::Tcp, _) => return Err(NatError::NoFlow),
         };
-        self.check_limits(key)?;
-        let (nat_ip, nat_port) = self.allocate(key, hash, now)?;
+        self.check_limits(&key)?;
+        let (nat_ip, nat_port) = self.allocate(&key, hash, now)?;
         self.activate();
         let position = self.flows.insert(
             hash,
             Binding {
                 last: now,
-                link: key.link.0,
-                client_ip: key.client.ip().to_bits(),
-                endpoint_ip: key.endpoint.ip().to_bits(),
-                client_port: key.client.port(),
-                endpoint_port: key.endpoint.port(),
-                backend_port: key.backend_port,
+                key,
                 nat_port,
                 nat_ip,
-                pool: key.pool,
                 state,
                 sequences,
                 armed: 0,
@@ -57,20 +51,17 @@ impl NatEngine {
     fn own(&mut self, position: u32, now: Instant) {
         self.arm(position, now);
         let binding = *self.flows.entry(position);
-        let protocol = binding.state.protocol();
-        if self.pools[usize::from(binding.pool)]
-            .endpoint_port_limit
-            .is_some()
-        {
+        let protocol = binding.key.protocol();
+        if self.pools[binding.key.pool()].endpoint_port_limit.is_some() {
             *self
                 .endpoint_ports
-                .get_or_insert_with((binding.pool, binding.link), || 0) += 1;
+                .get_or_insert_with(binding.key.endpoint_id(), || 0) += 1;
         }
         let nat_ip = &mut self.nat_ips[usize::from(binding.nat_ip)];
         let address = nat_ip.address;
         let side = nat_ip.side(protocol);
-        let exhausted = side.bound(binding.backend_port, now);
-        side.space_mut(binding.backend_port).owners.claim(
+        let exhausted = side.bound(binding.key.backend_port(), now);
+        side.space_mut(binding.key.backend_port()).owners.claim(
             &mut self.pages,
             binding.nat_port,
             position,
@@ -82,7 +73,7 @@ impl NatEngine {
         if exhausted {
             self.events.push_back(NatEvent::Exhausted {
                 at: now,
-                pls: self.pools[usize::from(binding.pool)].pls,
+                pls: self.pools[binding.key.pool()].pls,
                 nat_ip: address,
                 protocol,
             });
@@ -104,10 +95,10 @@ impl NatEngine {
             return Err(NatError::NatTableFull);
         }
         self.check_flow_limit()?;
-        if let Some(limit) = self.pools[usize::from(key.pool)].endpoint_port_limit
+        if let Some(limit) = self.pools[key.pool()].endpoint_port_limit
             && self
                 .endpoint_ports
-                .get(&(key.pool, key.link.0))
+                .get(&key.endpoint_id())
                 .copied()
                 .unwrap_or(0)
                 >= limit
@@ -119,12 +110,12 @@ impl NatEngine {
     }
 
     /// Takes a port: of the NAT IP that the selection names, else of the next one that has one.
-    fn allocate(&mut self, key: &FlowKey, hash: u64, now: Instant) -> Result<(u16, u16), NatError> {
+    fn allocate(&mut self, key: &FlowKey, hash: u64, now: Instant) -> Result<(u8, u16), NatError> {
         let choice = self.choose(key, hash);
-        let pool = usize::from(key.pool);
+        let pool = key.pool();
         let count = self.pools[pool].nat_ips.len();
         let mut gave_up = false;
-        let known_full = self.pools[pool].full[key.protocol.index()] == Some(key.backend_port);
+        let known_full = self.pools[pool].full[key.protocol().index()] == Some(key.backend_port());
         let tries = if known_full { 0 } else { choice.tries };
         for offset in 0..tries {
             let index = (choice.first + offset) % count;
@@ -143,7 +134,7 @@ impl NatEngine {
         {
             let nat_ip = self.flows.entry(position).nat_ip;
             self.nat_ips[usize::from(nat_ip)]
-                .side(key.protocol)
+                .side(key.protocol())
                 .reused_held += 1;
             self.release_held(position, now, Release::Reused);
             self.pass_turn(key, nat_ip);
@@ -154,33 +145,33 @@ impl NatEngine {
             ));
         }
         if choice.tries == count && !gave_up {
-            self.pools[pool].full[key.protocol.index()] = Some(key.backend_port);
+            self.pools[pool].full[key.protocol().index()] = Some(key.backend_port());
         }
         let first = self.pools[pool].nat_ips[choice.first];
-        let side = self.nat_ips[usize::from(first)].side(key.protocol);
+        let side = self.nat_ips[usize::from(first)].side(key.protocol());
         side.bind_failures += 1;
         side.gave_up += u64::from(gave_up);
         Err(NatError::PortsExhausted)
     }
 
     /// The turn of a round robin is the next one's once a NAT IP has given a port.
-    fn pass_turn(&mut self, key: &FlowKey, nat_ip: u16) {
-        let pool = &mut self.pools[usize::from(key.pool)];
+    fn pass_turn(&mut self, key: &FlowKey, nat_ip: u8) {
+        let pool = &mut self.pools[key.pool()];
         if pool.selection == Selection::RoundRobin
             && let Some(at) = pool.nat_ips.iter().position(|own| *own == nat_ip)
         {
-            pool.turns[key.protocol.index()] = (at + 1) % pool.nat_ips.len();
+            pool.turns[key.protocol().index()] = (at + 1) % pool.nat_ips.len();
         }
     }
 
     /// Looks for a port of one NAT IP.
-    fn search(&mut self, nat_ip: u16, key: &FlowKey, hash: u64) -> Result<u16, NoPort> {
-        let pool = &self.pools[usize::from(key.pool)];
+    fn search(&mut self, nat_ip: u8, key: &FlowKey, hash: u64) -> Result<u16, NoPort> {
+        let pool = &self.pools[key.pool()];
         let nat_ip = &mut self.nat_ips[usize::from(nat_ip)];
         let address = u64::from(nat_ip.address.to_bits());
-        let side = nat_ip.side_or_new(key.protocol);
+        let side = nat_ip.side_or_new(key.protocol());
         if side
-            .space(key.backend_port)
+            .space(key.backend_port())
             .is_some_and(|space| space.ports.free() == 0)
         {
             return Err(NoPort::Full);
@@ -189,17 +180,17 @@ impl NatEngine {
         let searches = side.searches;
         side.searches += 1;
         let destination = self.destination.pair(
-            u64::from(key.backend_port) << 8 | u64::from(key.protocol.number()),
+            u64::from(key.backend_port()) << 8 | u64::from(key.protocol().number()),
             address,
         );
         let request = PortRequest {
             random: self.start.pair(hash, searches),
             flow: hash,
             destination,
-            client_port: key.client.port(),
-            subscriber: key.link.0,
+            client_port: key.client().port(),
+            subscriber: key.link().0,
         };
-        let space = side.space_or_new(key.backend_port, pool, self.start);
+        let space = side.space_or_new(key.backend_port(), pool, self.start);
         let found = space.allocate(&request);
         if let Ok(allocated) = found {
             // The page is written last of all.

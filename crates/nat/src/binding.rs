@@ -2,7 +2,9 @@ use crate::packet::Original;
 use crate::tcp::Sequences;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use plsim_types::canary::{Fault, planted};
-use plsim_types::{Duration, Instant, KeyedHash, LinkId, PlsId, Protocol, Timers};
+use plsim_types::{
+    Direction, Duration, Instant, KeyedHash, LinkId, PlsId, Protocol, TcpSegment, Timers,
+};
 
 /// The state of a binding (RFC 6146 §3.5.2.2, RFC 7857 §2). The last five are held down: they
 /// keep the port from others, still translate, and do not count as flows.
@@ -92,45 +94,106 @@ pub struct BindingInfo {
     pub last: Instant,
 }
 
-/// The key of the original direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FlowKey {
-    pub(crate) link: LinkId,
-    pub(crate) client: SocketAddrV4,
-    pub(crate) endpoint: SocketAddrV4,
-    pub(crate) backend_port: u16,
-    pub(crate) pool: u8,
-    pub(crate) protocol: Protocol,
-}
+/// The key of the original direction: five words, so that two keys are compared as wholes and not
+/// field by field.
+///
+/// ```text
+///  link | client address | endpoint address | client port, endpoint port | backend port, pool, protocol
+///  32   | 32             | 32               | 16           16            | 16            8     8
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct FlowKey([u32; 5]);
 
 impl FlowKey {
     #[inline]
     pub(crate) const fn of(packet: &Original, pool: u8) -> Self {
-        Self {
-            link: packet.link,
-            client: packet.client,
-            endpoint: packet.endpoint,
-            backend_port: packet.backend_port,
-            pool,
-            protocol: packet.protocol,
-        }
+        let (client, endpoint) = (packet.client, packet.endpoint);
+        Self([
+            packet.link.0,
+            client.ip().to_bits(),
+            endpoint.ip().to_bits(),
+            (client.port() as u32) << 16 | endpoint.port() as u32,
+            (packet.backend_port as u32) << 16
+                | (pool as u32) << 8
+                | packet.protocol.number() as u32,
+        ])
     }
 
     #[inline]
-    pub(crate) fn hash(&self, keyed: KeyedHash) -> u64 {
-        let consumer = u64::from(self.link.0) << 32 | u64::from(self.client.ip().to_bits());
-        let dialled = u64::from(self.endpoint.ip().to_bits()) << 32
-            | u64::from(self.client.port()) << 16
-            | u64::from(self.endpoint.port());
+    pub(crate) const fn link(&self) -> LinkId {
+        LinkId(self.0[0])
+    }
+
+    #[inline]
+    pub(crate) const fn client(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::from_bits(self.0[1]), (self.0[3] >> 16) as u16)
+    }
+
+    #[inline]
+    pub(crate) const fn endpoint(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::from_bits(self.0[2]), self.0[3] as u16)
+    }
+
+    #[inline]
+    pub(crate) const fn backend_port(&self) -> u16 {
+        (self.0[4] >> 16) as u16
+    }
+
+    /// Returns the position of the pool in the engine.
+    #[inline]
+    pub(crate) const fn pool(&self) -> usize {
+        (self.0[4] >> 8) as u8 as usize
+    }
+
+    #[inline]
+    pub(crate) const fn protocol(&self) -> Protocol {
+        if self.0[4] as u8 == Protocol::Udp.number() {
+            Protocol::Udp
+        } else {
+            Protocol::Tcp
+        }
+    }
+
+    /// Returns the link and the address of the client.
+    #[inline]
+    pub(crate) const fn consumer(&self) -> u64 {
+        (self.0[0] as u64) << 32 | self.0[1] as u64
+    }
+
+    #[inline]
+    pub(crate) const fn hash(&self, keyed: KeyedHash) -> u64 {
+        let dialled = (self.0[2] as u64) << 32 | self.0[3] as u64;
         // The pool is a position in the configuration: the order of services must not show, and the
         // link determines it anyway.
-        let service = u64::from(self.backend_port) << 16 | u64::from(self.protocol.number());
+        let service = (self.backend_port() as u64) << 16 | (self.0[4] & 0xFF) as u64;
         // The service hardly varies; spread by an odd constant it need not cost a round.
         keyed.pair(
-            consumer.wrapping_add(service.wrapping_mul(0xD6E8_FEB8_6659_FD93)),
+            self.consumer()
+                .wrapping_add(service.wrapping_mul(0xD6E8_FEB8_6659_FD93)),
             dialled,
         )
     }
+
+    /// Tells whether it is of flows of this protocol to this port of the backend.
+    #[inline]
+    pub(crate) const fn goes_to(&self, protocol: Protocol, backend_port: u16) -> bool {
+        self.0[4] as u8 == protocol.number() && self.backend_port() == backend_port
+    }
+
+    /// Returns what ports are counted by where a private endpoint may only have so many.
+    #[inline]
+    pub(crate) const fn endpoint_id(&self) -> (u8, u32) {
+        ((self.0[4] >> 8) as u8, self.0[0])
+    }
+}
+
+/// A key with its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Flow {
+    pub(crate) key: FlowKey,
+    pub(crate) hash: u64,
+    /// Where the index led when it was asked ahead of time. By now it may lead elsewhere.
+    pub(crate) found: Option<u32>,
 }
 
 /// One entry of the flow table: exactly one cache line.
@@ -138,16 +201,10 @@ impl FlowKey {
 pub(crate) struct Binding {
     /// Last refresh; for a held binding, the start of the hold-down.
     pub(crate) last: Instant,
-    pub(crate) link: u32,
-    pub(crate) client_ip: u32,
-    pub(crate) endpoint_ip: u32,
-    pub(crate) client_port: u16,
-    pub(crate) endpoint_port: u16,
-    pub(crate) backend_port: u16,
+    pub(crate) key: FlowKey,
     pub(crate) nat_port: u16,
     /// Position of the NAT IP in the engine.
-    pub(crate) nat_ip: u16,
-    pub(crate) pool: u8,
+    pub(crate) nat_ip: u8,
     pub(crate) state: State,
     pub(crate) sequences: Sequences,
     /// A lower bound of when the live wheel item comes up, see [`armed_mark`].
@@ -169,37 +226,24 @@ pub(crate) struct Aside(pub(crate) u32, pub(crate) u32);
 const _: () = assert!(size_of::<Binding>() == 64);
 
 impl Binding {
+    /// Takes the usual packet, which only refreshes: a datagram, or a segment of an established
+    /// connection that neither opens nor closes anything. Returns whether it was one.
     #[inline]
-    pub(crate) fn matches(&self, key: &FlowKey) -> bool {
-        self.link == key.link.0
-            && self.client_ip == key.client.ip().to_bits()
-            && self.endpoint_ip == key.endpoint.ip().to_bits()
-            && self.client_port == key.client.port()
-            && self.endpoint_port == key.endpoint.port()
-            && self.backend_port == key.backend_port
-            && self.pool == key.pool
-            && self.state.protocol() == key.protocol
-    }
-
-    pub(crate) fn key(&self) -> FlowKey {
-        FlowKey {
-            link: LinkId(self.link),
-            client: self.client(),
-            endpoint: self.endpoint(),
-            backend_port: self.backend_port,
-            pool: self.pool,
-            protocol: self.state.protocol(),
+    pub(crate) const fn refresh(
+        &mut self,
+        direction: Direction,
+        segment: Option<&TcpSegment>,
+        now: Instant,
+    ) -> bool {
+        match (self.state, segment) {
+            (State::Udp, _) => {}
+            (State::Established, Some(segment)) if segment.flags.is_plain() => {
+                self.sequences.record(direction, segment);
+            }
+            _ => return false,
         }
-    }
-
-    #[inline]
-    pub(crate) fn client(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::from_bits(self.client_ip), self.client_port)
-    }
-
-    #[inline]
-    pub(crate) fn endpoint(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::from_bits(self.endpoint_ip), self.endpoint_port)
+        self.last = now;
+        true
     }
 
     /// Returns the instant at which the binding is gone unless something refreshes it.
@@ -239,61 +283,58 @@ pub(crate) fn armed_mark(deadline: Instant) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Binding, FlowKey, State, armed_mark};
+    use super::{FlowKey, armed_mark};
+    use crate::packet::Original;
     use core::net::{Ipv4Addr, SocketAddrV4};
-    use plsim_types::{Instant, KeyedHash, LinkId, Protocol};
+    use plsim_types::{Instant, KeyedHash, LinkId, PlsId, Protocol};
 
-    const KEY: FlowKey = FlowKey {
+    const PACKET: Original = Original {
+        pls: PlsId(0),
         link: LinkId(1),
         client: SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 4), 1_024),
         endpoint: SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 200), 443),
         backend_port: 8_443,
-        pool: 0,
         protocol: Protocol::Tcp,
+        segment: None,
     };
 
-    /// Keys that differ from [`KEY`] in one field, but for the pool.
+    /// Keys of packets that differ from [`PACKET`] in one field.
     fn others() -> [FlowKey; 7] {
-        let mut keys = [KEY; 7];
-        keys[0].link = LinkId(2);
-        keys[1].client.set_ip(Ipv4Addr::new(10, 1, 0, 5));
-        keys[2].client.set_port(1_025);
-        keys[3].endpoint.set_ip(Ipv4Addr::new(10, 1, 0, 201));
-        keys[4].endpoint.set_port(444);
-        keys[5].backend_port = 8_444;
-        keys[6].protocol = Protocol::Udp;
-        keys
+        let mut packets = [PACKET; 7];
+        packets[0].link = LinkId(2);
+        packets[1].client.set_ip(Ipv4Addr::new(10, 1, 0, 5));
+        packets[2].client.set_port(1_025);
+        packets[3].endpoint.set_ip(Ipv4Addr::new(10, 1, 0, 201));
+        packets[4].endpoint.set_port(444);
+        packets[5].backend_port = 8_444;
+        packets[6].protocol = Protocol::Udp;
+        packets.map(|packet| FlowKey::of(&packet, 0))
     }
 
     #[test]
-    fn a_binding_matches_its_own_key_only() {
-        let binding = Binding {
-            link: KEY.link.0,
-            client_ip: KEY.client.ip().to_bits(),
-            endpoint_ip: KEY.endpoint.ip().to_bits(),
-            client_port: KEY.client.port(),
-            endpoint_port: KEY.endpoint.port(),
-            backend_port: KEY.backend_port,
-            pool: KEY.pool,
-            state: State::HalfOpen,
-            ..Binding::default()
-        };
-        assert!(binding.matches(&KEY));
-        assert_eq!(binding.key(), KEY);
-        for key in others() {
-            assert!(!binding.matches(&key), "{key:?}");
-        }
-        assert!(!binding.matches(&FlowKey { pool: 1, ..KEY }));
+    fn a_key_tells_what_it_was_made_of() {
+        let key = FlowKey::of(&PACKET, 3);
+        assert_eq!((key.link(), key.client()), (PACKET.link, PACKET.client));
+        assert_eq!(key.endpoint(), PACKET.endpoint);
+        assert_eq!((key.backend_port(), key.pool()), (8_443, 3));
+        assert_eq!(key.protocol(), Protocol::Tcp);
+        assert_eq!(others()[6].protocol(), Protocol::Udp);
+        assert_eq!(key.consumer(), 1 << 32 | 0x0A01_0004);
+        assert!(key.goes_to(Protocol::Tcp, 8_443));
+        assert!(!key.goes_to(Protocol::Udp, 8_443) && !key.goes_to(Protocol::Tcp, 443));
+        assert!(!FlowKey::default().goes_to(Protocol::Tcp, 0));
     }
 
     #[test]
-    fn every_field_but_the_pool_counts_in_the_hash() {
+    fn every_field_counts_in_the_key_and_every_field_but_the_pool_in_its_hash() {
         let keyed = KeyedHash::new(1, "flows");
-        let own = KEY.hash(keyed);
+        let own = FlowKey::of(&PACKET, 0);
         for key in others() {
-            assert_ne!(key.hash(keyed), own, "{key:?}");
+            assert_ne!(key, own);
+            assert_ne!(key.hash(keyed), own.hash(keyed), "{key:?}");
         }
-        assert_eq!(FlowKey { pool: 1, ..KEY }.hash(keyed), own);
+        assert_ne!(FlowKey::of(&PACKET, 1), own);
+        assert_eq!(FlowKey::of(&PACKET, 1).hash(keyed), own.hash(keyed));
     }
 
     #[test]

@@ -63,6 +63,11 @@ pub struct PoolConfig {
     pub timers: Timers,
 }
 
+impl NatConfig {
+    /// The most NAT IPs of all services together: 256, as many as 32 full services have.
+    pub(crate) const MOST_NAT_IPS: usize = 256;
+}
+
 impl PoolConfig {
     /// The usual port range, 1024..=65535: 64 512 ports (D-NGW).
     pub const ALL_PORTS: RangeInclusive<u16> = 1024..=65535;
@@ -156,6 +161,10 @@ pub(crate) fn validate(config: &NatConfig) -> Result<(), ConfigError> {
         if limit == Some(0) {
             return Err(ConfigError::ZeroLimit(name));
         }
+    }
+    let nat_ips = config.pools.iter().map(|pool| pool.nat_ips.len());
+    if nat_ips.sum::<usize>() > NatConfig::MOST_NAT_IPS {
+        return Err(ConfigError::TooManyNatIps);
     }
     let mut services = BTreeSet::new();
     let mut addresses = BTreeSet::from([config.backend]);

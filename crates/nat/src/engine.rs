@@ -1,4 +1,4 @@
-use crate::binding::{Binding, BindingInfo, FlowKey, State};
+use crate::binding::{Binding, BindingInfo, Flow, FlowKey, State};
 use crate::config::{NatConfig, OnExhaustion, PoolConfig, validate};
 use crate::error::{ConfigError, NatError};
 use crate::event::{NatEvent, Reset};
@@ -12,7 +12,10 @@ use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use plsim_table::{FixedMap, FlowTable, TimerWheel};
 use plsim_types::canary::{Fault, planted};
-use plsim_types::{Direction, Instant, KeyedHash, LinkId, PlsId, Protocol};
+use plsim_types::{Direction, Instant, KeyedHash, PlsId, Protocol};
+
+/// The position of the pool of a service that the engine does not know: none has it.
+const NO_POOL: u8 = u8::MAX;
 
 /// The NAT of one backend VM.
 ///
@@ -60,7 +63,7 @@ pub struct NatEngine {
     pub(crate) report: bool,
     pub(crate) pools: Vec<Pool>,
     pub(crate) nat_ips: Vec<NatIp>,
-    pub(crate) by_address: FixedMap<Ipv4Addr, u16>,
+    pub(crate) by_address: FixedMap<Ipv4Addr, u8>,
     pub(crate) flows: FlowTable<Binding>,
     pub(crate) pages: PagePool,
     pub(crate) wheel: TimerWheel,
@@ -127,41 +130,75 @@ impl NatEngine {
     /// [`NatError::NoFlow`], [`NatError::VmFlowLimit`] (also for a SYN that would re-open a
     /// held-down binding) or [`NatError::PortsExhausted`]; only counters change.
     pub fn original(&mut self, packet: &Original, now: Instant) -> Result<Translation, NatError> {
-        self.original_of(packet, self.hash_of(packet), now)
+        let mut translated = Err(NatError::NoFlow);
+        self.original_into(packet, &self.flow_of(packet), now, &mut translated);
+        translated
     }
 
-    /// Hashes the flow of a packet; the pool is no part of it.
+    /// Returns the key of a packet's flow and its hash; no binding has that of an unknown service.
     #[inline]
-    pub(crate) fn hash_of(&self, packet: &Original) -> u64 {
-        FlowKey::of(packet, 0).hash(self.key)
+    pub(crate) fn flow_of(&self, packet: &Original) -> Flow {
+        let key = FlowKey::of(packet, self.pool_of(packet.pls).unwrap_or(NO_POOL));
+        let hash = key.hash(self.key);
+        Flow {
+            key,
+            hash,
+            found: None,
+        }
     }
 
-    /// Translates a packet of the consumer whose flow is hashed.
+    /// Translates a packet of the consumer whose flow is hashed, into `translated`: a result is
+    /// written once, where it is kept, since a copy right behind its parts stalls the CPU.
     #[inline]
-    pub(crate) fn original_of(
+    pub(crate) fn original_into(
         &mut self,
         packet: &Original,
-        hash: u64,
+        flow: &Flow,
+        now: Instant,
+        translated: &mut Result<Translation, NatError>,
+    ) {
+        self.catch_up(now);
+        let Some(position) = self.find(flow) else {
+            *translated = self.first_original(packet, flow, now);
+            return;
+        };
+        let segment = packet.segment.as_ref();
+        let binding = self.flows.entry_mut(position);
+        let (nat_ip, nat_port) = (binding.nat_ip, binding.nat_port);
+        if !binding.refresh(Direction::Original, segment, now)
+            && let Err(error) = self.track(position, Direction::Original, segment, now)
+        {
+            *translated = Err(error);
+            return;
+        }
+        *translated = Ok(Translation {
+            pls: packet.pls,
+            link: packet.link,
+            source: self.nat_address(nat_ip, nat_port),
+            destination: SocketAddrV4::new(self.backend, packet.backend_port),
+        });
+    }
+
+    /// Translates a packet of the consumer that has no binding.
+    #[inline(never)] // A known flow shall not pay for its registers.
+    fn first_original(
+        &mut self,
+        packet: &Original,
+        flow: &Flow,
         now: Instant,
     ) -> Result<Translation, NatError> {
-        self.catch_up(now);
-        let pool = self.pool_of(packet.pls).ok_or(NatError::NoFlow)?;
-        let key = FlowKey::of(packet, pool);
-        let (position, known) = match self.find(&key, hash) {
-            Some(position) => (position, true),
-            None => {
-                let bound = self.bind(&key, hash, packet.segment.as_ref(), now);
-                if bound == Err(NatError::NoFlow) {
-                    self.answer_late_original(packet, pool);
-                }
-                (bound?, false)
-            }
-        };
-        let translation = self.outward(self.flows.entry(position));
-        if known {
-            self.track(position, Direction::Original, packet.segment.as_ref(), now)?;
+        if flow.key.pool() == usize::from(NO_POOL) {
+            return Err(NatError::NoFlow);
         }
-        Ok(translation)
+        match self.bind(flow, packet.segment.as_ref(), now) {
+            Ok(position) => Ok(self.outward(self.flows.entry(position))),
+            Err(error) => {
+                if error == NatError::NoFlow {
+                    self.answer_late_original(packet, flow.key.pool());
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Translates a packet of the backend VM; it never creates a binding.
@@ -171,17 +208,49 @@ impl NatEngine {
     /// packet does not come from the backend's address and the port that was contacted
     /// (RFC 4787 §5, address-and-port-dependent filtering). Nothing changes.
     pub fn reply(&mut self, packet: &Reply, now: Instant) -> Result<Translation, NatError> {
+        let mut translated = Err(NatError::NoFlow);
+        self.reply_into(packet, None, now, &mut translated);
+        translated
+    }
+
+    /// Translates a packet of the backend VM into `translated`; `found` is where the owner of its
+    /// port was when it was asked for ahead of time.
+    #[inline]
+    pub(crate) fn reply_into(
+        &mut self,
+        packet: &Reply,
+        found: Option<u32>,
+        now: Instant,
+        translated: &mut Result<Translation, NatError>,
+    ) {
         self.catch_up(now);
-        let position = match self.answered(packet) {
-            Err(NatError::NoFlow) => {
-                self.answer_late_reply(packet);
-                return Err(NatError::NoFlow);
+        let found = found.filter(|&position| self.is_answered(position, packet));
+        let position = match found.map_or_else(|| self.answered(packet), Ok) {
+            Ok(position) => position,
+            Err(error) => {
+                if error == NatError::NoFlow {
+                    self.answer_late_reply(packet);
+                }
+                *translated = Err(error);
+                return;
             }
-            answered => answered?,
         };
-        let translation = self.inward(self.flows.entry(position));
-        self.track(position, Direction::Reply, packet.segment.as_ref(), now)?;
-        Ok(translation)
+        let segment = packet.segment.as_ref();
+        let binding = self.flows.entry_mut(position);
+        let key = binding.key;
+        let pool = &self.pools[key.pool()];
+        let refreshed = pool.reply_refreshes && binding.refresh(Direction::Reply, segment, now);
+        let pls = pool.pls;
+        if !refreshed && let Err(error) = self.track(position, Direction::Reply, segment, now) {
+            *translated = Err(error);
+            return;
+        }
+        *translated = Ok(Translation {
+            pls,
+            link: key.link(),
+            source: key.endpoint(),
+            destination: key.client(),
+        });
     }
 
     /// Translates an ICMP error of the consumer about a flow of the original direction, given as if
@@ -196,11 +265,7 @@ impl NatEngine {
         now: Instant,
     ) -> Result<Translation, NatError> {
         self.catch_up(now);
-        let pool = self.pool_of(packet.pls).ok_or(NatError::NoFlow)?;
-        let key = FlowKey::of(packet, pool);
-        let position = self
-            .find(&key, key.hash(self.key))
-            .ok_or(NatError::NoFlow)?;
+        let position = self.find(&self.flow_of(packet)).ok_or(NatError::NoFlow)?;
         Ok(self.outward(self.flows.entry(position)))
     }
 
@@ -219,7 +284,7 @@ impl NatEngine {
     ///
     /// # Errors
     /// [`ConfigError::UnknownPls`], [`ConfigError::NatIpCount`] if it would be the ninth,
-    /// [`ConfigError::DuplicateNatIp`]; nothing changes.
+    /// [`ConfigError::DuplicateNatIp`], [`ConfigError::TooManyNatIps`]; nothing changes.
     pub fn add_nat_ip(&mut self, pls: PlsId, address: Ipv4Addr) -> Result<(), ConfigError> {
         let pool = self.pool_of(pls).ok_or(ConfigError::UnknownPls(pls))?;
         let count = self.pools[usize::from(pool)].nat_ips.len() + 1;
@@ -228,6 +293,9 @@ impl NatEngine {
         }
         if address == self.backend || self.by_address.contains(&address) {
             return Err(ConfigError::DuplicateNatIp(address));
+        }
+        if self.nat_ips.len() == NatConfig::MOST_NAT_IPS {
+            return Err(ConfigError::TooManyNatIps);
         }
         self.append_nat_ip(pool, address);
         Ok(())
@@ -312,7 +380,7 @@ impl NatEngine {
     }
 
     fn append_nat_ip(&mut self, pool: u8, address: Ipv4Addr) {
-        let position = self.nat_ips.len() as u16;
+        let position = self.nat_ips.len() as u8;
         self.nat_ips.push(NatIp::new(address));
         self.by_address.insert(address, position);
         let pool = &mut self.pools[usize::from(pool)];
@@ -333,22 +401,28 @@ impl NatEngine {
     }
 
     #[inline]
-    fn nat_address(&self, binding: &Binding) -> SocketAddrV4 {
-        let nat_ip = &self.nat_ips[usize::from(binding.nat_ip)];
-        let clashes = planted(Fault::PortClash) && binding.nat_port % 32 == 31;
-        SocketAddrV4::new(nat_ip.address, binding.nat_port - u16::from(clashes))
+    fn nat_address(&self, nat_ip: u8, port: u16) -> SocketAddrV4 {
+        let nat_ip = &self.nat_ips[usize::from(nat_ip)];
+        let clashes = planted(Fault::PortClash) && port % 32 == 31;
+        SocketAddrV4::new(nat_ip.address, port - u16::from(clashes))
     }
 
     #[inline]
-    fn find(&self, key: &FlowKey, hash: u64) -> Option<u32> {
-        self.flows.find(hash, |binding| binding.matches(key))
+    fn find(&self, flow: &Flow) -> Option<u32> {
+        if let Some(position) = flow.found
+            && self.flows.entry(position).key == flow.key
+        {
+            return Some(position);
+        }
+        self.flows
+            .find(flow.hash, |binding| binding.key == flow.key)
     }
 
     /// Finds the binding that a packet of the backend answers.
     #[inline]
     fn answered(&self, packet: &Reply) -> Result<u32, NatError> {
         let position = self.owner(packet).ok_or(NatError::NoFlow)?;
-        let backend_port = self.flows.entry(position).backend_port;
+        let backend_port = self.flows.entry(position).key.backend_port();
         if packet.source == SocketAddrV4::new(self.backend, backend_port) {
             Ok(position)
         } else {
@@ -356,14 +430,25 @@ impl NatEngine {
         }
     }
 
+    /// Tells whether a packet of the backend answers the binding at a position.
+    #[inline]
+    fn is_answered(&self, position: u32, packet: &Reply) -> bool {
+        let binding = self.flows.entry(position);
+        let nat_ip = &self.nat_ips[usize::from(binding.nat_ip)];
+        binding.nat_port == packet.destination.port()
+            && nat_ip.address == *packet.destination.ip()
+            && binding.key.goes_to(packet.protocol, packet.source.port())
+            && self.backend == *packet.source.ip()
+    }
+
     /// Returns how a binding translates toward the backend.
     #[inline]
     fn outward(&self, binding: &Binding) -> Translation {
         Translation {
-            pls: self.pools[usize::from(binding.pool)].pls,
-            link: LinkId(binding.link),
-            source: self.nat_address(binding),
-            destination: SocketAddrV4::new(self.backend, binding.backend_port),
+            pls: self.pools[binding.key.pool()].pls,
+            link: binding.key.link(),
+            source: self.nat_address(binding.nat_ip, binding.nat_port),
+            destination: SocketAddrV4::new(self.backend, binding.key.backend_port()),
         }
     }
 
@@ -371,10 +456,10 @@ impl NatEngine {
     #[inline]
     fn inward(&self, binding: &Binding) -> Translation {
         Translation {
-            pls: self.pools[usize::from(binding.pool)].pls,
-            link: LinkId(binding.link),
-            source: binding.endpoint(),
-            destination: binding.client(),
+            pls: self.pools[binding.key.pool()].pls,
+            link: binding.key.link(),
+            source: binding.key.endpoint(),
+            destination: binding.key.client(),
         }
     }
 
@@ -408,13 +493,13 @@ impl NatEngine {
 
     pub(crate) fn info(&self, binding: &Binding) -> BindingInfo {
         BindingInfo {
-            pls: self.pools[usize::from(binding.pool)].pls,
-            link: LinkId(binding.link),
-            protocol: binding.state.protocol(),
-            client: binding.client(),
-            endpoint: binding.endpoint(),
-            nat: self.nat_address(binding),
-            backend: SocketAddrV4::new(self.backend, binding.backend_port),
+            pls: self.pools[binding.key.pool()].pls,
+            link: binding.key.link(),
+            protocol: binding.key.protocol(),
+            client: binding.key.client(),
+            endpoint: binding.key.endpoint(),
+            nat: self.nat_address(binding.nat_ip, binding.nat_port),
+            backend: SocketAddrV4::new(self.backend, binding.key.backend_port()),
             state: binding.state,
             last: binding.last,
         }

@@ -73,6 +73,8 @@ pub enum ConfigError {
     UnknownPls(PlsId),
     /// The service has 0 NAT IPs or more than 8 (PLS-4).
     NatIpCount(PlsId, usize),
+    /// There are more than 256 NAT IPs.
+    TooManyNatIps,
     /// The address is given twice, or is the backend's own.
     DuplicateNatIp(Ipv4Addr),
     /// The port range is empty or starts at 0.
@@ -98,6 +100,7 @@ impl fmt::Display for ConfigError {
                     pls.0
                 )
             }
+            Self::TooManyNatIps => f.write_str("more than 256 NAT IPs on one backend VM"),
             Self::DuplicateNatIp(address) => {
                 write!(f, "{address} is given twice or is the backend's own")
             }

@@ -10,7 +10,7 @@ use crate::select::Choice;
 use crate::space::Space;
 use core::net::SocketAddrV4;
 use plsim_table::{FlowTable, TimerOwner};
-use plsim_types::{Direction, Instant, LinkId};
+use plsim_types::{Direction, Instant};
 
 /// The bindings as the wheel sees them.
 struct Deadlines<'engine> {
@@ -25,7 +25,7 @@ impl TimerOwner for Deadlines<'_> {
         if binding.tag != tag {
             return None;
         }
-        let deadline = binding.deadline(&self.pools[usize::from(binding.pool)].timers);
+        let deadline = binding.deadline(&self.pools[binding.key.pool()].timers);
         binding.armed = armed_mark(deadline);
         Some(deadline)
     }
@@ -89,10 +89,10 @@ impl NatEngine {
         }
         if let Some(position) = self.wheel.upcoming(AHEAD) {
             let binding = self.flows.entry(position);
-            self.flows.prefetch(binding.key().hash(self.key));
+            self.flows.prefetch(binding.key.hash(self.key));
             let nat_ip = &self.nat_ips[usize::from(binding.nat_ip)];
-            let side = nat_ip.sides[binding.state.protocol().index()].as_ref();
-            if let Some(space) = side.and_then(|side| side.space(binding.backend_port)) {
+            let side = nat_ip.sides[binding.key.protocol().index()].as_ref();
+            if let Some(space) = side.and_then(|side| side.space(binding.key.backend_port())) {
                 space.owners.prefetch(&self.pages, binding.nat_port);
             }
         }
@@ -101,7 +101,7 @@ impl NatEngine {
     /// Ends the binding whose time is over, or holds its port down.
     fn end(&mut self, position: u32) {
         let binding = *self.flows.entry(position);
-        let pool = &self.pools[usize::from(binding.pool)];
+        let pool = &self.pools[binding.key.pool()];
         let at = binding.deadline(&pool.timers);
         let timers = pool.timers;
         let (cause, rest) = match binding.state {
@@ -132,7 +132,7 @@ impl NatEngine {
             self.events
                 .push_back(NatEvent::Expired { at, binding, cause });
         }
-        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
+        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.key.protocol());
         if cause == Expiry::HalfOpen {
             side.expired_half_open += 1;
         } else {
@@ -159,7 +159,7 @@ impl NatEngine {
                 .push_back(NatEvent::Released { at, binding, cause });
         }
         self.unlist(position);
-        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
+        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.key.protocol());
         side.held -= 1;
         self.free(position);
     }
@@ -191,7 +191,7 @@ impl NatEngine {
             }
             (false, false) | (true, true) => {}
         }
-        let deadline = binding.deadline(&self.pools[usize::from(binding.pool)].timers);
+        let deadline = binding.deadline(&self.pools[binding.key.pool()].timers);
         if next.is_held() && deadline <= now {
             // No hold-down is configured.
             self.release_held(position, now, Release::HoldDownOver);
@@ -203,11 +203,11 @@ impl NatEngine {
     /// Returns the binding that has been held down the longest, of the port spaces that a new flow
     /// may use.
     pub(crate) fn oldest_held(&self, key: &FlowKey, choice: Choice) -> Option<u32> {
-        let nat_ips = &self.pools[usize::from(key.pool)].nat_ips;
+        let nat_ips = &self.pools[key.pool()].nat_ips;
         let tried = nat_ips.iter().cycle().skip(choice.first);
         let spaces = tried.take(choice.tries).filter_map(|&at| {
-            let side = self.nat_ips[usize::from(at)].sides[key.protocol.index()].as_ref()?;
-            side.space(key.backend_port)
+            let side = self.nat_ips[usize::from(at)].sides[key.protocol().index()].as_ref()?;
+            side.space(key.backend_port())
         });
         let oldest = spaces
             .map(|space| space.oldest_held)
@@ -219,28 +219,25 @@ impl NatEngine {
     /// stale with the tag.
     fn free(&mut self, position: u32) {
         let binding = *self.flows.entry(position);
-        let hash = binding.key().hash(self.key);
+        let hash = binding.key.hash(self.key);
         self.flows.remove(hash, position);
-        if self.pools[usize::from(binding.pool)]
-            .endpoint_port_limit
-            .is_some()
-        {
+        if self.pools[binding.key.pool()].endpoint_port_limit.is_some() {
             *self
                 .endpoint_ports
-                .get_or_insert_with((binding.pool, binding.link), || 0) -= 1;
+                .get_or_insert_with(binding.key.endpoint_id(), || 0) -= 1;
         }
-        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
-        let space = side.space_mut(binding.backend_port);
+        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.key.protocol());
+        let space = side.space_mut(binding.key.backend_port());
         space
             .owners
             .disclaim(&mut self.pages, binding.nat_port, position);
-        space.release(binding.nat_port, binding.link);
-        self.pools[usize::from(binding.pool)].full = [None; 2];
+        space.release(binding.nat_port, binding.key.link().0);
+        self.pools[binding.key.pool()].full = [None; 2];
     }
 
     fn reset_both(&mut self, binding: &Binding) {
         let info = self.info(binding);
-        let (pls, link) = (info.pls, LinkId(binding.link));
+        let (pls, link) = (info.pls, binding.key.link());
         let mut push = |toward, source: SocketAddrV4, destination: SocketAddrV4, sequence| {
             self.resets.push_back(Reset {
                 pls,
@@ -265,7 +262,7 @@ impl NatEngine {
     /// Appends a binding to the list of held ones; only pools that reuse them pay for the list.
     fn enlist(&mut self, position: u32) {
         let binding = *self.flows.entry(position);
-        if self.pools[usize::from(binding.pool)].held_ports != HeldPorts::ReuseOldest {
+        if self.pools[binding.key.pool()].held_ports != HeldPorts::ReuseOldest {
             return;
         }
         let space = self.space_of(&binding);
@@ -283,7 +280,7 @@ impl NatEngine {
         let binding = self.flows.entry_mut(position);
         let Aside(older, newer) = core::mem::take(&mut binding.aside);
         let binding = *binding;
-        if self.pools[usize::from(binding.pool)].held_ports != HeldPorts::ReuseOldest {
+        if self.pools[binding.key.pool()].held_ports != HeldPorts::ReuseOldest {
             return;
         }
         let space = self.space_of(&binding);
@@ -299,7 +296,7 @@ impl NatEngine {
     }
 
     fn space_of(&mut self, binding: &Binding) -> &mut Space {
-        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.state.protocol());
-        side.space_mut(binding.backend_port)
+        let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.key.protocol());
+        side.space_mut(binding.key.backend_port())
     }
 }

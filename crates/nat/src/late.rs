@@ -9,8 +9,8 @@ use plsim_types::{Direction, TcpFlags, TcpSegment};
 impl NatEngine {
     /// Answers a client's packet, if its pool says so.
     #[cold]
-    pub(crate) fn answer_late_original(&mut self, packet: &Original, pool: u8) {
-        let wanted = self.pools[usize::from(pool)].late_packets == LatePackets::Reset;
+    pub(crate) fn answer_late_original(&mut self, packet: &Original, pool: usize) {
+        let wanted = self.pools[pool].late_packets == LatePackets::Reset;
         if let Some((sequence, acknowledgement)) =
             answer(packet.segment.as_ref()).filter(|_| wanted)
         {

@@ -15,7 +15,7 @@ use plsim_types::{PlsId, Protocol, Timers};
 pub(crate) struct Pool {
     pub(crate) pls: PlsId,
     /// Positions of its NAT IPs in the engine, in the order they were added.
-    pub(crate) nat_ips: Vec<u16>,
+    pub(crate) nat_ips: Vec<u8>,
     pub(crate) ports: RangeInclusive<u16>,
     pub(crate) allocator: Allocation,
     pub(crate) selection: Selection,

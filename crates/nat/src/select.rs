@@ -17,17 +17,14 @@ pub(crate) struct Choice {
 impl NatEngine {
     #[inline]
     pub(crate) fn choose(&self, key: &FlowKey, hash: u64) -> Choice {
-        let pool = &self.pools[usize::from(key.pool)];
+        let pool = &self.pools[key.pool()];
         let count = pool.nat_ips.len();
         let scaled = |hash: u64| KeyedHash::scale(hash, count as u32) as usize;
-        let client = || {
-            let client = u64::from(key.link.0) << 32 | u64::from(key.client.ip().to_bits());
-            scaled(self.select.word(client))
-        };
+        let client = || scaled(self.select.word(key.consumer()));
         let (first, tries) = match pool.selection {
             Selection::Hash => (scaled(self.select.word(hash)), count),
             Selection::HashStrict => (scaled(self.select.word(hash)), 1),
-            Selection::RoundRobin => (pool.turns[key.protocol.index()], count),
+            Selection::RoundRobin => (pool.turns[key.protocol().index()], count),
             Selection::LeastUsed => (self.least_used(key), count),
             Selection::Sequential => (0, count),
             Selection::ClientPaired => (client(), count),
@@ -37,10 +34,10 @@ impl NatEngine {
     }
 
     fn least_used(&self, key: &FlowKey) -> usize {
-        let pool = &self.pools[usize::from(key.pool)];
-        let taken = |&at: &u16| {
-            let side = self.nat_ips[usize::from(at)].sides[key.protocol.index()].as_ref();
-            let space = side.and_then(|side| side.space(key.backend_port));
+        let pool = &self.pools[key.pool()];
+        let taken = |&at: &u8| {
+            let side = self.nat_ips[usize::from(at)].sides[key.protocol().index()].as_ref();
+            let space = side.and_then(|side| side.space(key.backend_port()));
             space.map_or(0, Space::taken)
         };
         let all = pool.nat_ips.iter().map(taken).enumerate();

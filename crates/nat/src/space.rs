@@ -43,8 +43,8 @@ impl Space {
     #[inline]
     pub(crate) fn release(&mut self, port: u16, subscriber: u32) {
         self.ports.release(port, subscriber);
-        if self.ports.free() >= (self.ports.capacity() / 8).max(1) {
-            self.exhaustion_told = false;
+        if self.exhaustion_told {
+            self.exhaustion_told = self.ports.free() < (self.ports.capacity() / 8).max(1);
         }
     }
 

@@ -8,7 +8,7 @@ use plsim_types::{Direction, Instant, TcpSegment};
 
 impl NatEngine {
     /// Applies a packet of a known flow.
-    #[inline]
+    #[inline(never)] // The usual packet, see [`Binding::refresh`], shall not pay for its registers.
     pub(crate) fn track(
         &mut self,
         position: u32,
@@ -17,8 +17,8 @@ impl NatEngine {
         now: Instant,
     ) -> Result<(), NatError> {
         let binding = self.flows.entry_mut(position);
-        let refreshes = direction == Direction::Original
-            || self.pools[usize::from(binding.pool)].reply_refreshes;
+        let refreshes =
+            direction == Direction::Original || self.pools[binding.key.pool()].reply_refreshes;
         if binding.state == State::Udp {
             if refreshes {
                 binding.last = now;
@@ -126,7 +126,7 @@ impl NatEngine {
     /// Makes sure that the wheel comes back no later than the binding's deadline.
     pub(crate) fn arm(&mut self, position: u32, now: Instant) {
         let binding = self.flows.entry_mut(position);
-        let deadline = binding.deadline(&self.pools[usize::from(binding.pool)].timers);
+        let deadline = binding.deadline(&self.pools[binding.key.pool()].timers);
         let mark = armed_mark(deadline);
         if binding.tag != 0 && mark > binding.armed {
             return;

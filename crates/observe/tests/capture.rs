@@ -69,7 +69,7 @@ fn request(recorder: &mut Recorder<Vec<u8>>, nanos: u64, mut packet: Packet) {
     packet.encap.link = LINK;
     recorder.tapped(at(1), PE_NIC, &packet);
     recorder.tapped(at(2), OUTSIDE, &packet);
-    packet.rewrite(&Rewrite {
+    packet.rewrite(Rewrite {
         source: NAT,
         destination: BACKEND,
     });
@@ -80,14 +80,14 @@ fn request(recorder: &mut Recorder<Vec<u8>>, nanos: u64, mut packet: Packet) {
 /// Sends a packet, built as the client's, from the backend through every tap.
 fn reply(recorder: &mut Recorder<Vec<u8>>, nanos: u64, mut packet: Packet) {
     let at = |hop: u64| Instant::from_nanos(nanos + hop);
-    packet.rewrite(&Rewrite {
+    packet.rewrite(Rewrite {
         source: BACKEND,
         destination: NAT,
     });
     recorder.injected(at(0), NODE, &packet);
     recorder.tapped(at(1), BACKEND_NIC, &packet);
     packet.encap.link = LINK;
-    packet.rewrite(&Rewrite {
+    packet.rewrite(Rewrite {
         source: ENDPOINT,
         destination: CLIENT,
     });
@@ -120,7 +120,7 @@ fn conversation(config: &CaptureConfig) -> Vec<u8> {
 
     let mut refused = tcp(22, syn, 7_000, 0, 0);
     let source = SocketAddrV4::new(*CLIENT.ip(), 32_769);
-    refused.rewrite(&Rewrite {
+    refused.rewrite(Rewrite {
         source,
         destination: ENDPOINT,
     });
@@ -141,7 +141,7 @@ fn conversation(config: &CaptureConfig) -> Vec<u8> {
 
     let mut reset = tcp(24, TcpFlags::RST | ack, 1_960, 1_401, 0);
     reset.origin = Origin::Nat;
-    reset.rewrite(&Rewrite {
+    reset.rewrite(Rewrite {
         source: ENDPOINT,
         destination: CLIENT,
     });

@@ -142,7 +142,7 @@ impl Packet {
     /// so the quoted packet went the other way. The error's own source becomes the translated one
     /// even if a router on the way made it, for its address means nothing on the other side
     /// (RFC 5508 REQ-5). Type, code and quoted checksums that were wrong stay so (REQ-3 c).
-    pub(crate) fn rewrite_error(&mut self, to: &Rewrite) {
+    pub(crate) fn rewrite_error(&mut self, to: Rewrite) {
         self.rewrite_addresses(to);
         let Payload::Bytes(quoted) = &mut self.payload else {
             unreachable!("broken invariant: an ICMP error quotes real bytes")

@@ -221,7 +221,7 @@ impl Packet {
     /// the addresses and ports of what it quotes change as well (RFC 5508 §4); of a fragment after
     /// the first, only the addresses.
     #[inline]
-    pub fn rewrite(&mut self, to: &Rewrite) {
+    pub fn rewrite(&mut self, to: Rewrite) {
         match self.form {
             Form::Tcp => self.rewrite_ports(to, true),
             Form::Udp => self.rewrite_ports(to, false),
@@ -231,12 +231,16 @@ impl Packet {
 
     /// Rewrites addresses, ports and both checksums.
     #[inline]
-    pub(crate) fn rewrite_ports(&mut self, to: &Rewrite, is_tcp: bool) {
+    pub(crate) fn rewrite_ports(&mut self, to: Rewrite, is_tcp: bool) {
         let addresses = self.rewrite_addresses(to);
-        let ports = u32::from(to.source.port()) << 16 | u32::from(to.destination.port());
         let transport = self.transport_mut();
-        let change = addresses.replaced_long(long(transport, 0), ports);
-        transport[..4].copy_from_slice(&ports.to_be_bytes());
+        // Each port for itself: read as one word, two ports that were just written stall the CPU.
+        let change = addresses
+            .long(!long(transport, 0))
+            .word(to.source.port())
+            .word(to.destination.port());
+        set_word(transport, 0, to.source.port());
+        set_word(transport, 2, to.destination.port());
         if is_tcp {
             let checksum = change.update(word(transport, 16));
             let wrong = planted(Fault::BadChecksum) && to.source.port().is_multiple_of(32);
@@ -249,7 +253,7 @@ impl Packet {
 
     /// Rewrites the IP header and returns the change of its addresses.
     #[inline]
-    pub(crate) fn rewrite_addresses(&mut self, to: &Rewrite) -> Sum {
+    pub(crate) fn rewrite_addresses(&mut self, to: Rewrite) -> Sum {
         let source = to.source.ip().to_bits();
         let destination = to.destination.ip().to_bits();
         let addresses = Sum::ZERO

@@ -66,13 +66,13 @@ fn patched(hex: &str, at: usize, patch: &[u8]) -> Vec<u8> {
 fn rfc4787_req10_a_syn_crosses_the_nat_byte_for_byte_and_back() {
     let mut packet = Packet::parse(&bytes(SYN)).unwrap();
     let before = packet.clone();
-    packet.rewrite(&Rewrite {
+    packet.rewrite(Rewrite {
         source: address("10.2.1.5:1024"),
         destination: address("10.2.0.4:443"),
     });
     assert_eq!(wire(&packet), bytes(SYN_BEHIND_THE_NAT));
     assert_eq!(packet.verify(), Ok(()));
-    packet.rewrite(&Rewrite {
+    packet.rewrite(Rewrite {
         source: before.source(),
         destination: before.destination(),
     });
@@ -82,7 +82,7 @@ fn rfc4787_req10_a_syn_crosses_the_nat_byte_for_byte_and_back() {
 #[test]
 fn rfc3022_4_1_a_datagram_whose_checksum_becomes_zero_leaves_the_nat_with_ffff() {
     let mut packet = Packet::parse(&bytes(DATAGRAM)).unwrap();
-    packet.rewrite(&Rewrite {
+    packet.rewrite(Rewrite {
         source: address("10.2.1.5:1024"),
         destination: address("10.2.0.4:53"),
     });
@@ -92,9 +92,9 @@ fn rfc3022_4_1_a_datagram_whose_checksum_becomes_zero_leaves_the_nat_with_ffff()
         source: packet.source(),
         destination: packet.destination(),
     };
-    packet.rewrite(&same);
+    packet.rewrite(same);
     assert_eq!(wire(&packet), bytes(DATAGRAM_BEHIND_THE_NAT));
-    packet.rewrite(&Rewrite {
+    packet.rewrite(Rewrite {
         source: address("10.1.0.4:50000"),
         destination: address("10.1.0.10:53"),
     });
@@ -130,7 +130,7 @@ fn a_datagram_without_checksum_stays_without() {
     unsummed[26..28].fill(0);
     let mut packet = Packet::parse(&unsummed).unwrap();
     assert_eq!(packet.verify(), Ok(()));
-    packet.rewrite(&Rewrite {
+    packet.rewrite(Rewrite {
         source: address("10.2.1.5:1024"),
         destination: address("10.2.0.4:53"),
     });
@@ -267,7 +267,7 @@ fn ip_options_and_forty_bytes_of_tcp_options_are_carried() {
     assert_eq!((packet.mss(), packet.header().len()), (Some(1360), 84));
     assert_eq!(packet.source(), address("10.0.0.1:49152"));
     assert_eq!(packet.verify(), Ok(()));
-    packet.rewrite(&Rewrite {
+    packet.rewrite(Rewrite {
         source: address("255.255.255.255:65535"),
         destination: address("0.0.0.0:0"),
     });

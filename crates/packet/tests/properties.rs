@@ -97,12 +97,12 @@ proptest! {
         packet in packet(), source in address(), destination in address(),
     ) {
         let mut translated = packet.clone();
-        translated.rewrite(&Rewrite { source, destination });
+        translated.rewrite(Rewrite { source, destination });
         prop_assert_eq!(translated.verify(), Ok(()));
         prop_assert_eq!(translated.source(), source);
         prop_assert_eq!(translated.destination(), destination);
         prop_assert_eq!(untouched(&translated), untouched(&packet));
-        translated.rewrite(&Rewrite { source: packet.source(), destination: packet.destination() });
+        translated.rewrite(Rewrite { source: packet.source(), destination: packet.destination() });
         prop_assert_eq!(translated, packet);
     }
 
@@ -174,7 +174,7 @@ proptest! {
                 prop_assert_eq!(parsed.verify(), Ok(()));
                 let _ = (parsed.mss(), parsed.five_tuple(), parsed.to_string());
                 let (source, destination) = (parsed.destination(), parsed.source());
-                parsed.rewrite(&Rewrite { source, destination });
+                parsed.rewrite(Rewrite { source, destination });
                 prop_assert_eq!(parsed.verify(), Ok(()));
             }
         }

@@ -117,11 +117,11 @@ fn rfc3022_4_3_rfc5508_req5_the_quoted_header_is_translated_with_the_outer_one()
             for options in [&[][..], &[1, 1, 1, 1], &[7; 40]] {
                 let mut packet = Packet::from_wire(&error(sender, &quoted, length, options));
                 assert_eq!(packet.form(), Form::IcmpError, "{length} {options:?}");
-                packet.rewrite(&back());
+                packet.rewrite(back());
                 assert_eq!(packet.verify(), Ok(()));
                 // The quoted packet as its sender sent it, before the NAT.
                 let mut sent = quoted.clone();
-                sent.rewrite(&Rewrite {
+                sent.rewrite(Rewrite {
                     source: back().destination,
                     destination: back().source,
                 });
@@ -159,8 +159,8 @@ fn rfc5508_req3_a_wrong_icmp_checksum_is_refused_and_a_quoted_one_is_not_looked_
     let mut packet = Packet::from_wire(&broken);
     assert_eq!(packet.fault(), None);
     let mut whole = Packet::from_wire(&error(BACKEND, &behind_the_nat(), 44, &[]));
-    packet.rewrite(&back());
-    whole.rewrite(&back());
+    packet.rewrite(back());
+    whole.rewrite(back());
     let right = &wire(&whole)[28 + 16..];
     let wrong = &wire(&packet)[28 + 16..];
     assert_ne!(right, wrong);
@@ -179,7 +179,7 @@ fn rfc5508_req10_unreachable_time_exceeded_and_parameter_problem_are_translated(
         bytes[20] = kind;
         set_checksum(&mut bytes[20..], 2);
         let mut packet = Packet::from_wire(&bytes);
-        packet.rewrite(&back());
+        packet.rewrite(back());
         let told = packet.icmp_error().expect("an ICMP error");
         assert_eq!((told.kind, told.code), (kind, 3), "type and code stay");
         assert_eq!(packet.five_tuple().destination, back().destination);
@@ -248,7 +248,7 @@ fn unusual_bytes_stay_as_they_are() {
         let mut packet = Packet::from_wire(&bytes);
         assert!(packet.fault().is_some(), "{length}");
         assert_eq!((wire(&packet), packet.wire_len()), (bytes.clone(), length));
-        packet.rewrite(&back());
+        packet.rewrite(back());
         assert_eq!(wire(&packet), bytes);
         assert_eq!(
             (packet.source().port(), packet.destination().port()),
@@ -280,7 +280,7 @@ fn of_later_fragments_only_the_addresses_are_translated() {
         destination: address("10.2.1.5:8443"),
     };
     let mut rewritten = packet.clone();
-    rewritten.rewrite(&to);
+    rewritten.rewrite(to);
     for range in [0..16, 16..32, 32..48] {
         let mut part = Packet::from_wire(&fragment(&packet, range.clone()));
         assert_eq!(part.form(), Form::Fragment);
@@ -290,7 +290,7 @@ fn of_later_fragments_only_the_addresses_are_translated() {
         part.stamp_ports(40_000, 443);
         assert_eq!((part.source(), part.destination()), (source, destination));
         assert_eq!(part.tcp_segment(), None);
-        part.rewrite(&to);
+        part.rewrite(to);
         assert_eq!(
             (part.source(), part.destination()),
             (to.source, to.destination)
@@ -328,7 +328,7 @@ proptest! {
         prop_assert!(packet.wire_len() <= bytes.len());
         prop_assert_eq!(&wire(&packet)[..], &bytes[..packet.wire_len()]);
         let _ = (packet.to_string(), packet.mss(), packet.has_plain_options());
-        packet.rewrite(&back());
+        packet.rewrite(back());
         prop_assert_eq!(packet.verify(), Ok(()));
     }
 }

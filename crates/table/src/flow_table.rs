@@ -85,15 +85,17 @@ impl<E: Default> FlowTable<E> {
         prefetch(&self.cells[self.home(fingerprint(hash))]);
     }
 
-    /// Asks for the entry that [`find`](Self::find) will look at first, if there is one.
+    /// Asks for the entry that [`find`](Self::find) will look at first, if there is one, and
+    /// returns its position. Nearly always it is the one; whoever looks at it and sees that it is
+    /// can spare the search.
     ///
     /// It reads the cells, so it waits for them unless [`prefetch`](Self::prefetch) came long
     /// enough before.
     #[inline]
-    pub fn prefetch_found(&self, hash: u64) {
-        if let Some(position) = self.find(hash, |_| true) {
-            self.prefetch_entry(position);
-        }
+    pub fn prefetch_found(&self, hash: u64) -> Option<u32> {
+        let position = self.find(hash, |_| true)?;
+        self.prefetch_entry(position);
+        Some(position)
     }
 
     /// Asks for the entry at a position; one that was never handed out asks for nothing.

@@ -23,6 +23,13 @@ impl TcpFlags {
         self.0 & other.0 == other.0
     }
 
+    /// Tells whether this neither opens nor closes a connection: no SYN, FIN or RST.
+    #[must_use]
+    #[inline]
+    pub const fn is_plain(self) -> bool {
+        self.0 & 0x07 == 0
+    }
+
     /// Tells whether this opens a connection: SYN without ACK, RST or FIN.
     #[must_use]
     pub const fn opens(self) -> bool {
