@@ -7,6 +7,7 @@ use plsim_types::canary::{Fault, planted};
 use plsim_types::{Direction, DropReason, Instant, TcpFlags};
 
 use crate::admission::admit;
+use crate::splice::{Consumer, SpliceStats, Splices};
 
 /// What a backend host is made of.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct BackendHostConfig {
     pub address: Ipv4Addr,
     /// The NAT of the one VM on this host.
     pub nat: NatEngine,
+    /// The PROXY headers of the services that ask for them.
+    pub splices: Splices,
     /// What is done with fragments that the VM sends.
     pub fragments: Fragments,
     /// Toward the VM.
@@ -73,22 +76,29 @@ impl BackendHost {
         std::mem::take(&mut self.events)
     }
 
-    /// Translates a packet in place.
+    /// Returns what was done for the services with PROXY protocol.
+    #[must_use]
+    pub const fn splice_stats(&self) -> SpliceStats {
+        self.config.splices.stats()
+    }
+
+    /// Translates a packet in place; a segment that comes back goes to the VM first.
     fn translate(
         &mut self,
         packet: &mut Packet,
         direction: Direction,
         now: Instant,
-    ) -> Result<(), DropReason> {
-        let nat = &mut self.config.nat;
+    ) -> Result<Option<Box<Packet>>, DropReason> {
+        let BackendHostConfig { nat, splices, .. } = &mut self.config;
         let is_error = packet.form() == Form::IcmpError;
+        let (source, destination) = (packet.source(), packet.destination());
         let translation = match direction {
             Direction::Original => {
                 let original = Original {
                     pls: packet.encap.pls,
                     link: packet.encap.link,
-                    client: packet.source(),
-                    endpoint: packet.destination(),
+                    client: source,
+                    endpoint: destination,
                     backend_port: packet.encap.backend_port,
                     protocol: packet.protocol(),
                     segment: packet.tcp_segment(),
@@ -100,10 +110,10 @@ impl BackendHost {
             }
             Direction::Reply => {
                 let reply = Reply {
-                    source: packet.source(),
-                    destination: packet.destination(),
+                    source,
+                    destination,
                     protocol: packet.protocol(),
-                    segment: packet.tcp_segment(),
+                    segment: splices.seen(packet),
                 };
                 match is_error {
                     true => nat.reply_error(&reply, now),
@@ -113,11 +123,32 @@ impl BackendHost {
         }?;
         packet.encap.pls = translation.pls;
         packet.encap.link = translation.link;
-        packet.rewrite(Rewrite {
+        let rewrite = Rewrite {
             source: translation.source,
             destination: translation.destination,
-        });
-        Ok(())
+        };
+        let link = translation.link;
+        Ok(match direction {
+            Direction::Original => {
+                packet.rewrite(rewrite);
+                let consumer = Consumer {
+                    client: source,
+                    endpoint: destination,
+                    link,
+                };
+                splices.outward(packet, &consumer)
+            }
+            Direction::Reply => {
+                let consumer = Consumer {
+                    client: translation.destination,
+                    endpoint: translation.source,
+                    link,
+                };
+                let header = splices.inward(packet, &consumer);
+                packet.rewrite(rewrite);
+                header
+            }
+        })
     }
 
     /// Tells a client that its new flow was refused for want of resources, if the service says so
@@ -148,6 +179,12 @@ impl BackendHost {
         let translated = self.translate(&mut packet, direction, context.now());
         // A look-up may find an expired binding: its resets go out before the packet's own fate.
         self.settle(context);
+        let translated = translated.map(|header| {
+            if let Some(header) = header {
+                let header = context.inject(*header);
+                context.send(self.config.to_vm, header);
+            }
+        });
         match (translated, direction) {
             (Err(reason), direction) => {
                 if direction == Direction::Original {
@@ -187,7 +224,10 @@ impl BackendHost {
 
     /// Sends what the NAT has to say, keeps its events, and follows its next deadline.
     fn settle(&mut self, context: &mut Context<'_>) {
-        while let Some(reset) = self.config.nat.poll_reset() {
+        while let Some(mut reset) = self.config.nat.poll_reset() {
+            if reset.toward == Direction::Original {
+                self.config.splices.reset(&mut reset);
+            }
             let packet = context.inject(reset_packet(&reset));
             let channel = match reset.toward {
                 Direction::Original => self.config.to_vm,

@@ -12,6 +12,8 @@
 //! - What a machine sends passes its first hop only as a proper packet from its own address.
 //! - Nothing passes a private endpoint whose connection is not Approved, in either direction
 //!   (PLS-14).
+//! - A client's stream reaches the server of a service with PROXY protocol as the header and then its
+//!   own bytes; the client's numbers show nothing of it ([`Splices`]).
 //! - After every call a node's timer is in step with its engine's next deadline.
 #![forbid(unsafe_code)]
 
@@ -20,10 +22,12 @@ mod backbone;
 mod backend_host;
 mod private_endpoint;
 mod provider_edge;
+mod splice;
 mod virtual_network;
 
 pub use backbone::Backbone;
 pub use backend_host::{BackendHost, BackendHostConfig, TimedNatEvent};
 pub use private_endpoint::{PrivateEndpointConfig, PrivateEndpointNode, Traffic};
 pub use provider_edge::{ProviderEdge, ProviderEdgeConfig, TimedLbEvent};
+pub use splice::{Consumer, SpliceStats, Splices};
 pub use virtual_network::{VirtualNetworkNode, VirtualNetworkNodeConfig};

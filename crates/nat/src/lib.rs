@@ -49,6 +49,7 @@ mod reverse;
 mod select;
 mod side;
 mod space;
+mod splice;
 mod tcp;
 mod track;
 mod usage;
@@ -67,4 +68,5 @@ pub use port::{
     LinuxPorts, NoPort, PortAllocator, PortRequest, Ports, PreservePorts, Rfc6056Ports,
     SequentialPorts, UniformPorts,
 };
+pub use splice::{Inward, Outward, Splice};
 pub use usage::{LimitRefusals, Usage};

@@ -2,7 +2,8 @@
 //!
 //! What it is: [`Packet`], whose header bytes stand inline exactly as on the wire and whose payload
 //! is real bytes or a virtual run of zeros ([`Payload`]); the incremental checksums of a NAT
-//! (RFC 1624); the PROXY protocol version 2 header of Private Link ([`ProxyHeader`]).
+//! (RFC 1624); edits of a TCP segment, such as [`Packet::prepend`]; the PROXY protocol version 2
+//! header of Private Link ([`ProxyHeader`]).
 //!
 //! What it is not: a protocol stack (no reassembly, no TCP state), a decision (what to rewrite to
 //! is the NAT's), or a capture file format.
@@ -12,8 +13,8 @@
 //!   one, or an ICMP error about one: versions, lengths and checksums are right after every method.
 //!   Only [`Packet::from_wire`] makes others: they keep their bytes and say what is wrong
 //!   ([`Packet::fault`]).
-//! - [`Packet::rewrite`] and [`Packet::decrement_ttl`] touch the fields they name and the
-//!   checksums, nothing else.
+//! - [`Packet::rewrite`], [`Packet::decrement_ttl`] and the edits of a segment touch the fields they
+//!   name, the lengths and the checksums, nothing else.
 //! - A UDP checksum of 0 ("none") is left alone; a computed 0 is sent as 0xFFFF (RFC 768).
 //!   TCP and IP never carry 0xFFFF in place of 0.
 //! - No bytes given to [`Packet::parse`] or [`Packet::from_wire`] make them panic.
@@ -25,6 +26,7 @@ extern crate alloc;
 mod build;
 mod checksum;
 mod display;
+mod edit;
 mod form;
 mod fragment;
 mod fragments;
@@ -34,6 +36,7 @@ mod packet;
 mod parse;
 mod payload;
 mod proxy;
+mod tcp_options;
 mod wire;
 
 pub use build::TcpHeader;
@@ -43,4 +46,4 @@ pub use icmp::IcmpError;
 pub use packet::{Encap, Origin, Packet, PacketId, Rewrite};
 pub use parse::ParseError;
 pub use payload::Payload;
-pub use proxy::ProxyHeader;
+pub use proxy::{ProxyError, ProxyHeader};
