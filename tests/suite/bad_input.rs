@@ -183,8 +183,8 @@ fn what_is_not_modelled_yet_is_refused_and_not_ignored() {
     }
     changed(
         "nat_ips = ",
-        "enable_proxy_protocol = true\nnat_ips = ",
-        &["enable_proxy_protocol"],
+        "visibility = [\"*\"]\nnat_ips = ",
+        &["visibility"],
     );
 }
 

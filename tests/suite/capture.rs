@@ -247,6 +247,52 @@ fn captures_of_the_small_shipped_scenarios_open_cleanly() {
     }
 }
 
+/// PP-1 and PP-2, as another program reads them: the header is the first that the VM gets of each
+/// connection, with the client's address, the endpoint's and the LINKID.
+#[test]
+fn tshark_reads_the_proxy_headers() {
+    if !has_tshark() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let content = std::fs::read_to_string(crate::support::scenario("proxy-protocol")).unwrap();
+    let file = capture(folder.path(), &content, &[]);
+    // A flow stands once per tap, and tshark reads no header in what looks repeated.
+    let one = folder.path().join("one.pcapng");
+    let nic = "frame.interface_name == \"web-told nic\"";
+    tshark(&file, &["-Y", nic, "-w", one.to_str().unwrap()]);
+    let heuristics = [
+        "-o",
+        "tcp.try_heuristic_first:TRUE",
+        "--enable-heuristic",
+        "proxy_tcp",
+    ];
+    let with = |arguments: &[&str]| tshark(&one, &[&heuristics[..], arguments].concat());
+    let fields = [
+        "proxy.src.ipv4",
+        "proxy.dst.ipv4",
+        "proxy.dstport",
+        "proxy.v2.tlv.type",
+        "proxy.v2.tlv.value",
+        "tcp.len",
+    ];
+    let mut arguments = vec!["-Y", "proxy and tcp.seq == 1", "-T", "fields"];
+    arguments.extend(fields.iter().flat_map(|field| ["-e", field]));
+    let headers = with(&arguments);
+    assert_eq!(headers.lines().count(), 100);
+    for line in headers.lines() {
+        assert_eq!(line, "10.1.0.4\t10.1.0.10\t443\t0xee\t01c1450021\t36");
+    }
+    // One for each connection and nothing wrong, before and after the NAT.
+    assert_eq!(with(&["-Y", "proxy"]).lines().count(), 100);
+    let trouble = "_ws.malformed or proxy.bad_format or tcp.analysis.retransmission or \
+                   tcp.analysis.lost_segment or tcp.analysis.out_of_order or \
+                   tcp.analysis.ack_lost_segment or tcp.analysis.window_full";
+    assert_eq!(with(&["-Y", trouble]), "");
+    let trouble = "_ws.malformed or ip.checksum.status == 0 or tcp.checksum.status == 0";
+    assert_eq!(tshark(&file, &["-Y", trouble]), "");
+}
+
 /// Whatever was sent stands in the file, if only among the drops.
 #[test]
 fn a_capture_of_malformed_packets_opens() {

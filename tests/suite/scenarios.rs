@@ -6,11 +6,12 @@ use crate::support::{root, run, scenario, shipped, text};
 
 #[test]
 fn every_shipped_scenario_is_valid_and_warned_about_only_where_that_is_its_subject() {
-    // PL057: the keepalive comes too late; PL043: the VM's flow limit binds before its ports.
+    // PL081: service and application disagree about PROXY headers; PL057: the keepalive comes too late; PL043: the VM's flow limit binds before its ports.
     let subjects = [
         ("idle-timeout", "PL057"),
         ("eight-nat-ips", "PL043"),
         ("scale-out", "PL043"),
+        ("proxy-protocol", "PL081"),
     ];
     for file in shipped() {
         let output = run(&["validate", file.to_str().unwrap()]);
@@ -57,6 +58,7 @@ fn the_small_scenarios_meet_their_expectations() {
         "unapproved-endpoint",
         "refused-with-icmp",
         "endpoint-port-limit",
+        "proxy-protocol",
     ];
     let files = names.map(scenario);
     let mut arguments = vec!["run", "--quiet"];

@@ -4,6 +4,7 @@ use core::ops::RangeInclusive;
 use plsim_sim::{ChannelId, Stream};
 use plsim_types::{Duration, Instant, Protocol};
 
+use crate::application::Application;
 use crate::request::Request;
 
 /// The largest request or response, in bytes: half of what sequence numbers can tell apart.
@@ -157,6 +158,8 @@ pub struct ServerVmConfig {
     pub out: ChannelId,
     /// The ports that answer.
     pub listeners: Vec<(Protocol, u16)>,
+    /// What answers on the TCP ports.
+    pub application: Application,
     /// Decides the order inside look-up tables; no packet depends on it.
     pub seed: u64,
 }

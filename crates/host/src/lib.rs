@@ -12,7 +12,8 @@
 //!
 //! The application protocol, over TCP and UDP alike: a request begins with its own length and the
 //! length of the wanted response, both u32 in network byte order; everything else is zeros. The
-//! server answers once it has the whole request.
+//! server answers once it has the whole request. Its [`Application`] says whether a PROXY protocol
+//! header may stand before it.
 //!
 //! # Invariants
 //! - `attempted = connecting + established + closed + reset + idle_expired + timed_out + failed`,
@@ -25,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 mod alarm;
+mod application;
 mod client;
 mod client_tcp;
 mod client_udp;
@@ -39,6 +41,7 @@ mod server;
 mod stats;
 mod tcp;
 
+pub use application::Application;
 pub use client::ClientVms;
 pub use config::{
     Arrival, ClientVmsConfig, Close, Hold, Rate, ServerVmConfig, TcpSession, UdpSession,
@@ -46,4 +49,4 @@ pub use config::{
 };
 pub use histogram::Histogram;
 pub use server::ServerVm;
-pub use stats::{FailedBy, ServerStats, WorkloadStats};
+pub use stats::{FailedBy, RequestFailedBy, ServerStats, WorkloadStats};

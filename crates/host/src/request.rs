@@ -22,10 +22,7 @@ impl Request {
     }
 
     /// Reads the head; `None` if there is none or it claims an impossible length.
-    pub(crate) fn parse(payload: &Payload) -> Option<Self> {
-        let Payload::Bytes(bytes) = payload else {
-            return None;
-        };
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (request, rest) = bytes.split_first_chunk()?;
         let (response, _) = rest.split_first_chunk()?;
         let head = Self {

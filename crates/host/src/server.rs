@@ -6,6 +6,7 @@ use plsim_table::FlowTable;
 use plsim_types::{DropReason, Duration, KeyedHash, Protocol, TcpSegment};
 
 use crate::alarm::Alarm;
+use crate::application::{Application, Failure, Opening};
 use crate::client_tcp::send;
 use crate::config::{MAX_DATAGRAM, ServerVmConfig};
 use crate::parameters::Parameters;
@@ -30,6 +31,7 @@ pub struct ServerVm {
     address: Ipv4Addr,
     out: ChannelId,
     listeners: Vec<(Protocol, u16)>,
+    application: Application,
     slots: FlowTable<Slot>,
     hash: KeyedHash,
     stats: ServerStats,
@@ -70,6 +72,7 @@ impl ServerVm {
             address: config.address,
             out: config.out,
             listeners: config.listeners,
+            application: config.application,
             slots: FlowTable::new(),
             hash: KeyedHash::new(config.seed, "server look-up"),
             stats: ServerStats::default(),
@@ -125,11 +128,17 @@ impl ServerVm {
             return self.on_stranger(remote, local.port(), &segment, mss, cx);
         };
         let slot = self.slots.entry_mut(position);
-        let head = (!slot.tcb.is_expecting() && segment.length > 0)
-            .then(|| Request::parse(packet.payload()));
-        cx.deliver(packet);
         let was_open = slot.tcb.is_open();
         let before = slot.tcb.received();
+        // Where the first byte that is new stands in the segment.
+        let from = before.wrapping_sub(segment.sequence);
+        let is_first = !slot.tcb.is_expecting() && from < u32::from(segment.length);
+        let opening = is_first.then(|| {
+            let is_greeted = slot.tcb.is_greeted();
+            self.application
+                .open(packet.payload(), from as usize, is_greeted)
+        });
+        cx.deliver(packet);
         let verdict = slot.tcb.on_segment(&segment, mss, cx.now(), &PARAMETERS);
         if !was_open && slot.tcb.is_open() {
             self.stats.half_open -= 1;
@@ -143,13 +152,13 @@ impl ServerVm {
             .wrapping_sub(before)
             .min(u32::from(segment.length));
         self.stats.request_bytes += u64::from(fresh);
-        if let Some(head) = head
-            && fresh > 0
-            && segment.sequence == before
-        {
-            match head {
-                Some(head) => slot.begin(head, before),
-                None => return self.abort(position, cx),
+        if let Some(opening) = opening.filter(|_| fresh > 0) {
+            match opening {
+                Ok(opening) => {
+                    self.stats.request_bytes -= u64::from(opening.header);
+                    slot.open(&opening, before);
+                }
+                Err(failure) => return self.abort(position, failure, cx),
             }
         }
         if slot.tcb.is_satisfied() && slot.tcb.uncork() {
@@ -217,7 +226,13 @@ impl ServerVm {
     }
 
     /// Resets a connection that brought no request.
-    fn abort(&mut self, position: u32, cx: &mut Context<'_>) {
+    fn abort(&mut self, position: u32, failure: Failure, cx: &mut Context<'_>) {
+        let reasons = &mut self.stats.failed_by;
+        *match failure {
+            Failure::UnexpectedHeader => &mut reasons.proxy_unexpected,
+            Failure::MissingHeader => &mut reasons.proxy_missing,
+            Failure::Unreadable => &mut reasons.unreadable,
+        } += 1;
         let slot = self.slots.entry(position);
         let local = SocketAddrV4::new(self.address, slot.local_port);
         send(
@@ -286,7 +301,10 @@ impl ServerVm {
         if !self.listens(Protocol::Udp, local.port()) {
             return cx.drop(packet, DropReason::NoListener);
         }
-        let head = Request::parse(packet.payload());
+        let head = match packet.payload() {
+            Payload::Bytes(bytes) => Request::parse(bytes),
+            Payload::Zeros(_) => None,
+        };
         let length = packet.payload_len() as u64;
         cx.deliver(packet);
         let Some(head) = head else { return };
@@ -334,6 +352,16 @@ impl Node for ServerVm {
 impl Slot {
     fn remote_socket(&self) -> SocketAddrV4 {
         SocketAddrV4::new(Ipv4Addr::from_bits(self.remote), self.remote_port)
+    }
+
+    /// Takes note of what came first.
+    fn open(&mut self, opening: &Opening, first: u32) {
+        if opening.header > 0 {
+            self.tcb.greet();
+        }
+        if let Some(head) = opening.request {
+            self.begin(head, first.wrapping_add(opening.header));
+        }
     }
 
     /// Notes what the request will be long and prepares the response.

@@ -122,6 +122,17 @@ impl WorkloadStats {
     }
 }
 
+/// Why a server could not read the request of a connection, and reset it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestFailedBy {
+    /// It knows no PROXY protocol, but there was a header (PP-5).
+    pub proxy_unexpected: u64,
+    /// It wants a PROXY protocol header, but there was none (PP-6).
+    pub proxy_missing: u64,
+    /// It was garbage.
+    pub unreadable: u64,
+}
+
 /// What a server VM did.
 ///
 /// `accepted = live + closed + reset + timed_out + aborted`, always.
@@ -141,8 +152,10 @@ pub struct ServerStats {
     pub reset: u64,
     /// Given up after data or FIN went unanswered.
     pub timed_out: u64,
-    /// Reset by the server because no request could be read.
+    /// Reset by the server because no request could be read; see `failed_by` for why.
     pub aborted: u64,
+    /// Why requests could not be read; the parts add up to `aborted`.
+    pub failed_by: RequestFailedBy,
     /// Whole requests received, over TCP and UDP.
     pub requests: u64,
     /// Payload bytes of requests received in order, without repetitions.

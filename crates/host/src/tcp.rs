@@ -24,6 +24,7 @@ const CLOSING: u8 = 4;
 const CORKED: u8 = 8;
 const SILENT: u8 = 16;
 const EXPECTING: u8 = 32;
+const GREETED: u8 = 64;
 
 /// The states of RFC 9293 §3.3.2; LISTEN belongs to the server's port, not to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -188,6 +189,16 @@ impl Tcb {
     /// Tells whether the application has said how far it wants to receive.
     pub(crate) const fn is_expecting(&self) -> bool {
         self.has(EXPECTING)
+    }
+
+    /// Notes that the application has read what comes before the request.
+    pub(crate) const fn greet(&mut self) {
+        self.flags |= GREETED;
+    }
+
+    /// Tells whether it has.
+    pub(crate) const fn is_greeted(&self) -> bool {
+        self.has(GREETED)
     }
 
     /// Tells whether everything the application waits for is here.

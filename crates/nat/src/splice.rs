@@ -7,10 +7,10 @@
 //! ```
 //!
 //! The header takes the first numbers of the client's stream, so all that follows is shifted by its
-//! length, and what the server acknowledges is shifted back. Nothing is repeated by a timer: until
-//! the server has acknowledged the header it goes with every segment that starts the stream, and TCP
-//! sends such a segment until it is acknowledged; even a handshake's bare ACK, because the server
-//! repeats its SYN-ACK.
+//! length, and what the server acknowledges is shifted back. The header goes with the first segment
+//! that starts the stream, which is the handshake's bare ACK, so that a server may speak first. No
+//! timer repeats it: until it is acknowledged it goes again with whatever TCP itself repeats from the
+//! stream's start, and with a bare ACK after the server has said that it lacks it.
 
 use plsim_types::{TcpFlags, TcpSegment};
 
@@ -79,6 +79,8 @@ const SENT: u8 = 2;
 const WITHHELD: u8 = 4;
 /// The server's window has room for the header.
 const ROOM: u8 = 8;
+/// The server has said since that it lacks the header: its SYN-ACK again, or a bare acknowledgement.
+const LACKED: u8 = 16;
 
 const _: () = assert!(size_of::<Splice>() <= 24);
 
@@ -109,7 +111,8 @@ impl Splice {
         if !self.is_open(segment.sequence) {
             return Outward::Pass;
         }
-        if distance(self.client_end, segment.end()) > 0 {
+        let is_new = distance(self.client_end, segment.end()) > 0;
+        if is_new {
             self.client_end = segment.end();
         }
         let shifted = segment.sequence.wrapping_add(u32::from(self.length));
@@ -120,12 +123,17 @@ impl Splice {
         if segment.flags.has(TcpFlags::RST) {
             return Outward::Shift(self.reset_at_base(segment));
         }
+        // On its way, as far as anybody knows: new bytes follow it.
+        let is_under_way = self.has(SENT) && !self.has(LACKED);
+        if is_under_way && offset == 0 && (is_new || is_bare(segment)) {
+            return Outward::Shift(shifted);
+        }
         self.begin(segment, offset < 0)
     }
 
     /// Decides on a segment that begins the stream, or stands before it.
     const fn begin(&mut self, segment: &TcpSegment, is_before: bool) -> Outward {
-        let is_bare = segment.length == 0 && !segment.flags.has(TcpFlags::FIN);
+        let is_bare = is_bare(segment);
         let length = self.length as u16;
         let is_first = !self.has(SENT | WITHHELD);
         if !self.has(ROOM) || (self.mss < length && is_first && is_bare) {
@@ -136,7 +144,7 @@ impl Splice {
                 Outward::Probe(self.base)
             };
         }
-        self.flags = (self.flags | SENT) & !WITHHELD;
+        self.flags = (self.flags | SENT) & !(WITHHELD | LACKED);
         if is_before {
             Outward::HeaderOnly(self.base)
         } else if segment.length > self.mss.saturating_sub(length) {
@@ -223,11 +231,14 @@ impl Splice {
             let more = offset.min(u32::from(self.length)) as u8;
             self.acknowledged = self.acknowledged.max(more);
         }
+        if offset < u32::from(self.length) {
+            self.flags |= LACKED;
+        }
         let ahead = offset.min(u32::from(self.length));
         self.set_room(ahead + (u32::from(segment.window) << self.scale));
         let released = self.has(WITHHELD) && self.has(ROOM);
         if released {
-            self.flags = (self.flags | SENT) & !WITHHELD;
+            self.flags = (self.flags | SENT) & !(WITHHELD | LACKED);
         }
         released
     }
@@ -237,6 +248,7 @@ impl Splice {
         let is_known =
             self.has(OPEN) && self.base == self.pending && self.answer == answer.sequence;
         if is_known {
+            self.flags |= LACKED;
             return;
         }
         *self = Self {
@@ -317,6 +329,11 @@ impl Splice {
     const fn has(&self, flags: u8) -> bool {
         self.flags & flags != 0
     }
+}
+
+/// Tells whether a segment takes no sequence number.
+const fn is_bare(segment: &TcpSegment) -> bool {
+    segment.length == 0 && !segment.flags.has(TcpFlags::FIN)
 }
 
 /// Returns how far `to` lies after `from`, negative if before (RFC 9293 §3.4: modulo 2^32).

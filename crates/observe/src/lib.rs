@@ -48,8 +48,8 @@ pub use query::{Path, QueryError};
 pub use recorder::Recorder;
 pub use refusal::{Refusal, RefusalKey};
 pub use summary::{
-    BackendSummary, EndpointSummary, Finding, LbSummary, NatSummary, RefusalSummary, SCHEMA,
-    Summary,
+    BackendSummary, EndpointSummary, Finding, LbSummary, NatSummary, RefusalSummary,
+    RequestFailedBy, SCHEMA, Summary,
 };
 pub use time_series::{PortSpaceSample, RunSample, TimeSeries};
 

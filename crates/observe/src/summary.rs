@@ -161,6 +161,25 @@ pub struct BackendSummary {
     pub peak: u64,
     /// Flows that came to it.
     pub new_flows: u64,
+    /// Requests that its application answered.
+    pub requests: u64,
+    /// Why requests failed at its application.
+    pub failed_by: RequestFailedBy,
+    /// PROXY headers that were sent to it, repetitions included.
+    pub proxy_headers: u64,
+    /// Segments whose PROXY header had to wait for the VM's window.
+    pub proxy_withheld: u64,
+}
+
+/// Requests that failed at a backend's application, by cause: it resets their connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestFailedBy {
+    /// There was a PROXY header, which the application does not know (PP-5).
+    pub proxy_unexpected: u64,
+    /// There was no PROXY header, which the application wants (PP-6).
+    pub proxy_missing: u64,
+    /// The request was garbage.
+    pub unreadable: u64,
 }
 
 /// What the load balancers did.
@@ -270,6 +289,10 @@ impl Summary {
                 flows: 0,
                 peak: 0,
                 new_flows: 0,
+                requests: 0,
+                failed_by: RequestFailedBy::default(),
+                proxy_headers: 0,
+                proxy_withheld: 0,
             }],
             ..Self::default()
         };
@@ -379,11 +402,20 @@ impl EndpointSummary {
 
 impl BackendSummary {
     fn to_value(&self) -> Value {
+        let failed_by = object([
+            ("proxy_unexpected", self.failed_by.proxy_unexpected.into()),
+            ("proxy_missing", self.failed_by.proxy_missing.into()),
+            ("unreadable", self.failed_by.unreadable.into()),
+        ]);
         object([
             ("name", self.name.as_str().into()),
             ("flows", self.flows.into()),
             ("peak", self.peak.into()),
             ("new_flows", self.new_flows.into()),
+            ("requests", self.requests.into()),
+            ("failed_by", failed_by),
+            ("proxy_headers", self.proxy_headers.into()),
+            ("proxy_withheld", self.proxy_withheld.into()),
         ])
     }
 }

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use plsim_observe::{
     BackendSummary, Connections, EndpointSummary, Expectation, FailedBy, Latency, LbSummary,
-    Ledger, NatSummary, Number, Path, QueryError, RefusalSummary, Summary, Test, Value, Verdict,
-    WorkloadSummary,
+    Ledger, NatSummary, Number, Path, QueryError, RefusalSummary, RequestFailedBy, Summary, Test,
+    Value, Verdict, WorkloadSummary,
 };
 use plsim_packet::Origin;
 use plsim_types::{DropReason, Duration, Instant, LinkId, Protocol};
@@ -79,6 +79,14 @@ fn summary() -> Summary {
             flows: 4,
             peak: 5,
             new_flows: 6,
+            requests: 3,
+            failed_by: RequestFailedBy {
+                proxy_unexpected: 2,
+                proxy_missing: 0,
+                unreadable: 0,
+            },
+            proxy_headers: 6,
+            proxy_withheld: 0,
         }],
         lb: LbSummary { flows: 0, syns: 6 },
         ..Summary::default()
@@ -181,7 +189,9 @@ fn ask(text: &str) -> Result<Value, QueryError> {
 
 #[test]
 fn a_question_has_this_answer() {
-    let answers: [(&str, Value); 29] = [
+    let answers: [(&str, Value); 31] = [
+        ("backends[name=vm-0].failed_by.proxy_unexpected", 2.into()),
+        ("sum(backends.proxy_headers)", 6.into()),
         ("connections.failed", 3.into()),
         ("scenario", "port-exhaustion".into()),
         ("complete", true.into()),

@@ -398,6 +398,7 @@ impl<'a> Site<'a> {
             address: place.address,
             fragments: configure::fragments(&self.scenario.load_balancer[balancer]),
             nat,
+            splices: configure::splices(self.scenario, self.layout, place),
             to_vm,
             from_vm,
             to_backbone,
@@ -406,6 +407,7 @@ impl<'a> Site<'a> {
             address: place.address,
             out: from_vm,
             listeners: configure::listeners(self.scenario, place),
+            application: configure::application(self.scenario, place),
             seed: self.entity_seed("backend-vm", name),
         });
         (host, server)

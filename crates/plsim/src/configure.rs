@@ -1,7 +1,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
-use plsim_host::{Close, Hold, Rate, TcpSession, UdpSession, WorkloadConfig, WorkloadKind};
+use plsim_fabric::Splices;
+use plsim_host::{
+    Application, Close, Hold, Rate, TcpSession, UdpSession, WorkloadConfig, WorkloadKind,
+};
 use plsim_lb::{FrontendId, LbConfig, LbPoolId, PoolConfig, Rule, Stickiness};
 use plsim_packet::{FragmentPolicy, Fragments, FragmentsConfig};
 use plsim_scenario as file;
@@ -211,6 +214,23 @@ pub(crate) fn listeners(scenario: &Scenario, place: &BackendPlace) -> Vec<(Proto
         }
     }
     listeners.into_iter().collect()
+}
+
+/// Returns the splices of a backend VM: the services that reach it and send PROXY headers.
+pub(crate) fn splices(scenario: &Scenario, layout: &Layout, place: &BackendPlace) -> Splices {
+    let services = services_of(scenario, layout, place).map(|(pls, _)| pls);
+    let services = services
+        .filter(|pls| scenario.private_link_service[usize::from(pls.0)].enable_proxy_protocol);
+    Splices::new(services.collect())
+}
+
+/// Returns what a backend VM makes of a PROXY header.
+pub(crate) fn application(scenario: &Scenario, place: &BackendPlace) -> Application {
+    match scenario.backend_vm[place.group].application {
+        file::Application::Plain => Application::Plain,
+        file::Application::ProxyRequired => Application::ProxyRequired,
+        file::Application::ProxyOptional => Application::ProxyOptional,
+    }
 }
 
 /// Collects the workloads that start at one client group.

@@ -1,3 +1,5 @@
+mod proxy;
+
 use plsim_nat::{Allocation, LatePackets, OnIdle, PoolConfig, PortSpace, Selection};
 use plsim_observe::{Finding, NatSummary, RefusalSummary, Summary};
 use plsim_scenario::{Close, OnExhaustion, PrivateLinkService, Scenario};
@@ -16,6 +18,7 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     found.extend(reader.reused());
     found.extend(reader.idle());
     found.extend(reader.not_approved());
+    found.extend(reader.proxy_protocol());
     found.extend(reader.client_ports());
     found.extend(reader.unserved());
     found.extend(reader.lost());

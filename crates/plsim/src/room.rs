@@ -57,6 +57,13 @@ impl Room {
         }
     }
 
+    pub(crate) fn server(&self) -> &ServerVm {
+        match self {
+            Self::Server(node) => node,
+            _ => unreachable!("broken invariant: the map gave another kind of node"),
+        }
+    }
+
     /// Has a machine send a packet as it is.
     pub(crate) fn send(&self, packet: Packet, context: &mut Context<'_>) {
         match self {

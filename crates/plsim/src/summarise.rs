@@ -4,7 +4,7 @@ use plsim_host::Histogram;
 use plsim_nat::Usage;
 use plsim_observe::{
     BackendSummary, Connections, EndpointSummary, FailedBy, Latency, LbSummary, NatSummary,
-    PortSpaceSample, RefusalSummary, Summary, WorkloadSummary,
+    PortSpaceSample, RefusalSummary, RequestFailedBy, Summary, WorkloadSummary,
 };
 use plsim_scenario::Scenario;
 use plsim_types::{Direction, KeyedHash, Protocol};
@@ -239,16 +239,27 @@ fn endpoints(scenario: &Scenario, map: &Map, world: &PlsimWorld) -> Vec<Endpoint
 }
 
 fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummary> {
-    let hosts = layout.backends.iter().zip(&map.hosts);
-    hosts
-        .map(|(place, node)| {
-            let host = world.nodes()[node.0 as usize].host();
+    let nodes = map.hosts.iter().zip(&map.servers);
+    let machines = layout.backends.iter().zip(nodes);
+    machines
+        .map(|(place, (host, server))| {
+            let host = world.nodes()[host.0 as usize].host();
             let nat = host.nat();
+            let server = world.nodes()[server.0 as usize].server().stats();
+            let splices = host.splice_stats();
             BackendSummary {
                 name: place.name.clone(),
                 flows: u64::from(nat.active_flows()),
                 peak: u64::from(nat.peak_flows()),
                 new_flows: nat.usage().map(|usage| usage.binds).sum(),
+                requests: server.requests,
+                failed_by: RequestFailedBy {
+                    proxy_unexpected: server.failed_by.proxy_unexpected,
+                    proxy_missing: server.failed_by.proxy_missing,
+                    unreadable: server.failed_by.unreadable,
+                },
+                proxy_headers: splices.headers,
+                proxy_withheld: splices.withheld,
             }
         })
         .collect()

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Keys of Azure that are known but not simulated yet: refused, never ignored.
-const NOT_YET: [&str; 35] = [
+const NOT_YET: [&str; 33] = [
     "admin_state",
     "alias",
     "application_security_group",
@@ -22,7 +22,6 @@ const NOT_YET: [&str; 35] = [
     "drain",
     "enable_connection_tracking",
     "enable_floating_ip",
-    "enable_proxy_protocol",
     "enable_tcp_reset",
     "floating_ip",
     "fqdns",
@@ -39,7 +38,6 @@ const NOT_YET: [&str; 35] = [
     "outbound_rule",
     "private_endpoint_network_policies",
     "probe",
-    "proxy_protocol",
     "reordering",
     "route_table",
     "sku",

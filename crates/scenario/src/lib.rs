@@ -37,12 +37,12 @@ mod units;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
-    Action, Arrival, BackendPool, BackendVm, ClientEndpointLink, ClientVm, Close, ConnectionState,
-    EdgeHostLink, EndpointEdgeLink, Event, Expect, ExpectValue, Fragments, Frontend, HeldPorts,
-    HoldDistribution, HostVmLink, LatePackets, Link, LinkSettings, LoadBalancer, NatIpSelection,
-    NetworkPolicies, OnExhaustion, OnIdle, Output, PortAllocation, PortSpace, Preset,
-    PrivateEndpoint, PrivateLinkService, RegionLatency, Rule, Run, Scenario, Subnet, TimerSet,
-    Transport, VirtualNetwork, VirtualNetworkPeering, Workload,
+    Action, Application, Arrival, BackendPool, BackendVm, ClientEndpointLink, ClientVm, Close,
+    ConnectionState, EdgeHostLink, EndpointEdgeLink, Event, Expect, ExpectValue, Fragments,
+    Frontend, HeldPorts, HoldDistribution, HostVmLink, LatePackets, Link, LinkSettings,
+    LoadBalancer, NatIpSelection, NetworkPolicies, OnExhaustion, OnIdle, Output, PortAllocation,
+    PortSpace, Preset, PrivateEndpoint, PrivateLinkService, RegionLatency, Rule, Run, Scenario,
+    Subnet, TimerSet, Transport, VirtualNetwork, VirtualNetworkPeering, Workload,
 };
 pub use read::{MAX_BYTES, ReadError, read_file};
 pub use rules::{Lint, lints};

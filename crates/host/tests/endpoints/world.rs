@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_host::{
-    Arrival, ClientVms, ClientVmsConfig, Close, Hold, ServerStats, ServerVm, ServerVmConfig,
-    TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
+    Application, Arrival, ClientVms, ClientVmsConfig, Close, Hold, ServerStats, ServerVm,
+    ServerVmConfig, TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
 };
 use plsim_packet::{Origin, Packet, Payload, TcpHeader};
 use plsim_sim::{
@@ -162,6 +162,7 @@ impl Setup {
             address: SERVER,
             out: down,
             listeners: self.listeners,
+            application: Application::Plain,
             seed: self.seed,
         }));
         let nodes = vec![

@@ -48,6 +48,9 @@ pub struct BackendVm {
     /// The backend pools they belong to.
     #[schemars(length(min = 1, max = 64))]
     pub backend_pools: Vec<PoolPath>,
+    /// What the server on its TCP ports makes of a PROXY protocol header (PP-5, PP-6).
+    #[serde(default)]
+    pub application: Application,
     /// Flows one machine can hold at once (Azure: 500 000 active connections per VM, D-VMF),
     /// or "off".
     #[serde(default = "azure_flow_limit")]
@@ -55,6 +58,19 @@ pub struct BackendVm {
     /// NAT bindings of one machine at once, held-down ports included (RFC 6888 REQ-5), or "off".
     #[serde(default = "no_limit")]
     pub nat_table_limit: FlowLimit,
+}
+
+/// What a server makes of a PROXY protocol header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Application {
+    /// It does not know it: a header is garbage, and it resets the connection.
+    #[default]
+    Plain,
+    /// It resets a connection without one.
+    ProxyRequired,
+    /// It reads one if there is one.
+    ProxyOptional,
 }
 
 impl BackendVm {

@@ -11,7 +11,7 @@ mod workload;
 
 pub use control::{Action, Event, Expect, ExpectValue};
 pub use load_balancer::{BackendPool, Fragments, Frontend, LoadBalancer, Rule, Transport};
-pub use machine::{BackendVm, ClientVm};
+pub use machine::{Application, BackendVm, ClientVm};
 pub use nat::{
     HeldPorts, LatePackets, NatIpSelection, OnExhaustion, OnIdle, PortAllocation, PortSpace,
     Preset, TimerSet,

@@ -61,6 +61,10 @@ pub struct PrivateLinkService {
     /// The number of dynamic NAT IPs, 1 to 8 (PLS-4); one if neither this nor `nat_ips` is given.
     #[schemars(range(min = 0, max = 1_000))]
     pub nat_ip_count: Option<u32>,
+    /// Whether a PROXY protocol v2 header with the client's address and the LINKID comes before the
+    /// first byte of each TCP connection (PP-1); the backend's `application` must read it.
+    #[serde(default)]
+    pub enable_proxy_protocol: bool,
     /// Whose NAT it behaves like: all that is not given below comes from here, and what is given
     /// stays. The flow limit of a VM is the VM's own key.
     #[serde(default)]

@@ -83,6 +83,10 @@ lints! {
     PL061 Error None, "an event has the keys of its action";
     PL062 Error Some("PLS-13"), "a deleted connection cannot be approved or rejected";
     PL070 Error None, "an expectation says one thing, with values that can be compared";
+    PL080 Error Some("PP-9"), "the services of a load balancer agree about the PROXY protocol";
+    PL081 Warning Some("PP-8"), "backends understand how their connections begin";
+    PL082 Warning Some("PP-1"), "a service with PROXY protocol carries TCP";
+    PL083 Error None, "a service with PROXY protocol does not forward fragments";
 }
 
 #[cfg(test)]

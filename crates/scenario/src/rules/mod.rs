@@ -7,6 +7,7 @@ mod index;
 mod lints;
 mod memory;
 mod names;
+mod proxy;
 mod run;
 mod service;
 mod topology;
@@ -43,6 +44,7 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
     rules.addresses();
     rules.services();
     rules.balancers();
+    rules.proxy_protocol();
     rules.traffic();
     rules.events();
     rules.expectations();
