@@ -44,7 +44,7 @@ struct Network {
 struct Leg(Vec<(u32, Packet)>);
 
 impl Leg {
-    fn send(&mut self, packet: Packet, now: u32, network: &Network, random: &mut Random) {
+    fn send(&mut self, packet: &Packet, now: u32, network: &Network, random: &mut Random) {
         let copies = 1 + u32::from(random.percent(network.duplication));
         for _ in 0..copies {
             if !random.percent(network.loss) {
@@ -106,17 +106,17 @@ impl Case {
         for mut packet in up.arrived(now) {
             let ahead = splices.outward(&mut packet, &CONSUMER);
             for packet in ahead.map(|ahead| *ahead).into_iter().chain([packet]) {
-                packet.verify().unwrap();
-                to_server.send(packet, now, network, random);
+                packet.verify().expect("right checksums");
+                to_server.send(&packet, now, network, random);
             }
         }
         for mut packet in down.arrived(now) {
             let header = splices.inward(&mut packet, &CONSUMER);
-            packet.verify().unwrap();
-            to_client.send(packet, now, network, random);
+            packet.verify().expect("right checksums");
+            to_client.send(&packet, now, network, random);
             if let Some(header) = header {
-                header.verify().unwrap();
-                to_server.send(*header, now, network, random);
+                header.verify().expect("right checksums");
+                to_server.send(&header, now, network, random);
             }
         }
         for packet in to_server.arrived(now) {
@@ -127,10 +127,10 @@ impl Case {
             client.receive(&packet);
         }
         for packet in client.act(random) {
-            up.send(packet, now, network, random);
+            up.send(&packet, now, network, random);
         }
         for packet in server.act(random) {
-            down.send(packet, now, network, random);
+            down.send(&packet, now, network, random);
         }
     }
 }
@@ -138,7 +138,7 @@ impl Case {
 /// Whatever begins the server's stream begins with the whole header, and is no longer than the
 /// server takes.
 fn check_first_bytes(packet: &Packet, isn: u32, server: &End) {
-    let segment = packet.tcp_segment().unwrap();
+    let segment = wire::tcp(packet);
     let bytes = wire::payload(packet);
     if segment.sequence == isn.wrapping_add(1) && !bytes.is_empty() {
         assert!(bytes.starts_with(&header()), "{packet}");

@@ -50,9 +50,8 @@ impl Application {
         };
         let header = match (self, ProxyHeader::parse(bytes)) {
             _ if is_greeted => 0,
-            (Self::Plain, Err(ProxyError::NoSignature)) => 0,
+            (Self::Plain | Self::ProxyOptional, Err(ProxyError::NoSignature)) => 0,
             (Self::Plain, _) => return Err(Failure::UnexpectedHeader),
-            (Self::ProxyOptional, Err(ProxyError::NoSignature)) => 0,
             (Self::ProxyRequired, Err(ProxyError::NoSignature)) => {
                 return Err(Failure::MissingHeader);
             }

@@ -21,7 +21,7 @@ fn segment(flags: u8, options: &[u8], payload: &[u8], urgent: u16) -> Packet {
     let header = 20 + options.len().div_ceil(4) * 4;
     let mut bytes = vec![0; 20 + header + payload.len()];
     let length = bytes.len() as u16;
-    let mut tcp = MutableTcpPacket::new(&mut bytes[20..]).unwrap();
+    let mut tcp = MutableTcpPacket::new(&mut bytes[20..]).expect("room for a header");
     tcp.set_source(49152);
     tcp.set_destination(443);
     tcp.set_sequence(0xFFFF_FFF0);
@@ -38,7 +38,7 @@ fn segment(flags: u8, options: &[u8], payload: &[u8], urgent: u16) -> Packet {
         &destination.octets().into(),
     );
     tcp.set_checksum(checksum);
-    let mut ip = MutableIpv4Packet::new(&mut bytes).unwrap();
+    let mut ip = MutableIpv4Packet::new(&mut bytes).expect("room for a header");
     ip.set_version(4);
     ip.set_header_length(5);
     ip.set_total_length(length);
@@ -48,7 +48,7 @@ fn segment(flags: u8, options: &[u8], payload: &[u8], urgent: u16) -> Packet {
     ip.set_destination(destination.octets().into());
     let checksum = ipv4::checksum(&ip.to_immutable());
     ip.set_checksum(checksum);
-    Packet::parse(&bytes).unwrap()
+    Packet::parse(&bytes).expect("a packet without fault")
 }
 
 fn wire(packet: &Packet) -> Vec<u8> {

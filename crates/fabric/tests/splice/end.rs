@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use plsim_packet::Packet;
 
 use crate::random::Random;
-use crate::wire::{ACK, FIN, RST, SYN, Segment, option, payload};
+use crate::wire::{ACK, FIN, RST, SYN, Segment, option, payload, tcp};
 
 /// What an end is like.
 #[derive(Debug, Clone)]
@@ -190,7 +190,7 @@ impl End {
     }
 
     pub(crate) fn receive(&mut self, packet: &Packet) {
-        let segment = packet.tcp_segment().unwrap();
+        let segment = tcp(packet);
         let flags = segment.flags.0;
         assert_eq!(flags & RST, 0, "nobody resets");
         if flags & SYN != 0 {
@@ -215,7 +215,7 @@ impl End {
     }
 
     fn receive_syn(&mut self, packet: &Packet, flags: u8) {
-        let segment = packet.tcp_segment().unwrap();
+        let segment = tcp(packet);
         if self.shape.is_client {
             assert_eq!(
                 segment.acknowledgement,
@@ -243,15 +243,15 @@ impl End {
         self.other_isn = segment.sequence;
         self.other_mss = packet.mss().unwrap_or(536).max(1);
         self.scales = self.shape.scale.is_some() && option(packet, 3).is_some();
-        if self.scales {
-            self.other_scale = option(packet, 3).unwrap()[0];
+        if let Some(scale) = option(packet, 3).filter(|_| self.scales) {
+            self.other_scale = scale[0];
         }
     }
 
     /// RFC 9293 §3.10.7.4, the four cases; nothing lies beyond what was ever allowed, but a byte
     /// that asks for the window.
     fn is_acceptable(&self, at: i32, packet: &Packet) -> bool {
-        let segment = packet.tcp_segment().unwrap();
+        let segment = tcp(packet);
         let length = i32::from(segment.length) + i32::from(segment.flags.0 & FIN != 0);
         let (next, room) = (self.next() as i32, self.room() as i32);
         let end = at + length;
@@ -268,7 +268,7 @@ impl End {
     }
 
     fn receive_ack(&mut self, packet: &Packet) {
-        let segment = packet.tcp_segment().unwrap();
+        let segment = tcp(packet);
         let first = self.isn.wrapping_add(1);
         let acknowledged = segment.acknowledgement.wrapping_sub(first);
         assert!(
@@ -351,11 +351,11 @@ impl End {
             } else if self.acknowledged > 0 {
                 probe.payload.clear();
             }
-            out.push(self.wrap(probe));
+            out.push(self.wrap(&probe));
         }
         if std::mem::take(&mut self.must_acknowledge) {
             let pure = self.segment(self.sent);
-            out.push(self.wrap(pure));
+            out.push(self.wrap(&pure));
         }
         out
     }
@@ -391,7 +391,7 @@ impl End {
             segment.flags |= FIN;
         }
         self.sent = self.sent.max(end);
-        Some(self.wrap(segment))
+        Some(self.wrap(&segment))
     }
 
     fn open(&mut self) -> Packet {
@@ -461,7 +461,7 @@ impl End {
         option
     }
 
-    fn wrap(&self, segment: Segment) -> Packet {
+    fn wrap(&self, segment: &Segment) -> Packet {
         segment.packet(self.local, self.remote)
     }
 }

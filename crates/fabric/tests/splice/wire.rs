@@ -3,6 +3,7 @@
 use std::net::SocketAddrV4;
 
 use plsim_packet::Packet;
+use plsim_types::{PlsId, TcpSegment};
 
 pub(crate) const FIN: u8 = 0x01;
 pub(crate) const SYN: u8 = 0x02;
@@ -49,8 +50,8 @@ impl Segment {
         let checksum = !sum(&ip);
         ip[10..12].copy_from_slice(&checksum.to_be_bytes());
         ip.extend(tcp);
-        let mut packet = Packet::parse(&ip).unwrap();
-        packet.encap.pls = plsim_types::PlsId(0);
+        let mut packet = Packet::parse(&ip).expect("a packet without fault");
+        packet.encap.pls = PlsId(0);
         packet
     }
 }
@@ -63,6 +64,11 @@ fn sum(bytes: &[u8]) -> u16 {
     }
     sum = (sum >> 16) + (sum & 0xFFFF);
     ((sum >> 16) + (sum & 0xFFFF)) as u16
+}
+
+/// Returns what a middlebox reads of a segment.
+pub(crate) fn tcp(packet: &Packet) -> TcpSegment {
+    packet.tcp_segment().expect("all packets here are TCP")
 }
 
 /// Returns the payload bytes of a packet.
