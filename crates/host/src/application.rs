@@ -49,7 +49,8 @@ impl Application {
             Payload::Zeros(_) => &[],
         };
         let header = match (self, ProxyHeader::parse(bytes)) {
-            _ if is_greeted => 0,
+            (_, Err(ProxyError::NoSignature)) if is_greeted => 0,
+            _ if is_greeted => return Err(Failure::Unreadable),
             (Self::Plain | Self::ProxyOptional, Err(ProxyError::NoSignature)) => 0,
             (Self::Plain, _) => return Err(Failure::UnexpectedHeader),
             (Self::ProxyRequired, Err(ProxyError::NoSignature)) => {
