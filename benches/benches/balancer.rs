@@ -4,23 +4,42 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use plsim_lb::{FrontendId, LbConfig, LbPoolId, LoadBalancer, PoolConfig, Rule, Stickiness};
+use plsim_lb::{
+    AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, LbConfig, LbPoolId,
+    Listen, LoadBalancer, PoolConfig, Rehash, Rule, Stickiness,
+};
 use plsim_types::{BackendId, Duration, FiveTuple, Instant, LinkId, Protocol};
 
 fn balancer(may_change: bool) -> LoadBalancer {
     LoadBalancer::new(&LbConfig {
         seed: 1,
+        frontends: vec![Frontend {
+            address: Ipv4Addr::new(10, 2, 0, 4),
+            nat_ips: Vec::new(),
+        }],
         rules: vec![Rule {
             frontend: FrontendId(0),
-            protocol: Protocol::Tcp,
-            frontend_port: 443,
+            listen: Listen::Port(Protocol::Tcp, 443),
             backend_port: 443,
             pool: LbPoolId(0),
+            probe: None,
+            distribution: Distribution::FiveTuple,
+            connection_tracking: false,
         }],
+        backends: (0..4)
+            .map(|id| Backend {
+                id: BackendId(id),
+                address: Ipv4Addr::from_bits(0x0a02_0104 + u32::from(id)),
+            })
+            .collect(),
         pools: vec![PoolConfig {
-            backends: (0..4).map(BackendId).collect(),
+            members: (0..4).map(|id| (BackendId(id), AdminState::None)).collect(),
             may_change,
         }],
+        probes: Vec::new(),
+        hash: HashConfig::default(),
+        rehash: Rehash::default(),
+        lone_backend_ends: true,
         stickiness: Stickiness {
             idle: Duration::from_secs(300),
             limit: 1_000_000,

@@ -7,7 +7,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use plsim_benches::{BACKEND, CpuTime, fill, nat, nat_of, original, pool, reply, say};
-use plsim_lb::{FrontendId, LbConfig, LbPoolId, LoadBalancer, Rule, Stickiness};
+use plsim_lb::{
+    AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, LbConfig, LbPoolId,
+    Listen, LoadBalancer, Rehash, Rule, Stickiness,
+};
 use plsim_nat::{
     Allocation, NatEngine, NatError, OnIdle, Original, PoolConfig, Reply, Translation,
 };
@@ -293,17 +296,35 @@ fn bind(criterion: &mut Criterion<CpuTime>) {
 fn balancer(vms: u16) -> LoadBalancer {
     LoadBalancer::new(&LbConfig {
         seed: 1,
+        frontends: vec![Frontend {
+            address: Ipv4Addr::new(10, 2, 0, 4),
+            nat_ips: Vec::new(),
+        }],
         rules: vec![Rule {
             frontend: FrontendId(0),
-            protocol: Protocol::Tcp,
-            frontend_port: 443,
+            listen: Listen::Port(Protocol::Tcp, 443),
             backend_port: 443,
             pool: LbPoolId(0),
+            probe: None,
+            distribution: Distribution::FiveTuple,
+            connection_tracking: false,
         }],
+        backends: (0..vms)
+            .map(|id| Backend {
+                id: BackendId(id),
+                address: Ipv4Addr::from_bits(0x0a02_0104 + u32::from(id)),
+            })
+            .collect(),
         pools: vec![plsim_lb::PoolConfig {
-            backends: (0..vms).map(BackendId).collect(),
+            members: (0..vms)
+                .map(|id| (BackendId(id), AdminState::None))
+                .collect(),
             may_change: false,
         }],
+        probes: Vec::new(),
+        hash: HashConfig::default(),
+        rehash: Rehash::default(),
+        lone_backend_ends: true,
         stickiness: Stickiness {
             idle: Duration::from_secs(300),
             limit: 1,

@@ -6,12 +6,15 @@ use crate::support::{root, run, scenario, shipped, text};
 
 #[test]
 fn every_shipped_scenario_is_valid_and_warned_about_only_where_that_is_its_subject() {
-    // PL081: service and application disagree about PROXY headers; PL057: the keepalive comes too late; PL043: the VM's flow limit binds before its ports.
+    // PL057: the keepalive comes too late; PL043: the VM's flow limit binds before its ports;
+    // PL081: service and application disagree about PROXY headers; PL095: one NAT IP reaches one
+    // VM.
     let subjects = [
         ("idle-timeout", "PL057"),
         ("eight-nat-ips", "PL043"),
         ("scale-out", "PL043"),
         ("proxy-protocol", "PL081"),
+        ("affinity-skew", "PL095"),
     ];
     for file in shipped() {
         let output = run(&["validate", file.to_str().unwrap()]);
@@ -59,6 +62,9 @@ fn the_small_scenarios_meet_their_expectations() {
         "refused-with-icmp",
         "endpoint-port-limit",
         "proxy-protocol",
+        "affinity-skew",
+        "scale-pool-maglev-vs-modulo",
+        "eight-services-one-lb",
     ];
     let files = names.map(scenario);
     let mut arguments = vec!["run", "--quiet"];

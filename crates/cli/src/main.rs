@@ -5,6 +5,7 @@ mod arguments;
 mod bench;
 mod bench_text;
 mod directory;
+mod distribution;
 mod exit;
 mod page;
 mod progress;

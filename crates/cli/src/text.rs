@@ -14,6 +14,8 @@ pub(crate) fn summary(summary: &Summary, terminal: &Terminal) -> String {
     page.head(summary);
     page.connections(summary);
     page.nat_ports(summary);
+    page.distribution(summary);
+    page.membership(summary);
     page.refusals(summary);
     page.packets(summary);
     page.findings(summary);

@@ -1,12 +1,13 @@
 use std::net::Ipv4Addr;
 
-use plsim_nat::{NatEngine, NatEvent, OnExhaustion, Original, Reply, Reset};
+use plsim_nat::{BindingInfo, NatEngine, NatEvent, OnExhaustion, Original, Reply, Reset};
 use plsim_packet::{Fate, Form, Fragments, Origin, Packet, Payload, Rewrite, TcpHeader};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_types::canary::{Fault, planted};
-use plsim_types::{Direction, DropReason, Instant, TcpFlags};
+use plsim_types::{Direction, DropReason, Instant, Protocol, TcpFlags};
 
 use crate::admission::admit;
+use crate::floating_ip::FloatingIps;
 use crate::splice::{Consumer, SpliceStats, Splices};
 
 /// What a backend host is made of.
@@ -18,6 +19,8 @@ pub struct BackendHostConfig {
     pub nat: NatEngine,
     /// The PROXY headers of the services that ask for them.
     pub splices: Splices,
+    /// The frontends' addresses that the VM gets packets for.
+    pub floating_ips: FloatingIps,
     /// What is done with fragments that the VM sends.
     pub fragments: Fragments,
     /// Toward the VM.
@@ -71,6 +74,17 @@ impl BackendHost {
         &mut self.config.nat
     }
 
+    /// Resets both ends of the established TCP connections that `is_it` accepts; returns how many.
+    pub fn reset_flows(
+        &mut self,
+        is_it: impl Fn(&BindingInfo) -> bool,
+        context: &mut Context<'_>,
+    ) -> u32 {
+        let count = self.config.nat.reset_flows(is_it, context.now());
+        self.settle(context);
+        count
+    }
+
     /// Takes what has happened in the NAT since the last call, in order.
     pub fn take_events(&mut self) -> Vec<TimedNatEvent> {
         std::mem::take(&mut self.events)
@@ -89,7 +103,13 @@ impl BackendHost {
         direction: Direction,
         now: Instant,
     ) -> Result<Option<Box<Packet>>, DropReason> {
-        let BackendHostConfig { nat, splices, .. } = &mut self.config;
+        let BackendHostConfig {
+            nat,
+            splices,
+            floating_ips,
+            address,
+            ..
+        } = &mut self.config;
         let is_error = packet.form() == Form::IcmpError;
         let (source, destination) = (packet.source(), packet.destination());
         let translation = match direction {
@@ -110,7 +130,7 @@ impl BackendHost {
             }
             Direction::Reply => {
                 let reply = Reply {
-                    source,
+                    source: floating_ips.inward(source, *address),
                     destination,
                     protocol: packet.protocol(),
                     segment: splices.seen(packet),
@@ -123,14 +143,15 @@ impl BackendHost {
         }?;
         packet.encap.pls = translation.pls;
         packet.encap.link = translation.link;
-        let rewrite = Rewrite {
-            source: translation.source,
-            destination: translation.destination,
-        };
         let link = translation.link;
         Ok(match direction {
             Direction::Original => {
-                packet.rewrite(rewrite);
+                let protocol = packet.protocol();
+                let vm = translation.destination;
+                packet.rewrite(Rewrite {
+                    source: translation.source,
+                    destination: floating_ips.outward(translation.pls, protocol, vm),
+                });
                 let consumer = Consumer {
                     client: source,
                     endpoint: destination,
@@ -145,7 +166,10 @@ impl BackendHost {
                     link,
                 };
                 let header = splices.inward(packet, &consumer);
-                packet.rewrite(rewrite);
+                packet.rewrite(Rewrite {
+                    source: translation.source,
+                    destination: translation.destination,
+                });
                 header
             }
         })
@@ -226,7 +250,14 @@ impl BackendHost {
     fn settle(&mut self, context: &mut Context<'_>) {
         while let Some(mut reset) = self.config.nat.poll_reset() {
             if reset.toward == Direction::Original {
-                self.config.splices.reset(&mut reset);
+                let BackendHostConfig {
+                    splices,
+                    floating_ips,
+                    ..
+                } = &mut self.config;
+                splices.reset(&mut reset);
+                reset.destination =
+                    floating_ips.outward(reset.pls, Protocol::Tcp, reset.destination);
             }
             let packet = context.inject(reset_packet(&reset));
             let channel = match reset.toward {
@@ -270,7 +301,8 @@ impl Node for BackendHost {
     fn on_packet(&mut self, packet: Box<Packet>, by: ChannelId, context: &mut Context<'_>) {
         let from_vm = by == self.config.from_vm;
         let own = self.config.address;
-        if from_vm && let Err(reason) = admit(&packet, |address| address == own) {
+        let is_own = |address| address == own || self.config.floating_ips.has(address);
+        if from_vm && let Err(reason) = admit(&packet, is_own) {
             return context.drop(packet, reason);
         }
         if from_vm && packet.form() == Form::Fragment {

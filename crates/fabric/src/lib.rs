@@ -20,6 +20,7 @@
 mod admission;
 mod backbone;
 mod backend_host;
+mod floating_ip;
 mod private_endpoint;
 mod provider_edge;
 mod splice;
@@ -27,6 +28,7 @@ mod virtual_network;
 
 pub use backbone::Backbone;
 pub use backend_host::{BackendHost, BackendHostConfig, TimedNatEvent};
+pub use floating_ip::{FloatingIp, FloatingIps};
 pub use private_endpoint::{PrivateEndpointConfig, PrivateEndpointNode, Traffic};
 pub use provider_edge::{ProviderEdge, ProviderEdgeConfig, TimedLbEvent};
 pub use splice::{Consumer, SpliceStats, Splices};

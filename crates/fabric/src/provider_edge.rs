@@ -1,4 +1,4 @@
-use plsim_lb::{BackendError, FrontendId, LbEvent, LoadBalancer};
+use plsim_lb::{ChangeError, FrontendId, LbEvent, LoadBalancer, ProbeId};
 use plsim_packet::{Fate, Form, Fragments, Packet};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_types::{BackendId, DropReason, Instant};
@@ -51,19 +51,34 @@ impl ProviderEdge {
         &self.config.load_balancer
     }
 
-    /// Takes a backend out of the choice for new flows or puts it back.
+    /// Changes something about the load balancer and follows its next deadline.
     ///
     /// # Errors
-    /// [`BackendError`] if the backend is in no pool, or in one that was said not to change.
-    pub fn set_backend(
+    /// [`ChangeError`] of the change; nothing is changed then.
+    pub fn change<T>(
         &mut self,
+        change: impl FnOnce(&mut LoadBalancer, Instant) -> Result<T, ChangeError>,
+        context: &mut Context<'_>,
+    ) -> Result<T, ChangeError> {
+        let changed = change(&mut self.config.load_balancer, context.now());
+        self.settle(context);
+        changed
+    }
+
+    /// Tells what a probe found out about a backend.
+    ///
+    /// # Errors
+    /// [`ChangeError`] if the probe or the backend is not the load balancer's, or a pool with it
+    /// was said not to change.
+    pub fn set_health(
+        &mut self,
+        probe: ProbeId,
         backend: BackendId,
         up: bool,
-        context: &Context<'_>,
-    ) -> Result<(), BackendError> {
-        self.config.load_balancer.set_backend(backend, up)?;
-        self.keep_events(context.now());
-        Ok(())
+        context: &mut Context<'_>,
+    ) -> Result<(), ChangeError> {
+        let tell = |balancer: &mut LoadBalancer, now| balancer.set_health(probe, backend, up, now);
+        self.change(tell, context)
     }
 
     /// Takes what has happened in the load balancer since the last call, in order.
@@ -98,10 +113,13 @@ impl ProviderEdge {
         self.fragments_wakeup.arm(deadline, FRAGMENTS, context);
     }
 
-    fn keep_events(&mut self, now: Instant) {
+    /// Keeps the load balancer's events and follows its next deadline.
+    fn settle(&mut self, context: &mut Context<'_>) {
         while let Some(event) = self.config.load_balancer.poll_event() {
-            self.events.push((now, event));
+            self.events.push((context.now(), event));
         }
+        let deadline = self.config.load_balancer.poll_timeout();
+        self.wakeup.arm(deadline, LOAD_BALANCER, context);
     }
 
     fn select(
@@ -143,12 +161,7 @@ impl Node for ProviderEdge {
         } else {
             self.forward(packet, context);
         }
-        self.keep_events(context.now());
-        self.wakeup.arm(
-            self.config.load_balancer.poll_timeout(),
-            LOAD_BALANCER,
-            context,
-        );
+        self.settle(context);
     }
 
     fn on_timer(&mut self, token: u64, context: &mut Context<'_>) {
@@ -159,10 +172,6 @@ impl Node for ProviderEdge {
         }
         self.wakeup.fired(context.now());
         self.config.load_balancer.handle_timeout(context.now());
-        self.wakeup.arm(
-            self.config.load_balancer.poll_timeout(),
-            LOAD_BALANCER,
-            context,
-        );
+        self.settle(context);
     }
 }

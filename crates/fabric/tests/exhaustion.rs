@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_fabric::{BackendHost, BackendHostConfig, Splices};
+use plsim_fabric::{BackendHost, BackendHostConfig, FloatingIps, Splices};
 use plsim_nat::{NatConfig, NatEngine, OnExhaustion, PoolConfig};
 use plsim_packet::{Fragments, FragmentsConfig, IcmpError, Origin, Packet, Payload};
 use plsim_sim::{
@@ -84,6 +84,7 @@ fn run(answer: OnExhaustion, ports: u16, limit: u32, flows: u16) -> (Vec<Packet>
         address: BACKEND,
         nat: nat.expect("the configuration is right"),
         splices: Splices::default(),
+        floating_ips: FloatingIps::default(),
         fragments: Fragments::new(FragmentsConfig::HOST),
         to_vm,
         from_vm,

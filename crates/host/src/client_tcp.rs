@@ -1,5 +1,4 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::ops::RangeInclusive;
 
 use plsim_packet::{Packet, Payload, TcpHeader};
 use plsim_sim::{ChannelId, Context};
@@ -10,7 +9,7 @@ use crate::alarm::Alarm;
 use crate::client::{Group, Workload, tcp_token};
 use crate::config::{Close, TcpSession, WorkloadKind};
 use crate::parameters::Parameters;
-use crate::ports::Ports;
+use crate::ports::{EphemeralPorts, Ports};
 use crate::request::Request;
 use crate::segment::{Kind, Segment};
 use crate::stats::{Outcome, WorkloadStats};
@@ -91,10 +90,10 @@ impl<'a, 'c> Turn<'a, 'c> {
 }
 
 impl TcpClients {
-    pub(crate) fn new(range: &RangeInclusive<u16>, addresses: &[Ipv4Addr], key: KeyedHash) -> Self {
+    pub(crate) fn new(ports: &EphemeralPorts, addresses: &[Ipv4Addr], key: KeyedHash) -> Self {
         Self {
             slots: FlowTable::new(),
-            ports: Ports::new(range, addresses, key),
+            ports: Ports::new(ports, addresses, key),
         }
     }
 

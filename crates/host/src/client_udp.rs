@@ -1,5 +1,4 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::ops::RangeInclusive;
 
 use plsim_packet::Packet;
 use plsim_sim::Context;
@@ -9,7 +8,7 @@ use plsim_types::{Instant, KeyedHash};
 use crate::alarm::Alarm;
 use crate::client::{Group, Workload, udp_token};
 use crate::config::{UdpSession, WorkloadKind};
-use crate::ports::Ports;
+use crate::ports::{EphemeralPorts, Ports};
 use crate::request::Request;
 use crate::stats::{Outcome, WorkloadStats};
 
@@ -48,10 +47,10 @@ enum Phase {
 }
 
 impl UdpClients {
-    pub(crate) fn new(range: &RangeInclusive<u16>, addresses: &[Ipv4Addr], key: KeyedHash) -> Self {
+    pub(crate) fn new(ports: &EphemeralPorts, addresses: &[Ipv4Addr], key: KeyedHash) -> Self {
         Self {
             slots: FlowTable::new(),
-            ports: Ports::new(range, addresses, key),
+            ports: Ports::new(ports, addresses, key),
         }
     }
 

@@ -1,10 +1,10 @@
 use core::net::{Ipv4Addr, SocketAddrV4};
-use core::ops::RangeInclusive;
 
 use plsim_sim::{ChannelId, Stream};
 use plsim_types::{Duration, Instant, Protocol};
 
 use crate::application::Application;
+use crate::ports::EphemeralPorts;
 use crate::request::Request;
 
 /// The largest request or response, in bytes: half of what sequence numbers can tell apart.
@@ -21,7 +21,7 @@ pub struct ClientVmsConfig {
     ///
     /// A VM has one space for TCP and one for UDP, whatever the destination. That is conservative:
     /// Linux lets connections to different destinations share a port.
-    pub ephemeral_ports: RangeInclusive<u16>,
+    pub ephemeral_ports: EphemeralPorts,
     /// The link toward the VMs' virtual network.
     pub out: ChannelId,
     /// Decides where each VM's ports begin.
@@ -154,6 +154,9 @@ pub struct UdpSession {
 pub struct ServerVmConfig {
     /// The VM's address.
     pub address: Ipv4Addr,
+    /// Further addresses that it has on a loopback interface and answers from: those of frontends
+    /// with floating IP (D-FIP).
+    pub floating_ips: Vec<Ipv4Addr>,
     /// The link toward its host.
     pub out: ChannelId,
     /// The ports that answer.

@@ -48,5 +48,6 @@ pub use config::{
     WorkloadConfig, WorkloadKind,
 };
 pub use histogram::Histogram;
+pub use ports::EphemeralPorts;
 pub use server::ServerVm;
 pub use stats::{FailedBy, RequestFailedBy, ServerStats, WorkloadStats};

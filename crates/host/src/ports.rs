@@ -4,15 +4,26 @@ use std::ops::RangeInclusive;
 
 use plsim_types::KeyedHash;
 
+/// The ephemeral ports of client VMs: which there are, and which come first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EphemeralPorts {
+    /// The ports.
+    pub range: RangeInclusive<u16>,
+    /// Whether the even ones come first, as for `connect` on Linux (KERN).
+    pub even_first: bool,
+}
+
 /// The ephemeral ports of all VMs of a group, for one protocol.
 ///
-/// A VM hands out its ports in rising order from a keyed offset, each once; then the one freed
+/// A VM hands out its ports in rising order from a keyed offset, or so the even ones and then the
+/// odd ones, each once; then the one freed
 /// longest ago. That costs the same however few are free, and a VM that starts nothing costs a few
 /// words.
 #[derive(Debug)]
 pub(crate) struct Ports {
     first: u16,
     count: u32,
+    even_first: bool,
     vms: Vec<VmPorts>,
     /// One bit for each VM with a free port.
     available: Vec<u64>,
@@ -30,7 +41,8 @@ struct VmPorts {
 
 impl Ports {
     /// Frees every port of every VM.
-    pub(crate) fn new(range: &RangeInclusive<u16>, addresses: &[Ipv4Addr], key: KeyedHash) -> Self {
+    pub(crate) fn new(ports: &EphemeralPorts, addresses: &[Ipv4Addr], key: KeyedHash) -> Self {
+        let range = &ports.range;
         assert!(
             !range.is_empty(),
             "a client VM needs at least one ephemeral port"
@@ -49,6 +61,7 @@ impl Ports {
         Self {
             first: *range.start(),
             count,
+            even_first: ports.even_first,
             vms,
             available,
             turn: 0,
@@ -59,19 +72,38 @@ impl Ports {
     pub(crate) fn take(&mut self) -> Option<(u16, u16)> {
         let at = self.next_available()?;
         self.turn = (at + 1) % self.vms.len();
+        let VmPorts { offset, used, .. } = self.vms[at];
+        let fresh = (used < self.count).then(|| self.fresh(offset, used));
         let vm = &mut self.vms[at];
-        let port = if vm.used < self.count {
-            vm.used += 1;
-            self.first + ((vm.offset + vm.used - 1) % self.count) as u16
-        } else {
-            vm.freed
+        let port = match fresh {
+            Some(port) => {
+                vm.used += 1;
+                port
+            }
+            None => vm
+                .freed
                 .pop_front()
-                .expect("broken invariant: an available VM has a free port")
+                .expect("broken invariant: an available VM has a free port"),
         };
         if vm.used == self.count && vm.freed.is_empty() {
             self.available[at / 64] &= !(1 << (at % 64));
         }
         Some((at as u16, port))
+    }
+
+    /// Returns the port that is handed out as number `used` by a VM with this offset.
+    fn fresh(&self, offset: u32, used: u32) -> u16 {
+        if !self.even_first {
+            return self.first + ((offset + used) % self.count) as u16;
+        }
+        let begins_odd = u32::from(self.first % 2);
+        let even = (self.count + 1 - begins_odd) / 2;
+        let (among, place, odd) = match used.checked_sub(even) {
+            None => (even, used, 0),
+            Some(place) => (self.count - even, place, 1),
+        };
+        let step = 2 * ((offset + place) % among);
+        self.first + (step + (begins_odd ^ odd)) as u16
     }
 
     /// Gives a port back.
@@ -103,14 +135,39 @@ impl Ports {
 
 #[cfg(test)]
 mod tests {
-    use super::Ports;
+    use super::{EphemeralPorts, Ports};
     use plsim_types::KeyedHash;
     use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
     fn ports(vms: u32, first: u16, last: u16) -> Ports {
+        ordered(vms, first, last, false)
+    }
+
+    fn ordered(vms: u32, first: u16, last: u16, even_first: bool) -> Ports {
         let addresses: Vec<_> = (1..=vms).map(Ipv4Addr::from_bits).collect();
-        Ports::new(&(first..=last), &addresses, KeyedHash::new(1, "test"))
+        let range = first..=last;
+        let ports = EphemeralPorts { range, even_first };
+        Ports::new(&ports, &addresses, KeyedHash::new(1, "test"))
+    }
+
+    #[test]
+    fn even_ports_come_first_where_that_is_asked_for() {
+        for (first, last, even) in [
+            (10, 19, 5),
+            (11, 19, 4),
+            (11, 20, 5),
+            (10, 20, 6),
+            (7, 7, 0),
+        ] {
+            let mut ports = ordered(1, first, last, true);
+            let taken: Vec<u16> =
+                std::iter::from_fn(|| ports.take().map(|(_, port)| port)).collect();
+            assert!(taken[..even].iter().all(|port| port % 2 == 0), "{taken:?}");
+            assert!(taken[even..].iter().all(|port| port % 2 == 1), "{taken:?}");
+            let all: BTreeSet<u16> = taken.iter().copied().collect();
+            assert_eq!(all, (first..=last).collect());
+        }
     }
 
     #[test]

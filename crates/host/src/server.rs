@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, Payload};
@@ -32,6 +33,9 @@ pub struct ServerVm {
     out: ChannelId,
     listeners: Vec<(Protocol, u16)>,
     application: Application,
+    floating_ips: Vec<Ipv4Addr>,
+    /// The floating addresses that TCP peers dialled, by their address and the port here.
+    dialled: BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
     slots: FlowTable<Slot>,
     hash: KeyedHash,
     stats: ServerStats,
@@ -73,6 +77,8 @@ impl ServerVm {
             out: config.out,
             listeners: config.listeners,
             application: config.application,
+            floating_ips: config.floating_ips,
+            dialled: BTreeMap::new(),
             slots: FlowTable::new(),
             hash: KeyedHash::new(config.seed, "server look-up"),
             stats: ServerStats::default(),
@@ -107,6 +113,12 @@ impl ServerVm {
 
     fn listens(&self, protocol: Protocol, port: u16) -> bool {
         self.listeners.contains(&(protocol, port))
+    }
+
+    /// Returns the own end of a TCP connection.
+    fn local(&self, remote: SocketAddrV4, local_port: u16) -> SocketAddrV4 {
+        let dialled = self.dialled.get(&(*remote.ip(), local_port));
+        SocketAddrV4::new(*dialled.unwrap_or(&self.address), local_port)
     }
 
     fn key(&self, remote: SocketAddrV4, local_port: u16) -> u64 {
@@ -191,16 +203,17 @@ impl ServerVm {
         }
         if let Some(answer) = answer_closed(segment) {
             self.stats.refused += u64::from(segment.flags.opens());
-            let local = SocketAddrV4::new(self.address, local_port);
+            let local = self.local(remote, local_port);
             send(local, remote, &answer, None, self.out, cx);
         }
     }
 
     /// Draws the consequences of a verdict, sends what is due and sets the timer.
     fn conclude(&mut self, position: u32, verdict: Verdict, cx: &mut Context<'_>) {
-        let slot = self.slots.entry_mut(position);
-        let local = SocketAddrV4::new(self.address, slot.local_port);
+        let slot = self.slots.entry(position);
         let remote = slot.remote_socket();
+        let local = self.local(remote, slot.local_port);
+        let slot = self.slots.entry_mut(position);
         let ended = match verdict {
             Verdict::Continue => None,
             Verdict::Challenged => {
@@ -234,10 +247,10 @@ impl ServerVm {
             Failure::Unreadable => &mut reasons.unreadable,
         } += 1;
         let slot = self.slots.entry(position);
-        let local = SocketAddrV4::new(self.address, slot.local_port);
+        let remote = slot.remote_socket();
         send(
-            local,
-            slot.remote_socket(),
+            self.local(remote, slot.local_port),
+            remote,
             &slot.tcb.abort(),
             None,
             self.out,
@@ -266,8 +279,17 @@ impl ServerVm {
     }
 
     fn receive(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
-        if *packet.destination().ip() != self.address {
-            return cx.drop(packet, DropReason::NoHost);
+        let (local, remote) = (packet.destination(), packet.source());
+        let peer = (*remote.ip(), local.port());
+        if *local.ip() == self.address {
+            if !self.dialled.is_empty() {
+                self.dialled.remove(&peer);
+            }
+        } else {
+            if !self.floating_ips.contains(local.ip()) {
+                return cx.drop(packet, DropReason::NoHost);
+            }
+            self.dialled.insert(peer, *local.ip());
         }
         match packet.form() {
             Form::Tcp => self.on_tcp(packet, cx),

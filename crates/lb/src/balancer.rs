@@ -1,40 +1,62 @@
-use crate::config::{ConfigError, FrontendId, LbConfig, LbPoolId, Rule};
+use crate::config::{
+    Backend, ConfigError, Frontend, FrontendId, LbConfig, LbPoolId, Listen, NoHealthyBackends,
+    ProbeConfig, Rule,
+};
+use crate::distribution::FlowHash;
 use crate::event::LbEvent;
-use crate::pool::{BackendIndex, Pool};
-use crate::stickiness::{FlowKey, Full, StickyTable};
-use crate::usage::{BackendUsage, RuleUsage};
+use crate::pool::{Group, Pool};
+use crate::rehash::{BackendIndex, Chooser};
+use crate::stickiness::{FlowKey, Full, StickyTable, Way};
+use crate::usage::{BackendUsage, MembershipChange, RuleUsage};
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
+use core::net::Ipv4Addr;
 use plsim_table::FixedMap;
 use plsim_types::{BackendId, DropReason, FiveTuple, Instant, KeyedHash, LinkId, Protocol};
 
 /// A Standard Load Balancer's decisions.
 ///
 /// Whoever drives it calls [`select`](Self::select) for every packet of the original direction,
-/// [`set_backend`](Self::set_backend) when a backend goes down or comes back,
-/// [`handle_timeout`](Self::handle_timeout) at [`poll_timeout`](Self::poll_timeout), and after each
-/// of them [`poll_event`](Self::poll_event) until it is empty. Time never goes back: an earlier
-/// `now` counts as the latest one seen.
+/// [`set_health`](Self::set_health) when a probe changes its mind and the other setters as the
+/// owner wishes, [`handle_timeout`](Self::handle_timeout) at [`poll_timeout`](Self::poll_timeout),
+/// and after each of them [`poll_event`](Self::poll_event) until it is empty. Time never goes
+/// back: an earlier `now` counts as the latest one seen.
 ///
 /// # Examples
 /// ```
-/// use plsim_lb::{FrontendId, LbConfig, LbPoolId, LoadBalancer, PoolConfig, Rule, Stickiness};
+/// use plsim_lb::{
+///     AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, LbConfig, LbPoolId,
+///     Listen, LoadBalancer, PoolConfig, Rehash, Rule, Stickiness,
+/// };
 /// use plsim_types::{BackendId, Duration, FiveTuple, Instant, LinkId, Protocol};
 ///
+/// let backend = |id, address: &str| Ok::<_, std::net::AddrParseError>(Backend {
+///     id: BackendId(id),
+///     address: address.parse()?,
+/// });
 /// let mut balancer = LoadBalancer::new(&LbConfig {
 ///     seed: 1,
+///     frontends: vec![Frontend { address: "10.2.0.4".parse()?, nat_ips: vec![] }],
 ///     rules: vec![Rule {
 ///         frontend: FrontendId(0),
-///         protocol: Protocol::Tcp,
-///         frontend_port: 443,
+///         listen: Listen::Port(Protocol::Tcp, 443),
 ///         backend_port: 8443,
 ///         pool: LbPoolId(0),
+///         probe: None,
+///         distribution: Distribution::FiveTuple,
+///         connection_tracking: false,
 ///     }],
+///     backends: vec![backend(0, "10.2.1.4")?, backend(1, "10.2.1.5")?],
 ///     pools: vec![PoolConfig {
-///         backends: vec![BackendId(0), BackendId(1)],
+///         members: vec![(BackendId(0), AdminState::None), (BackendId(1), AdminState::None)],
 ///         may_change: true,
 ///     }],
+///     probes: vec![],
+///     hash: HashConfig::default(),
+///     rehash: Rehash::default(),
+///     lone_backend_ends: true,
 ///     stickiness: Stickiness { idle: Duration::from_secs(300), limit: 1_000_000 },
 /// })?;
 /// let tuple = FiveTuple {
@@ -43,25 +65,34 @@ use plsim_types::{BackendId, DropReason, FiveTuple, Instant, KeyedHash, LinkId, 
 ///     destination: "10.0.0.5:443".parse()?,
 /// };
 /// let syn = balancer.select(FrontendId(0), LinkId(7), &tuple, true, Instant::ZERO)?;
-/// balancer.set_backend(syn.backend, false)?;
+/// balancer.set_backend(syn.backend, false, Instant::ZERO)?;
 /// let data = balancer.select(FrontendId(0), LinkId(7), &tuple, false, Instant::ZERO)?;
 /// assert_eq!((data.backend, data.backend_port), (syn.backend, 8443));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct LoadBalancer {
+    pub(crate) frontends: Vec<Frontend>,
     /// Positions in `rules`, by [`rule_key`].
-    rule_index: FixedMap<u64, u32>,
-    rules: Vec<RuleUsage>,
-    pools: Vec<Pool>,
-    backends: Vec<Backend>,
-    backend_index: BTreeMap<BackendId, BackendIndex>,
-    /// One hash for each protocol, over link, client and ports; also places TCP flows in the table.
-    flow_hash: [KeyedHash; 2],
-    /// Adds the destination address, and makes the choice independent of the place in the table.
-    choice_hash: KeyedHash,
-    sticky: StickyTable,
-    events: VecDeque<LbEvent>,
+    rule_index: FixedMap<u64, u16>,
+    /// The rule for all ports of each frontend.
+    all_ports: Vec<Option<u16>>,
+    pub(crate) rules: Vec<RuleState>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) groups: Vec<Group>,
+    /// Makes the chooser of a further group.
+    pub(crate) chooser: Chooser,
+    pub(crate) backends: Vec<BackendState>,
+    pub(crate) backend_index: BTreeMap<BackendId, BackendIndex>,
+    pub(crate) probes: Vec<ProbeState>,
+    flow_hash: FlowHash,
+    lone_backend_ends: bool,
+    pub(crate) sticky: StickyTable,
+    /// Where datagrams of UDP flows went that are not sticky: only to count those that move.
+    stateless: StickyTable,
+    pub(crate) changes: Vec<MembershipChange>,
+    pub(crate) events: VecDeque<LbEvent>,
     unmatched: u64,
     was_full: bool,
 }
@@ -73,6 +104,8 @@ pub struct Selection {
     pub backend: BackendId,
     /// The port that the rule translates to.
     pub backend_port: u16,
+    /// The NAT IP that was hashed, as a position in [`Frontend::nat_ips`]: the one to try first.
+    pub nat_ip: Option<u8>,
 }
 
 /// Why a packet goes nowhere.
@@ -86,65 +119,98 @@ pub enum LbError {
     EdgeTableFull,
 }
 
-/// Why a backend cannot go up or down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BackendError {
-    /// No pool has it.
-    Unknown(BackendId),
-    /// This pool of it was configured as one that cannot change.
-    FixedPool {
-        /// The backend.
-        backend: BackendId,
-        /// The pool.
-        pool: LbPoolId,
-    },
-}
-
 #[derive(Debug, Clone)]
-struct Backend {
-    id: BackendId,
-    up: bool,
+pub(crate) struct BackendState {
+    pub(crate) id: BackendId,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) up: bool,
     packets: u64,
     syns: u64,
 }
 
+#[derive(Debug, Clone)]
+pub(crate) struct RuleState {
+    pub(crate) usage: RuleUsage,
+    /// Position in `groups`.
+    pub(crate) group: usize,
+    /// The route of new flows.
+    pub(crate) route: u16,
+    /// The latest change of whom it chooses among, as a position in `changes`.
+    pub(crate) latest_change: Option<usize>,
+}
+
+/// A rule with a backend port that it has or had: flows keep the one they began with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) rule: u16,
+    pub(crate) backend_port: u16,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ProbeState {
+    pub(crate) no_healthy_backends: NoHealthyBackends,
+    /// By [`BackendIndex`].
+    pub(crate) healthy: Vec<bool>,
+}
+
 impl LoadBalancer {
-    /// Builds a load balancer whose backends are all up.
+    /// Builds a load balancer whose backends are all up and healthy.
     ///
     /// # Errors
     /// The first [`ConfigError`] found.
     pub fn new(config: &LbConfig) -> Result<Self, ConfigError> {
         config.check()?;
-        let mut rule_index = FixedMap::with_capacity(config.rules.len());
-        for (rule, second) in config.rules.iter().zip(0_u32..) {
-            let key = rule_key(rule.frontend, rule.protocol, rule.frontend_port);
-            if let Some(first) = rule_index.insert(key, second) {
-                let (first, second) = (first as usize, second as usize);
-                return Err(ConfigError::DuplicateRule { first, second });
-            }
-        }
+        let (rule_index, all_ports) = index_rules(config)?;
         let (backend_index, backends) = number_backends(config);
         let pools = config.pools.iter().map(|pool| {
-            let members = pool.backends.iter();
-            let members = members.map(|backend| backend_index[backend]).collect();
-            Pool::new(members, pool.may_change)
+            let members = pool.members.iter();
+            let members = members.map(|(id, admin)| (backend_index[id], *admin));
+            Pool {
+                members: members.collect(),
+                may_change: pool.may_change,
+            }
         });
-        let flow_hash = Protocol::ALL
-            .map(|protocol| KeyedHash::new(config.seed, "lb-flow").derive(protocol.name()));
-        let table_hash = flow_hash[Protocol::Tcp.index()];
-        Ok(Self {
+        let place = KeyedHash::new(config.seed, "lb-flow");
+        let table = StickyTable::new(&config.stickiness, place, backends.len());
+        let probe = |probe: &ProbeConfig| ProbeState {
+            no_healthy_backends: probe.no_healthy_backends,
+            healthy: vec![true; backends.len()],
+        };
+        let mut balancer = Self {
+            frontends: config.frontends.clone(),
             rule_index,
-            rules: config.rules.iter().copied().map(unused).collect(),
+            all_ports,
+            rules: Vec::new(),
+            routes: Vec::new(),
             pools: pools.collect(),
-            sticky: StickyTable::new(&config.stickiness, table_hash, backends.len()),
+            groups: Vec::new(),
+            chooser: Chooser::new(config.rehash, config.seed),
+            probes: config.probes.iter().map(probe).collect(),
             backends,
             backend_index,
-            flow_hash,
-            choice_hash: KeyedHash::new(config.seed, "lb-choice"),
+            flow_hash: FlowHash::new(config),
+            lone_backend_ends: config.lone_backend_ends,
+            stateless: table.clone(),
+            sticky: table,
+            changes: Vec::new(),
             events: VecDeque::new(),
             unmatched: 0,
             was_full: false,
-        })
+        };
+        for (rule, number) in config.rules.iter().zip(0..) {
+            let state = RuleState {
+                usage: unused(*rule),
+                group: balancer.group_of(rule),
+                route: number,
+                latest_change: None,
+            };
+            balancer.rules.push(state);
+            balancer.routes.push(Route {
+                rule: number,
+                backend_port: rule.backend_port,
+            });
+        }
+        Ok(balancer)
     }
 
     /// Chooses the backend of a packet of the original direction.
@@ -154,9 +220,10 @@ impl LoadBalancer {
     /// A link belongs to one frontend and one endpoint address.
     ///
     /// TCP flows of a pool that may change keep the backend that their SYN got, except that a SYN
-    /// is given to another backend when its own is down: it starts a new connection. A segment of
-    /// an unknown flow, and every UDP datagram, goes where the hash says at that moment and
-    /// leaves nothing behind.
+    /// is given to another backend when its own is not in the choice: it starts a new connection.
+    /// A segment of an unknown flow, and every UDP datagram, goes where the hash says at that
+    /// moment and leaves nothing behind. A UDP flow of a rule with connection tracking keeps its
+    /// backend as long as that one is in the choice.
     ///
     /// # Errors
     /// [`LbError`]; the packet is counted, and no flow is touched, added or moved.
@@ -169,27 +236,39 @@ impl LoadBalancer {
         opens: bool,
         now: Instant,
     ) -> Result<Selection, LbError> {
-        let key = rule_key(frontend, tuple.protocol, tuple.destination.port());
-        let Some(&rule) = self.rule_index.get(&key) else {
+        let Some(rule) = self.find_rule(frontend, tuple) else {
             self.unmatched += 1;
             return Err(LbError::NoLbRule);
         };
-        let Rule {
-            pool, backend_port, ..
-        } = self.rules[rule as usize].rule;
-        let chosen = self.choose(pool, FlowKey::new(link, tuple), tuple, opens, now);
-        let usage = &mut self.rules[rule as usize];
+        let nat_ip = {
+            let frontend = &self.frontends[usize::from(frontend.0)];
+            self.flow_hash.nat_ip(frontend, link, tuple)
+        };
+        let packet = Unsettled {
+            rule,
+            link,
+            tuple,
+            opens,
+            nat_ip,
+        };
+        let chosen = self.choose(&packet, now);
+        let state = &mut self.rules[usize::from(rule)];
+        let usage = &mut state.usage;
         match chosen {
-            Ok(index) => {
+            Ok(way) => {
                 let syn = u64::from(opens && tuple.protocol == Protocol::Tcp);
                 usage.packets += 1;
                 usage.syns += syn;
-                let backend = &mut self.backends[usize::from(index)];
+                let backend = &mut self.backends[usize::from(way.backend)];
                 backend.packets += 1;
                 backend.syns += syn;
                 Ok(Selection {
                     backend: backend.id,
-                    backend_port,
+                    backend_port: match usage.rule.listen {
+                        Listen::All => tuple.destination.port(),
+                        Listen::Port(..) => self.routes[usize::from(way.route)].backend_port,
+                    },
+                    nat_ip,
                 })
             }
             Err(error) => {
@@ -201,52 +280,6 @@ impl LoadBalancer {
                 Err(error)
             }
         }
-    }
-
-    /// Takes a backend out of the choice for new flows, or back into it.
-    ///
-    /// TCP flows that are on it stay (D-PRB23). Setting what is already so changes nothing.
-    ///
-    /// # Errors
-    /// [`BackendError`]; nothing changes.
-    pub fn set_backend(&mut self, backend: BackendId, up: bool) -> Result<(), BackendError> {
-        let Some(&index) = self.backend_index.get(&backend) else {
-            return Err(BackendError::Unknown(backend));
-        };
-        if let Some((_, pool)) = pools_of(&self.pools, index).find(|(pool, _)| !pool.may_change) {
-            return Err(BackendError::FixedPool { backend, pool });
-        }
-        if core::mem::replace(&mut self.backends[usize::from(index)].up, up) == up {
-            return Ok(());
-        }
-        let sticky_flows = self.sticky.on_backend(index);
-        self.events.push_back(match up {
-            true => LbEvent::BackendUp {
-                backend,
-                sticky_flows,
-            },
-            false => LbEvent::BackendDown {
-                backend,
-                sticky_flows,
-            },
-        });
-        for (pool, id) in self.pools.iter_mut().zip(0..=u16::MAX) {
-            if !pool.has(index) {
-                continue;
-            }
-            let was_down = pool.is_down();
-            pool.refresh(|member| self.backends[usize::from(member)].up);
-            match (was_down, pool.is_down()) {
-                (false, true) => self
-                    .events
-                    .push_back(LbEvent::PoolDown { pool: LbPoolId(id) }),
-                (true, false) => self
-                    .events
-                    .push_back(LbEvent::PoolUp { pool: LbPoolId(id) }),
-                (true, true) | (false, false) => {}
-            }
-        }
-        Ok(())
     }
 
     /// Forgets the flows whose idle time is over at `now`: a flow is there until one nanosecond
@@ -283,7 +316,14 @@ impl LoadBalancer {
 
     /// Returns what every rule did, in configured order.
     pub fn rule_usage(&self) -> impl Iterator<Item = RuleUsage> {
-        self.rules.iter().copied()
+        self.rules.iter().map(|state| state.usage)
+    }
+
+    /// Returns every change of whom rules choose among, in order, the first
+    /// [`MOST_CHANGES`](Self::MOST_CHANGES) of them.
+    #[must_use]
+    pub fn changes(&self) -> &[MembershipChange] {
+        &self.changes
     }
 
     /// Returns how many packets matched no rule.
@@ -292,7 +332,7 @@ impl LoadBalancer {
         self.unmatched
     }
 
-    /// Returns how many TCP flows are remembered.
+    /// Returns how many flows are remembered: TCP, and tracked UDP.
     #[must_use]
     pub const fn sticky_flows(&self) -> u32 {
         self.sticky.len()
@@ -301,53 +341,148 @@ impl LoadBalancer {
     /// Returns the bytes of heap memory that remembered flows hold.
     #[must_use]
     pub fn sticky_bytes(&self) -> usize {
-        self.sticky.memory_bytes()
+        self.sticky.memory_bytes() + self.stateless.memory_bytes()
     }
 
-    /// Returns the backend of a packet.
+    /// Returns the bytes of heap memory that the tables of the choice hold.
+    #[must_use]
+    pub fn choice_bytes(&self) -> usize {
+        self.groups.iter().map(Group::memory_bytes).sum()
+    }
+
     #[inline]
-    fn choose(
-        &mut self,
-        pool: LbPoolId,
-        key: FlowKey,
-        tuple: &FiveTuple,
-        opens: bool,
-        now: Instant,
-    ) -> Result<BackendIndex, LbError> {
-        let pool = &self.pools[usize::from(pool.0)];
-        let hash = key.hash(self.flow_hash[tuple.protocol.index()]);
-        let pick = || {
-            let address = u64::from(tuple.destination.ip().to_bits());
-            pool.pick(self.choice_hash.pair(hash, address))
-                .ok_or(LbError::NoHealthyBackend)
-        };
-        let remembers = match tuple.protocol {
-            Protocol::Tcp => pool.may_change,
-            Protocol::Udp => false,
-        };
-        if !remembers {
-            return pick();
+    fn find_rule(&self, frontend: FrontendId, tuple: &FiveTuple) -> Option<u16> {
+        let key = rule_key(frontend, tuple.protocol, tuple.destination.port());
+        let found = self.rule_index.get(&key).copied();
+        found.or_else(|| *self.all_ports.get(usize::from(frontend.0))?)
+    }
+
+    /// Returns the way of a packet.
+    #[inline]
+    fn choose(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
+        let state = &self.rules[usize::from(packet.rule)];
+        let rule = &state.usage.rule;
+        if !self.pools[usize::from(rule.pool.0)].may_change {
+            return self.hashed(packet);
         }
+        match packet.tuple.protocol {
+            Protocol::Tcp => self.sticky_tcp(packet, now),
+            Protocol::Udp if rule.connection_tracking => self.sticky_udp(packet, now),
+            Protocol::Udp => self.stateless_udp(packet, now),
+        }
+    }
+
+    fn sticky_tcp(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
         self.sticky.advance(now);
-        let Some(position) = self.sticky.find(&key, hash) else {
-            let backend = pick()?;
-            if opens {
-                self.remember(key, hash, backend)?;
+        let key = FlowKey::new(packet.link, packet.tuple);
+        let place = self.sticky.place(&key);
+        let Some(position) = self.sticky.find(&key, place) else {
+            let way = self.hashed(packet)?;
+            if packet.opens {
+                self.remember(key, place, way)?;
             }
-            return Ok(backend);
+            return Ok(way);
         };
-        let backend = self.sticky.backend(position);
-        if opens && !self.backends[usize::from(backend)].up {
-            let backend = pick()?;
-            self.sticky.move_to(position, backend);
-            return Ok(backend);
+        let way = self.sticky.way(position);
+        let state = &self.rules[usize::from(packet.rule)];
+        if packet.opens {
+            // A new connection: it takes the rule as it is now.
+            let way = match self.groups[state.group].is_eligible(way.backend) {
+                true => Way {
+                    route: state.route,
+                    ..way
+                },
+                false => self.hashed(packet)?,
+            };
+            self.sticky.move_to(position, way);
+            return Ok(way);
+        }
+        if self.lone_backend_ends && self.is_alone_and_down(state, way.backend) {
+            return Err(LbError::NoHealthyBackend);
         }
         self.sticky.touch(position);
-        Ok(backend)
+        Ok(way)
     }
 
-    fn remember(&mut self, key: FlowKey, hash: u64, backend: BackendIndex) -> Result<(), LbError> {
-        self.sticky.insert(key, hash, backend).map_err(|Full| {
+    /// A datagram of a flow whose backend is kept as long as it is in the choice.
+    fn sticky_udp(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
+        self.sticky.advance(now);
+        let key = FlowKey::new(packet.link, packet.tuple);
+        let place = self.sticky.place(&key);
+        let Some(position) = self.sticky.find(&key, place) else {
+            let way = self.hashed(packet)?;
+            self.remember(key, place, way)?;
+            return Ok(way);
+        };
+        let way = self.sticky.way(position);
+        let state = &self.rules[usize::from(packet.rule)];
+        if self.groups[state.group].is_eligible(way.backend) {
+            self.sticky.touch(position);
+            return Ok(way);
+        }
+        let way = self.hashed(packet)?;
+        self.sticky.move_to(position, way);
+        self.count_moved(packet.rule);
+        Ok(way)
+    }
+
+    /// A datagram that goes where the hash says; where the one before went is only counted.
+    fn stateless_udp(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
+        let way = self.hashed(packet)?;
+        self.stateless.advance(now);
+        let key = FlowKey::new(packet.link, packet.tuple);
+        let place = self.stateless.place(&key);
+        match self.stateless.find(&key, place) {
+            None => {
+                // Of a flow for which there is no room, a move is not noticed.
+                let _: Result<(), Full> = self.stateless.insert(key, place, way);
+            }
+            Some(position) => {
+                let moved = self.stateless.way(position).backend != way.backend;
+                self.stateless.move_to(position, way);
+                if moved {
+                    self.count_moved(packet.rule);
+                }
+            }
+        }
+        Ok(way)
+    }
+
+    fn count_moved(&mut self, rule: u16) {
+        if let Some(change) = self.rules[usize::from(rule)].latest_change {
+            self.changes[change].moved += 1;
+        }
+    }
+
+    /// Tells whether a backend is the only one of its pool, and unhealthy.
+    fn is_alone_and_down(&self, state: &RuleState, backend: BackendIndex) -> bool {
+        let group = &self.groups[state.group];
+        let pool = &self.pools[group.pool];
+        let alone = matches!(pool.members.as_slice(), &[(only, _)] if only == backend);
+        alone && !group.is_eligible(backend) && !self.is_healthy(group.probe, backend)
+    }
+
+    /// Returns the way that the hash says.
+    #[inline]
+    fn hashed(&self, packet: &Unsettled<'_>) -> Result<Way, LbError> {
+        let state = &self.rules[usize::from(packet.rule)];
+        let rule = &state.usage.rule;
+        let number = self.flow_hash.number(
+            rule.distribution,
+            &self.frontends[usize::from(rule.frontend.0)],
+            packet.nat_ip,
+            packet.link,
+            packet.tuple,
+        );
+        let backend = self.groups[state.group].pick(number);
+        Ok(Way {
+            backend: backend.ok_or(LbError::NoHealthyBackend)?,
+            route: state.route,
+        })
+    }
+
+    fn remember(&mut self, key: FlowKey, place: u64, way: Way) -> Result<(), LbError> {
+        self.sticky.insert(key, place, way).map_err(|Full| {
             if !core::mem::replace(&mut self.was_full, true) {
                 let limit = self.sticky.len();
                 self.events.push_back(LbEvent::TableFull { limit });
@@ -355,6 +490,15 @@ impl LoadBalancer {
             LbError::EdgeTableFull
         })
     }
+}
+
+/// A packet whose rule is found, but not its backend.
+struct Unsettled<'p> {
+    rule: u16,
+    link: LinkId,
+    tuple: &'p FiveTuple,
+    opens: bool,
+    nat_ip: Option<u8>,
 }
 
 impl fmt::Display for LbError {
@@ -379,49 +523,60 @@ impl From<LbError> for DropReason {
     }
 }
 
-impl fmt::Display for BackendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown(backend) => write!(f, "backend {} is in no pool", backend.0),
-            Self::FixedPool { backend, pool } => write!(
-                f,
-                "backend {} is in pool {}, which cannot change",
-                backend.0, pool.0
-            ),
-        }
-    }
-}
-
-impl core::error::Error for BackendError {}
-
 /// Packs what a rule is found by.
 #[inline]
 const fn rule_key(frontend: FrontendId, protocol: Protocol, port: u16) -> u64 {
     (frontend.0 as u64) << 32 | (protocol.number() as u64) << 16 | port as u64
 }
 
-/// Numbers the backends of all pools in ascending order of their ids.
-fn number_backends(config: &LbConfig) -> (BTreeMap<BackendId, BackendIndex>, Vec<Backend>) {
-    let members = config.pools.iter().flat_map(|pool| &pool.backends);
-    let mut index: BTreeMap<_, _> = members.map(|&backend| (backend, 0)).collect();
-    for (place, number) in index.values_mut().zip(0..=BackendIndex::MAX) {
-        *place = number;
+type RuleIndex = (FixedMap<u64, u16>, Vec<Option<u16>>);
+
+/// Indexes the rules by what they match, and those for all ports by their frontend.
+fn index_rules(config: &LbConfig) -> Result<RuleIndex, ConfigError> {
+    let mut by_port = FixedMap::with_capacity(config.rules.len());
+    let mut all = vec![None; config.frontends.len()];
+    // The first rule of each frontend, and whether it is for all ports.
+    let mut first_of: Vec<Option<u16>> = all.clone();
+    for (rule, second) in config.rules.iter().zip(0_u16..) {
+        let frontend = usize::from(rule.frontend.0);
+        let rival = match rule.listen {
+            Listen::Port(protocol, port) => {
+                let key = rule_key(rule.frontend, protocol, port);
+                by_port.insert(key, second).or(all[frontend])
+            }
+            Listen::All => {
+                all[frontend] = Some(second);
+                first_of[frontend]
+            }
+        };
+        if let Some(first) = rival {
+            let (first, second) = (usize::from(first), usize::from(second));
+            return Err(ConfigError::DuplicateRule { first, second });
+        }
+        first_of[frontend].get_or_insert(second);
     }
-    let backends = index.keys().map(|&id| Backend {
-        id,
+    Ok((by_port, all))
+}
+
+/// Numbers the backends in ascending order of their ids.
+fn number_backends(config: &LbConfig) -> (BTreeMap<BackendId, BackendIndex>, Vec<BackendState>) {
+    let mut sorted: Vec<&Backend> = config.backends.iter().collect();
+    sorted.sort_unstable();
+    let numbered = sorted.iter().zip(0..=BackendIndex::MAX);
+    let index = numbered.map(|(backend, number)| (backend.id, number));
+    let states = sorted.iter().map(|backend| BackendState {
+        id: backend.id,
+        address: backend.address,
         up: true,
         packets: 0,
         syns: 0,
     });
-    let backends = backends.collect();
-    (index, backends)
+    (index.collect(), states.collect())
 }
 
-fn pools_of(pools: &[Pool], backend: BackendIndex) -> impl Iterator<Item = (&Pool, LbPoolId)> {
-    let numbered = pools.iter().zip(0..=u16::MAX);
-    numbered
-        .filter(move |(pool, _)| pool.has(backend))
-        .map(|(pool, id)| (pool, LbPoolId(id)))
+/// Names a pool by its position.
+pub(crate) fn pool_id(position: usize) -> LbPoolId {
+    LbPoolId(u16::try_from(position).expect("broken invariant: pools are counted with 16 bits"))
 }
 
 const fn unused(rule: Rule) -> RuleUsage {

@@ -1,4 +1,4 @@
-use crate::config::LbPoolId;
+use crate::config::{AdminState, LbPoolId, ProbeId, RuleId};
 use plsim_types::BackendId;
 
 /// Something that happened to a load balancer.
@@ -18,15 +18,69 @@ pub enum LbEvent {
         /// TCP flows that stayed on it.
         sticky_flows: u32,
     },
-    /// The last backend of a pool went down: the pool takes no new flow.
+    /// A probe finds a backend unhealthy, or healthy again.
+    Health {
+        /// The probe.
+        probe: ProbeId,
+        /// The backend.
+        backend: BackendId,
+        /// What the probe says now.
+        up: bool,
+        /// TCP flows that are on it.
+        sticky_flows: u32,
+    },
+    /// A pool's owner says something else of a member.
+    AdminState {
+        /// The pool.
+        pool: LbPoolId,
+        /// The backend.
+        backend: BackendId,
+        /// What holds now.
+        state: AdminState,
+    },
+    /// A backend joined a pool.
+    Added {
+        /// The pool.
+        pool: LbPoolId,
+        /// The backend.
+        backend: BackendId,
+    },
+    /// A backend left a pool.
+    Removed {
+        /// The pool.
+        pool: LbPoolId,
+        /// The backend.
+        backend: BackendId,
+        /// Flows that stay on it.
+        sticky_flows: u32,
+    },
+    /// The flows that a pool still had on a backend were ended.
+    FlowsEnded {
+        /// The pool.
+        pool: LbPoolId,
+        /// The backend.
+        backend: BackendId,
+        /// How many.
+        flows: u32,
+    },
+    /// A rule was changed.
+    RuleChanged {
+        /// The rule.
+        rule: RuleId,
+    },
+    /// Nobody is left in a pool for the rules with a probe, or without: no new flow is taken.
     PoolDown {
         /// The pool.
         pool: LbPoolId,
+        /// The probe of the rules.
+        probe: Option<ProbeId>,
     },
-    /// A pool without any backend has one again.
+    /// A pool without any backend for some rules has one again.
     PoolUp {
         /// The pool.
         pool: LbPoolId,
+        /// The probe of the rules.
+        probe: Option<ProbeId>,
     },
     /// For the first time a flow was refused because the table is full; counters tell how often
     /// it happened since.

@@ -1,68 +1,105 @@
+use crate::config::{AdminState, NoHealthyBackends, ProbeId};
+use crate::rehash::{BackendIndex, Candidate, Chooser};
+use alloc::vec;
 use alloc::vec::Vec;
-use plsim_types::KeyedHash;
+use core::net::Ipv4Addr;
 
-/// The position of a backend inside the load balancer.
-pub(crate) type BackendIndex = u16;
-
-/// A backend pool and which of its members are up.
+/// A backend pool: its members and what their owner says of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
-    members: Vec<BackendIndex>,
-    /// The members that are up, in configured order.
-    up: Vec<BackendIndex>,
+    pub(crate) members: Vec<(BackendIndex, AdminState)>,
     pub(crate) may_change: bool,
 }
 
 impl Pool {
-    pub(crate) fn new(members: Vec<BackendIndex>, may_change: bool) -> Self {
-        let up = members.clone();
-        Self {
-            members,
-            up,
-            may_change,
-        }
+    pub(crate) fn position(&self, backend: BackendIndex) -> Option<usize> {
+        let mut members = self.members.iter();
+        members.position(|&(member, _)| member == backend)
     }
 
     pub(crate) fn has(&self, backend: BackendIndex) -> bool {
-        self.members.contains(&backend)
-    }
-
-    pub(crate) fn is_down(&self) -> bool {
-        self.up.is_empty()
-    }
-
-    /// Recomputes the list of members that are up.
-    pub(crate) fn refresh(&mut self, is_up: impl Fn(BackendIndex) -> bool) {
-        self.up.clear();
-        let members = self.members.iter().copied();
-        self.up.extend(members.filter(|&member| is_up(member)));
-    }
-
-    /// Scales the hash evenly over the members that are up; `None` if there is none.
-    #[inline]
-    pub(crate) fn pick(&self, hash: u64) -> Option<BackendIndex> {
-        let count = u32::try_from(self.up.len())
-            .ok()
-            .filter(|&count| count > 0)?;
-        Some(self.up[KeyedHash::scale(hash, count) as usize])
+        self.position(backend).is_some()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    extern crate std;
-    use super::Pool;
-    use std::vec;
+/// The members of a pool that rules with one probe may choose: the pool and what the probe says.
+#[derive(Debug, Clone)]
+pub(crate) struct Group {
+    pub(crate) pool: usize,
+    pub(crate) probe: Option<ProbeId>,
+    chooser: Chooser,
+    /// By [`BackendIndex`].
+    eligible: Vec<bool>,
+}
 
-    #[test]
-    fn the_hash_counts_members_that_are_up_in_configured_order() {
-        let mut pool = Pool::new(vec![7, 3, 9], true);
-        let third = u64::MAX / 3 + 1;
-        let picks = |pool: &Pool| [0, third, third * 2].map(|hash| pool.pick(hash));
-        assert_eq!(picks(&pool), [Some(7), Some(3), Some(9)]);
-        pool.refresh(|member| member != 3);
-        assert_eq!(picks(&pool), [Some(7), Some(7), Some(9)]);
-        pool.refresh(|_| false);
-        assert!(pool.is_down() && pool.pick(0).is_none() && pool.has(3));
+impl Group {
+    pub(crate) fn new(
+        pool: usize,
+        probe: Option<ProbeId>,
+        chooser: Chooser,
+        backends: usize,
+    ) -> Self {
+        Self {
+            pool,
+            probe,
+            chooser,
+            eligible: vec![false; backends],
+        }
+    }
+
+    /// Finds out anew who may be chosen; returns whether that has changed.
+    pub(crate) fn refresh(
+        &mut self,
+        pool: &Pool,
+        no_healthy_backends: NoHealthyBackends,
+        is_healthy: impl Fn(BackendIndex) -> bool,
+        address: impl Fn(BackendIndex) -> Ipv4Addr,
+    ) -> bool {
+        let members = || pool.members.iter();
+        let mut chosen: Vec<BackendIndex> = members()
+            .filter(|&&(member, admin)| match admin {
+                AdminState::None => is_healthy(member),
+                AdminState::Up => true,
+                AdminState::Down => false,
+            })
+            .map(|&(member, _)| member)
+            .collect();
+        if chosen.is_empty() && no_healthy_backends == NoHealthyBackends::AllProbedUp {
+            let admitted = members().filter(|(_, admin)| *admin != AdminState::Down);
+            chosen.extend(admitted.map(|&(member, _)| member));
+        }
+        let mut eligible = vec![false; self.eligible.len()];
+        for &member in &chosen {
+            eligible[usize::from(member)] = true;
+        }
+        if eligible == self.eligible {
+            return false;
+        }
+        self.eligible = eligible;
+        let candidates = chosen.into_iter().map(|index| Candidate {
+            index,
+            address: address(index),
+        });
+        self.chooser.set(candidates.collect());
+        true
+    }
+
+    /// Tells whether a backend gets new flows.
+    #[inline]
+    pub(crate) fn is_eligible(&self, backend: BackendIndex) -> bool {
+        self.eligible[usize::from(backend)]
+    }
+
+    pub(crate) fn eligible(&self) -> usize {
+        self.chooser.candidates().len()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.chooser.memory_bytes()
+    }
+
+    #[inline]
+    pub(crate) fn pick(&self, number: u64) -> Option<BackendIndex> {
+        self.chooser.pick(number)
     }
 }

@@ -1,13 +1,13 @@
 use crate::config::Stickiness;
-use crate::pool::BackendIndex;
+use crate::rehash::BackendIndex;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use core::ops::Range;
 use plsim_table::{FlowTable, TimerWheel};
-use plsim_types::{Duration, FiveTuple, Instant, KeyedHash, LinkId};
+use plsim_types::{Duration, FiveTuple, Instant, KeyedHash, LinkId, Protocol};
 
-/// What tells a TCP flow apart at the edge.
+/// What tells a flow apart at the edge.
 ///
 /// The destination address is left out: a link is the connection of one private endpoint, which
 /// keeps one address for life (PE-1).
@@ -17,9 +17,23 @@ pub(crate) struct FlowKey {
     client: Ipv4Addr,
     client_port: u16,
     frontend_port: u16,
+    protocol: Protocol,
 }
 
-/// Which backend each TCP flow is on, until the flow is idle for too long.
+/// Where a flow goes: a backend, and the route that says which of its ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Way {
+    pub(crate) backend: BackendIndex,
+    /// At most [`Way::MOST_ROUTES`].
+    pub(crate) route: u16,
+}
+
+impl Way {
+    /// Routes are counted with 15 bits; the highest number marks a vacant place.
+    pub(crate) const MOST_ROUTES: u16 = u16::MAX >> 1;
+}
+
+/// Which way each flow goes, until the flow is idle for too long.
 ///
 /// ```text
 ///  table    [ flow ] [ flow ] … 16 … [ flow ] | [ flow ] [ vacant ] …      24 B a flow
@@ -37,8 +51,8 @@ pub(crate) struct StickyTable {
     /// The key of the hash that places flows in the table.
     hash: KeyedHash,
     timers: TimerWheel,
-    /// How many flows each group of neighbours has; a group has a timer exactly while above zero.
-    groups: Vec<u8>,
+    /// Whether each group of neighbours has a timer; one with flows has.
+    armed: Vec<bool>,
     /// How many flows each backend has.
     on_backend: Vec<u32>,
     /// The latest time seen; every flow in the table is alive at it.
@@ -49,12 +63,18 @@ pub(crate) struct StickyTable {
 
 #[derive(Debug, Clone, Copy)]
 struct Flow {
-    key: FlowKey,
+    link: LinkId,
+    client: Ipv4Addr,
+    client_port: u16,
+    frontend_port: u16,
     backend: BackendIndex,
-    live: bool,
+    /// The route, and in the lowest bit the protocol; [`VACANT`] marks a place without a flow.
+    tag: u16,
     /// Nanoseconds, upper half first: 8-byte alignment would cost 8 bytes a flow.
     last_seen: [u32; 2],
 }
+
+const VACANT: u16 = u16::MAX;
 
 /// The table has as many flows as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +90,7 @@ impl FlowKey {
             client: *tuple.source.ip(),
             client_port: tuple.source.port(),
             frontend_port: tuple.destination.port(),
+            protocol: tuple.protocol,
         }
     }
 
@@ -77,9 +98,10 @@ impl FlowKey {
     #[inline]
     pub(crate) const fn hash(&self, hash: KeyedHash) -> u64 {
         let who = (self.link.0 as u64) << 32 | self.client.to_bits() as u64;
+        let what = (self.protocol.number() as u64) << 32;
         hash.pair(
             who,
-            (self.client_port as u64) << 16 | self.frontend_port as u64,
+            what | (self.client_port as u64) << 16 | self.frontend_port as u64,
         )
     }
 }
@@ -92,7 +114,7 @@ impl StickyTable {
             table: FlowTable::new(),
             hash,
             timers: TimerWheel::new(),
-            groups: Vec::new(),
+            armed: Vec::new(),
             on_backend: vec![0; backends],
             latest: Instant::ZERO,
             wake: None,
@@ -109,15 +131,25 @@ impl StickyTable {
         }
     }
 
-    /// Finds a flow; `hash` is [`FlowKey::hash`] with the table's own key.
+    /// Finds a flow; `hash` is what [`place`](Self::place) says.
     #[inline]
     pub(crate) fn find(&self, key: &FlowKey, hash: u64) -> Option<u32> {
-        self.table.find(hash, |flow| flow.key == *key)
+        self.table.find(hash, |flow| flow.matches(key))
+    }
+
+    /// Returns the hash that places a flow in the table.
+    #[inline]
+    pub(crate) const fn place(&self, key: &FlowKey) -> u64 {
+        key.hash(self.hash)
     }
 
     #[inline]
-    pub(crate) fn backend(&self, position: u32) -> BackendIndex {
-        self.table.entry(position).backend
+    pub(crate) fn way(&self, position: u32) -> Way {
+        let flow = self.table.entry(position);
+        Way {
+            backend: flow.backend,
+            route: flow.tag >> 1,
+        }
     }
 
     /// Starts the flow's idle time anew.
@@ -127,43 +159,66 @@ impl StickyTable {
     }
 
     /// Remembers a flow that [`find`](Self::find) does not know.
-    pub(crate) fn insert(
-        &mut self,
-        key: FlowKey,
-        hash: u64,
-        backend: BackendIndex,
-    ) -> Result<(), Full> {
+    pub(crate) fn insert(&mut self, key: FlowKey, hash: u64, way: Way) -> Result<(), Full> {
         if self.table.len() >= self.limit as usize {
             return Err(Full);
         }
         let position = self.table.insert(
             hash,
             Flow {
-                key,
-                backend,
-                live: true,
+                link: key.link,
+                client: key.client,
+                client_port: key.client_port,
+                frontend_port: key.frontend_port,
+                backend: way.backend,
+                tag: tag(way.route, key.protocol),
                 last_seen: halves(self.latest),
             },
         );
-        self.on_backend[usize::from(backend)] += 1;
+        self.on_backend[usize::from(way.backend)] += 1;
         let group = position as usize / GROUP;
-        if group >= self.groups.len() {
-            self.groups.resize(group + 1, 0);
+        if group >= self.armed.len() {
+            self.armed.resize(group + 1, false);
         }
-        self.groups[group] += 1;
-        if self.groups[group] == 1 {
+        if !self.armed[group] {
             self.arm(group as u32);
         }
         Ok(())
     }
 
-    /// Gives a flow to another backend and starts its idle time anew.
-    pub(crate) fn move_to(&mut self, position: u32, backend: BackendIndex) {
+    /// Gives a flow another way and starts its idle time anew.
+    pub(crate) fn move_to(&mut self, position: u32, way: Way) {
         self.touch(position);
         let flow = self.table.entry_mut(position);
-        let before = core::mem::replace(&mut flow.backend, backend);
+        flow.tag = tag(way.route, flow.protocol());
+        let before = core::mem::replace(&mut flow.backend, way.backend);
         self.on_backend[usize::from(before)] -= 1;
-        self.on_backend[usize::from(backend)] += 1;
+        self.on_backend[usize::from(way.backend)] += 1;
+    }
+
+    /// Forgets the flows on a backend whose route is one of those; returns how many there were.
+    pub(crate) fn forget(&mut self, backend: BackendIndex, is_route: impl Fn(u16) -> bool) -> u32 {
+        let mut count = 0;
+        for position in 0..self.table.positions() {
+            let flow = *self.table.entry(position);
+            if flow.is_live() && flow.backend == backend && is_route(flow.tag >> 1) {
+                self.remove(position);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Counts the flows on a backend whose route is one of those.
+    pub(crate) fn count(&self, backend: BackendIndex, is_route: impl Fn(u16) -> bool) -> u32 {
+        if self.on_backend(backend) == 0 {
+            return 0;
+        }
+        let flows = (0..self.table.positions()).map(|position| self.table.entry(position));
+        let on_it = flows
+            .filter(|flow| flow.is_live() && flow.backend == backend && is_route(flow.tag >> 1));
+        // The limit is a u32.
+        on_it.count() as u32
     }
 
     pub(crate) const fn next_wake(&self) -> Option<Instant> {
@@ -180,27 +235,34 @@ impl StickyTable {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.table.memory_bytes() + self.timers.memory_bytes() + self.groups.capacity()
+        self.table.memory_bytes() + self.timers.memory_bytes() + self.armed.capacity()
     }
 
     fn arm(&mut self, group: u32) {
         // The wheel learns the time first, or its next wake-up could lie in the past.
         self.expire();
         self.timers.insert(group, 0, self.latest + self.idle);
+        self.armed[group as usize] = true;
         self.wake = self.timers.next_wake();
     }
 
     fn expire(&mut self) {
         let (now, idle) = (self.latest, self.idle);
         while let Some((group, _)) = {
-            let table = &self.table;
-            self.timers
-                .pop_due(now, |group, _| earliest(table, group, idle))
+            let (table, armed) = (&self.table, &mut self.armed);
+            self.timers.pop_due(now, |group, _| {
+                let deadline = earliest(table, group, idle);
+                // Without one the timer is dropped: the group's flows were taken out.
+                armed[group as usize] = deadline.is_some();
+                deadline
+            })
         } {
             for position in places(&self.table, group) {
                 self.expire_flow(position);
             }
-            if let Some(deadline) = earliest(&self.table, group, idle) {
+            let deadline = earliest(&self.table, group, idle);
+            self.armed[group as usize] = deadline.is_some();
+            if let Some(deadline) = deadline {
                 self.timers.insert(group, 0, deadline);
             }
         }
@@ -208,17 +270,43 @@ impl StickyTable {
     }
 
     fn expire_flow(&mut self, position: u32) {
-        let flow = *self.table.entry(position);
-        if !flow.live || flow.deadline(self.idle) > self.latest {
-            return;
+        let flow = self.table.entry(position);
+        if flow.is_live() && flow.deadline(self.idle) <= self.latest {
+            self.remove(position);
         }
-        self.table.remove(flow.key.hash(self.hash), position);
+    }
+
+    /// Removes a flow; the timer of a group that has none left goes when it comes up.
+    fn remove(&mut self, position: u32) {
+        let flow = *self.table.entry(position);
+        self.table.remove(self.place(&flow.key()), position);
         self.on_backend[usize::from(flow.backend)] -= 1;
-        self.groups[position as usize / GROUP] -= 1;
     }
 }
 
 impl Flow {
+    const fn is_live(&self) -> bool {
+        self.tag != VACANT
+    }
+
+    const fn protocol(&self) -> Protocol {
+        Protocol::ALL[(self.tag & 1) as usize]
+    }
+
+    const fn key(&self) -> FlowKey {
+        FlowKey {
+            link: self.link,
+            client: self.client,
+            client_port: self.client_port,
+            frontend_port: self.frontend_port,
+            protocol: self.protocol(),
+        }
+    }
+
+    fn matches(&self, key: &FlowKey) -> bool {
+        self.is_live() && self.key() == *key
+    }
+
     fn deadline(&self, idle: Duration) -> Instant {
         let [high, low] = self.last_seen.map(u64::from);
         Instant::from_nanos(high << 32 | low) + idle
@@ -229,17 +317,19 @@ impl Default for Flow {
     /// A vacant place.
     fn default() -> Self {
         Self {
-            key: FlowKey {
-                link: LinkId(0),
-                client: Ipv4Addr::UNSPECIFIED,
-                client_port: 0,
-                frontend_port: 0,
-            },
+            link: LinkId(0),
+            client: Ipv4Addr::UNSPECIFIED,
+            client_port: 0,
+            frontend_port: 0,
             backend: 0,
-            live: false,
+            tag: VACANT,
             last_seen: [0; 2],
         }
     }
+}
+
+const fn tag(route: u16, protocol: Protocol) -> u16 {
+    route << 1 | protocol.index() as u16
 }
 
 /// Returns the positions of a group of neighbours.
@@ -251,7 +341,7 @@ fn places(table: &FlowTable<Flow>, group: u32) -> Range<u32> {
 /// Returns the earliest deadline of a group of neighbours.
 fn earliest(table: &FlowTable<Flow>, group: u32, idle: Duration) -> Option<Instant> {
     let group = places(table, group).map(|position| table.entry(position));
-    let live = group.filter(|flow| flow.live);
+    let live = group.filter(|flow| flow.is_live());
     live.map(|flow| flow.deadline(idle)).min()
 }
 

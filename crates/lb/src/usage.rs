@@ -1,5 +1,5 @@
-use crate::config::Rule;
-use plsim_types::BackendId;
+use crate::config::{LbPoolId, ProbeId, Rule, RuleId};
+use plsim_types::{BackendId, Instant};
 
 /// What one backend got so far.
 ///
@@ -9,20 +9,20 @@ use plsim_types::BackendId;
 pub struct BackendUsage {
     /// The backend.
     pub backend: BackendId,
-    /// Whether it gets new flows.
+    /// Whether it is up, probes and admin states aside.
     pub up: bool,
     /// Packets sent to it, TCP and UDP.
     pub packets: u64,
     /// Opening packets (SYN) sent to it.
     pub syns: u64,
-    /// TCP flows that are remembered to be on it now.
+    /// Flows that are remembered to be on it now: TCP, and tracked UDP.
     pub sticky_flows: u32,
 }
 
 /// What one rule did so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RuleUsage {
-    /// The rule.
+    /// The rule as it is now.
     pub rule: Rule,
     /// Packets sent to a backend.
     pub packets: u64,
@@ -32,4 +32,59 @@ pub struct RuleUsage {
     pub no_healthy_backend: u64,
     /// Packets refused because the flow table was full.
     pub table_full: u64,
+}
+
+/// Why the backends that rules choose among changed, or the way they choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// A backend went down or came back.
+    Backend,
+    /// A probe changed its mind.
+    Probe,
+    /// An admin state was set.
+    AdminState,
+    /// A backend joined.
+    Added,
+    /// A backend left.
+    Removed,
+    /// A rule got another pool or distribution.
+    Rule,
+}
+
+impl Cause {
+    /// Returns the stable kebab-case name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Backend => "backend",
+            Self::Probe => "probe",
+            Self::AdminState => "admin-state",
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Rule => "rule",
+        }
+    }
+}
+
+/// A change of whom rules choose among, and what became of the flows of before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MembershipChange {
+    /// When.
+    pub at: Instant,
+    /// Why.
+    pub cause: Cause,
+    /// The pool.
+    pub pool: LbPoolId,
+    /// The probe of the rules that are concerned; `None` for those without.
+    pub probe: Option<ProbeId>,
+    /// The backend that joined, left or changed.
+    pub backend: Option<BackendId>,
+    /// The only rule concerned, if the rule itself was changed.
+    pub rule: Option<RuleId>,
+    /// How many backends may be chosen since.
+    pub eligible: u16,
+    /// TCP flows that were on the backend and stayed, though it is not in the choice any more.
+    pub kept: u32,
+    /// Flows whose next packet went to another backend than the one before: UDP.
+    pub moved: u64,
 }

@@ -235,7 +235,7 @@ impl NatEngine {
         self.pools[binding.key.pool()].full = [None; 2];
     }
 
-    fn reset_both(&mut self, binding: &Binding) {
+    pub(crate) fn reset_both(&mut self, binding: &Binding) {
         let info = self.info(binding);
         let (pls, link) = (info.pls, binding.key.link());
         let mut push = |toward, source: SocketAddrV4, destination: SocketAddrV4, sequence| {

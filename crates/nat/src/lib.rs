@@ -45,6 +45,7 @@ mod packet;
 mod pool;
 mod port;
 mod preset;
+mod reset;
 mod reverse;
 mod select;
 mod side;

@@ -21,6 +21,7 @@
 mod capture;
 mod connections;
 mod digest;
+mod distribution;
 mod event_log;
 mod expectation;
 mod ledger;
@@ -39,6 +40,7 @@ mod time_series;
 pub use capture::{Capture, CaptureConfig, Interface, SNAP_LENGTH_MAX};
 pub use connections::{Connections, FailedBy, Latency, WorkloadSummary};
 pub use digest::Digest;
+pub use distribution::{MembershipSummary, Over, SkewSummary};
 pub use event_log::{Event, EventLog};
 pub use expectation::{Expectation, Test, Verdict};
 pub use ledger::{InjectedBy, Ledger, LedgerError};

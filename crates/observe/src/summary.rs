@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::connections::{Connections, WorkloadSummary};
 use crate::digest::Digest;
+use crate::distribution::{MembershipSummary, Over, SkewSummary};
 use crate::expectation::Verdict;
 use crate::ledger::Ledger;
 
@@ -56,6 +57,10 @@ pub struct Summary {
     pub backends: Vec<BackendSummary>,
     /// The load balancers together.
     pub lb: LbSummary,
+    /// How evenly flows were spread.
+    pub skew: Vec<SkewSummary>,
+    /// What changed about whom load balancers choose among.
+    pub membership_changes: Vec<MembershipSummary>,
 }
 
 /// Something a run showed that its reader should know: what happened, and what would help.
@@ -235,6 +240,11 @@ impl Summary {
                     ("syns", self.lb.syns.into()),
                 ]),
             ),
+            ("skew", rows(&self.skew, SkewSummary::to_value)),
+            (
+                "membership_changes",
+                rows(&self.membership_changes, MembershipSummary::to_value),
+            ),
         ])
     }
 
@@ -293,6 +303,23 @@ impl Summary {
                 failed_by: RequestFailedBy::default(),
                 proxy_headers: 0,
                 proxy_withheld: 0,
+            }],
+            skew: vec![SkewSummary {
+                pls: name(),
+                protocol,
+                over: Over::Backends,
+                shares: vec![(name(), 0)],
+            }],
+            membership_changes: vec![MembershipSummary {
+                load_balancer: name(),
+                backend_pool: name(),
+                at: Instant::ZERO,
+                cause: "backend",
+                backend: Some(name()),
+                rule: Some(name()),
+                eligible: 0,
+                kept: 0,
+                moved: 0,
             }],
             ..Self::default()
         };

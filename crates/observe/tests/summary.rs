@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use plsim_observe::{
     BackendSummary, Connections, EndpointSummary, Expectation, FailedBy, Latency, LbSummary,
-    Ledger, NatSummary, Number, Path, QueryError, RefusalSummary, RequestFailedBy, Summary, Test,
-    Value, Verdict, WorkloadSummary,
+    Ledger, MembershipSummary, NatSummary, Number, Over, Path, QueryError, RefusalSummary,
+    RequestFailedBy, SkewSummary, Summary, Test, Value, Verdict, WorkloadSummary,
 };
 use plsim_packet::Origin;
 use plsim_types::{DropReason, Duration, Instant, LinkId, Protocol};
@@ -89,6 +89,23 @@ fn summary() -> Summary {
             proxy_withheld: 0,
         }],
         lb: LbSummary { flows: 0, syns: 6 },
+        skew: vec![SkewSummary {
+            pls: "orders".to_owned(),
+            protocol: Protocol::Tcp,
+            over: Over::Backends,
+            shares: vec![("vm-0".to_owned(), 7), ("vm-1".to_owned(), 5)],
+        }],
+        membership_changes: vec![MembershipSummary {
+            load_balancer: "balancer".to_owned(),
+            backend_pool: "pool".to_owned(),
+            at: Instant::from_nanos(5_000_000_000),
+            cause: "removed",
+            backend: Some("vm-1".to_owned()),
+            rule: None,
+            eligible: 1,
+            kept: 3,
+            moved: 2,
+        }],
         ..Summary::default()
     }
 }

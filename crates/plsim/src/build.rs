@@ -2,10 +2,10 @@ use plsim_fabric::{
     Backbone, BackendHost, BackendHostConfig, PrivateEndpointConfig, PrivateEndpointNode,
     ProviderEdge, ProviderEdgeConfig, VirtualNetworkNode, VirtualNetworkNodeConfig,
 };
-use plsim_host::{ClientVms, ClientVmsConfig, ServerVm, ServerVmConfig};
+use plsim_host::{ClientVms, ClientVmsConfig, EphemeralPorts, ServerVm, ServerVmConfig};
 use plsim_lb::{FrontendId, LoadBalancer};
 use plsim_observe::Interface;
-use plsim_scenario::{Diagnostics, LinkSettings, Scenario};
+use plsim_scenario::{Diagnostics, EphemeralPortOrder, LinkSettings, Scenario};
 use plsim_sim::{ChannelConfig, ChannelId, NodeId, TapId, WorldBuilder};
 use plsim_table::FixedMap;
 use plsim_types::{Duration, KeyedHash};
@@ -13,6 +13,7 @@ use plsim_vnet::{EndpointId, PrivateEndpoint, VirtualNetwork, VnetId};
 
 use crate::configure;
 use crate::layout::{Layout, narrow};
+use crate::membership;
 use crate::room::Room;
 
 /// The nodes of a scenario, joined by links, before the world runs.
@@ -168,7 +169,10 @@ impl<'a> Site<'a> {
                 .rooms
                 .push(Room::Clients(ClientVms::new(ClientVmsConfig {
                     addresses: place.addresses.clone(),
-                    ephemeral_ports: group.ephemeral_ports.first()..=group.ephemeral_ports.last(),
+                    ephemeral_ports: EphemeralPorts {
+                        range: group.ephemeral_ports.first()..=group.ephemeral_ports.last(),
+                        even_first: group.ephemeral_port_order == EphemeralPortOrder::EvenFirst,
+                    },
                     out,
                     seed: self.entity_seed("client-vm", name.as_str()),
                     workloads: configure::workloads(self.scenario, self.layout, index, self.seed),
@@ -394,8 +398,10 @@ impl<'a> Site<'a> {
         );
         // A VM of several load balancers answers under the rules of the first.
         let (balancer, _) = place.pools[0];
+        let floating_ips = membership::floating_ips(self.scenario, self.layout, place);
         let host = BackendHost::new(BackendHostConfig {
             address: place.address,
+            floating_ips: floating_ips.clone(),
             fragments: configure::fragments(&self.scenario.load_balancer[balancer]),
             nat,
             splices: configure::splices(self.scenario, self.layout, place),
@@ -405,6 +411,7 @@ impl<'a> Site<'a> {
         });
         let server = ServerVm::new(ServerVmConfig {
             address: place.address,
+            floating_ips: floating_ips.0.iter().map(|rule| rule.address).collect(),
             out: from_vm,
             listeners: configure::listeners(self.scenario, place),
             application: configure::application(self.scenario, place),

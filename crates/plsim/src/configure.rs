@@ -5,16 +5,20 @@ use plsim_fabric::Splices;
 use plsim_host::{
     Application, Close, Hold, Rate, TcpSession, UdpSession, WorkloadConfig, WorkloadKind,
 };
-use plsim_lb::{FrontendId, LbConfig, LbPoolId, PoolConfig, Rule, Stickiness};
+use plsim_lb::{
+    AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, HashStrength, HashTuple,
+    LbConfig, LbPoolId, Listen, PoolConfig, Rehash, Rule, Stickiness,
+};
 use plsim_packet::{FragmentPolicy, Fragments, FragmentsConfig};
 use plsim_scenario as file;
-use plsim_scenario::{Action, Scenario};
+use plsim_scenario::Scenario;
 use plsim_types::{BackendId, Duration, Instant, KeyedHash, PlsId, Protocol};
 use plsim_vnet::{
     ConnectionState, EndpointId, EndpointRoute, Peering, Subnet, VirtualNetworkConfig, VnetId,
 };
 
 use crate::layout::{BackendPlace, Layout, narrow, position};
+use crate::membership;
 
 /// How long a UDP client waits for a response if the scenario does not say.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -122,28 +126,72 @@ pub(crate) fn load_balancer(
         frontend: FrontendId(narrow(position(&lb.frontend, |fe| {
             fe.name == rule.frontend
         }))),
-        protocol: rule.protocol.into(),
-        frontend_port: rule.frontend_port,
+        listen: match rule.protocol {
+            file::RuleProtocol::Tcp => Listen::Port(Protocol::Tcp, rule.frontend_port),
+            file::RuleProtocol::Udp => Listen::Port(Protocol::Udp, rule.frontend_port),
+            file::RuleProtocol::All => Listen::All,
+        },
         backend_port: rule.backend_port,
         pool: LbPoolId(narrow(position(&lb.backend_pool, |pool| {
             pool.name == rule.backend_pool
         }))),
+        probe: None,
+        distribution: distribution(rule.distribution),
+        connection_tracking: lb.tracks(rule),
     });
-    let changing = changing_backends(scenario, layout);
+    let frontends = (0..).zip(&layout.frontends[index]);
+    let frontends = frontends.map(|(frontend, &address)| Frontend {
+        address,
+        nat_ips: layout
+            .services
+            .iter()
+            .find(|service| (service.load_balancer, service.frontend) == (index, frontend))
+            .map_or(Vec::new(), |service| service.nat_ips.clone()),
+    });
+    let places = || (0..).map(BackendId).zip(&layout.backends);
+    let served = places().filter(|(_, place)| place.pools.iter().any(|(lb, _)| *lb == index));
+    let backends = served.map(|(id, place)| Backend {
+        id,
+        address: place.address,
+    });
     let pools = (0..lb.backend_pool.len()).map(|pool| {
-        let members = (0..).map(BackendId).zip(&layout.backends);
-        let members = members.filter(|(_, place)| place.pools.contains(&(index, pool)));
-        let backends: Vec<BackendId> = members.map(|(id, _)| id).collect();
-        let may_change = backends.iter().any(|backend| changing.contains(backend));
+        let members = places().filter(|(_, place)| place.members.contains(&(index, pool)));
         PoolConfig {
-            backends,
-            may_change,
+            members: members
+                .map(|(id, place)| {
+                    let group = &scenario.backend_vm[place.group];
+                    (id, admin_state(group.admin_state))
+                })
+                .collect(),
+            may_change: membership::may_change(scenario, layout, (index, pool)),
         }
     });
     LbConfig {
         seed,
+        frontends: frontends.collect(),
         rules: rules.collect(),
+        backends: backends.collect(),
         pools: pools.collect(),
+        probes: Vec::new(),
+        hash: HashConfig {
+            tuple: match lb.hash_tuple {
+                file::HashTuple::PreNat => HashTuple::PreNat,
+                file::HashTuple::NatIp => HashTuple::NatIp,
+            },
+            includes_link: lb.hash_includes_link,
+            strength: match lb.hash {
+                file::HashStrength::Strong => HashStrength::Strong,
+                file::HashStrength::WeakParity => HashStrength::WeakParity,
+            },
+        },
+        rehash: match lb.effective_rehash() {
+            file::Rehash::Maglev => Rehash::Maglev {
+                size: lb.effective_maglev_size(),
+            },
+            file::Rehash::Modulo => Rehash::Modulo,
+            file::Rehash::Rendezvous => Rehash::Rendezvous,
+        },
+        lone_backend_ends: lb.lone_backend == file::LoneBackend::End,
         stickiness: Stickiness {
             idle: longest_idle(scenario, layout, index),
             limit: lb.flow_table_limit,
@@ -151,16 +199,22 @@ pub(crate) fn load_balancer(
     }
 }
 
-/// Returns the backends that some event takes down or brings back.
-fn changing_backends(scenario: &Scenario, layout: &Layout) -> BTreeSet<BackendId> {
-    let changes = scenario
-        .event
-        .iter()
-        .filter(|event| matches!(event.action, Action::BackendDown | Action::BackendUp));
-    let names = changes.filter_map(|event| event.backend_vm.as_ref());
-    names
-        .flat_map(|name| layout.backends_named(scenario, name.as_str()))
-        .collect()
+pub(crate) const fn admin_state(state: file::AdminState) -> AdminState {
+    match state {
+        file::AdminState::None => AdminState::None,
+        file::AdminState::Up => AdminState::Up,
+        file::AdminState::Down => AdminState::Down,
+    }
+}
+
+pub(crate) const fn distribution(distribution: file::Distribution) -> Distribution {
+    match distribution {
+        file::Distribution::FiveTuple | file::Distribution::Default => Distribution::FiveTuple,
+        file::Distribution::TwoTuple | file::Distribution::SourceIP => Distribution::TwoTuple,
+        file::Distribution::ThreeTuple | file::Distribution::SourceIPProtocol => {
+            Distribution::ThreeTuple
+        }
+    }
 }
 
 /// Returns how long the edge remembers a flow: as long as any binding behind it may live without a
@@ -168,6 +222,8 @@ fn changing_backends(scenario: &Scenario, layout: &Layout) -> BTreeSet<BackendId
 fn longest_idle(scenario: &Scenario, layout: &Layout, balancer: usize) -> Duration {
     let services = scenario.private_link_service.iter().zip(&layout.services);
     let services = services.filter(|(_, place)| place.load_balancer == balancer);
+    let lb = &scenario.load_balancer[balancer];
+    let tracked = lb.rule.iter().any(|rule| lb.tracks(rule));
     let longest = services.flat_map(|(service, _)| {
         let timers = service.effective_timers();
         let scan = timers.idle_scan_interval.unwrap_or(Duration::ZERO);
@@ -177,6 +233,11 @@ fn longest_idle(scenario: &Scenario, layout: &Layout, balancer: usize) -> Durati
             timers.half_open + timers.hold_down_half_open,
             timers.hold_down_fin,
             timers.hold_down_rst,
+            // Of UDP only where flows of it are remembered.
+            match tracked {
+                true => timers.udp_idle + scan + timers.hold_down_udp,
+                false => Duration::ZERO,
+            },
         ]
     });
     longest.max().unwrap_or(Duration::from_secs(300))
@@ -195,22 +256,37 @@ pub(crate) fn services_of<'a>(
             let lb = &scenario.load_balancer[service.load_balancer];
             let frontend = &lb.frontend[usize::from(service.frontend)].name;
             let rules = lb.rule.iter().filter(|rule| {
-                let pool = position(&lb.backend_pool, |pool| pool.name == rule.backend_pool);
-                rule.frontend == *frontend && place.pools.contains(&(service.load_balancer, pool))
+                let aims = membership::aims(scenario, service.load_balancer, rule);
+                let pools = aims.pools.iter().map(|&pool| (service.load_balancer, pool));
+                rule.frontend == *frontend
+                    && pools.into_iter().any(|pool| place.pools.contains(&pool))
             });
-            let protocols: BTreeSet<Protocol> = rules.map(|rule| rule.protocol.into()).collect();
+            let protocols: BTreeSet<Protocol> =
+                rules.flat_map(|rule| rule.protocol.protocols()).collect();
             (!protocols.is_empty()).then_some((pls, protocols))
         })
 }
 
-/// Returns what a backend VM listens on: the backend ports of every rule that leads to it.
+/// Returns what a backend VM listens on: the backend ports of every rule that leads to it, now or
+/// later. For a rule for all ports they are those that workloads dial.
 pub(crate) fn listeners(scenario: &Scenario, place: &BackendPlace) -> Vec<(Protocol, u16)> {
     let mut listeners = BTreeSet::new();
     for &(balancer, pool) in &place.pools {
-        let lb = &scenario.load_balancer[balancer];
-        let name = &lb.backend_pool[pool].name;
-        for rule in lb.rule.iter().filter(|rule| rule.backend_pool == *name) {
-            listeners.insert((rule.protocol.into(), rule.backend_port));
+        for rule in &scenario.load_balancer[balancer].rule {
+            let aims = membership::aims(scenario, balancer, rule);
+            if !aims.pools.contains(&pool) {
+                continue;
+            }
+            for protocol in rule.protocol.protocols() {
+                match rule.protocol {
+                    file::RuleProtocol::All => {
+                        listeners.extend(dialled(scenario, balancer, rule, protocol));
+                    }
+                    file::RuleProtocol::Tcp | file::RuleProtocol::Udp => {
+                        listeners.extend(aims.ports.iter().map(|&port| (protocol, port)));
+                    }
+                }
+            }
         }
     }
     listeners.into_iter().collect()
@@ -231,6 +307,30 @@ pub(crate) fn application(scenario: &Scenario, place: &BackendPlace) -> Applicat
         file::Application::ProxyRequired => Application::ProxyRequired,
         file::Application::ProxyOptional => Application::ProxyOptional,
     }
+}
+
+/// Returns the ports that workloads dial through the frontend of a rule.
+fn dialled(
+    scenario: &Scenario,
+    balancer: usize,
+    rule: &file::Rule,
+    protocol: Protocol,
+) -> BTreeSet<(Protocol, u16)> {
+    let lb = &scenario.load_balancer[balancer];
+    let through_it = scenario.workload.iter().filter(|workload| {
+        let endpoints = &scenario.private_endpoint;
+        let endpoint = position(endpoints, |pe| pe.name == workload.private_endpoint);
+        let services = &scenario.private_link_service;
+        let wanted = &endpoints[endpoint].private_link_service;
+        let service = &services[position(services, |service| service.name == *wanted)];
+        let frontend = &service.load_balancer_frontend;
+        frontend.load_balancer == lb.name
+            && frontend.frontend == rule.frontend
+            && Protocol::from(workload.protocol) == protocol
+    });
+    through_it
+        .map(|workload| (protocol, workload.port))
+        .collect()
 }
 
 /// Collects the workloads that start at one client group.

@@ -1,3 +1,4 @@
+use plsim_lb::{FrontendId, LoadBalancer};
 use plsim_observe::Event;
 use plsim_packet::Packet;
 use plsim_scenario::Action;
@@ -7,6 +8,7 @@ use plsim_vnet::{ConnectionAction, ConnectionState};
 
 use crate::configure;
 use crate::layout::position;
+use crate::membership;
 use crate::room::Room;
 use crate::simulation::Simulation;
 
@@ -20,6 +22,11 @@ pub(crate) fn apply(simulation: &mut Simulation, index: usize) -> Vec<Event> {
         Action::AddNatIp => add_nat_ip(simulation, index),
         Action::BackendDown => set_backends(simulation, index, false),
         Action::BackendUp => set_backends(simulation, index, true),
+        Action::AddBackend
+        | Action::RemoveBackend
+        | Action::DrainBackend
+        | Action::SetAdminState => membership::change_backends(simulation, index),
+        Action::ChangeRule => membership::change_rule(simulation, index),
         Action::InjectPacket => inject_packet(simulation, index),
     }
 }
@@ -82,6 +89,16 @@ fn add_nat_ip(simulation: &mut Simulation, index: usize) -> Vec<Event> {
             return refused(error.to_string());
         }
     }
+    let place = &simulation.layout.services[service];
+    let (frontend, edge) = (
+        FrontendId(place.frontend),
+        simulation.map.edges[place.load_balancer],
+    );
+    let added = simulation.world.visit(edge, |room, context| {
+        let add = |balancer: &mut LoadBalancer, _| balancer.add_nat_ip(frontend, address);
+        room.edge_mut().change(add, context)
+    });
+    added.expect("broken invariant: a service has a frontend");
     vec![told.with("nat_ip", address.to_string())]
 }
 
@@ -128,7 +145,8 @@ fn set_backend(simulation: &mut Simulation, backend: BackendId, up: bool) {
         let changed = simulation
             .world
             .visit(simulation.map.edges[balancer], |room, context| {
-                room.edge_mut().set_backend(backend, up, context)
+                let set = |balancer: &mut LoadBalancer, now| balancer.set_backend(backend, up, now);
+                room.edge_mut().change(set, context)
             });
         changed.expect("broken invariant: pools that events name may change");
     }

@@ -1,4 +1,4 @@
-use plsim_lb::LbEvent;
+use plsim_lb::{AdminState, LbEvent};
 use plsim_nat::{BindingInfo, Expiry, NatEvent, Release};
 use plsim_observe::Event;
 use plsim_types::Instant;
@@ -124,6 +124,14 @@ impl Names<'_> {
     }
 }
 
+const fn admin_state(state: AdminState) -> &'static str {
+    match state {
+        AdminState::None => "none",
+        AdminState::Up => "up",
+        AdminState::Down => "down",
+    }
+}
+
 fn lb_event(simulation: &Simulation, balancer: usize, event: &LbEvent) -> Event {
     let lb = &simulation.scenario.load_balancer[balancer];
     let backend = |backend: plsim_types::BackendId| {
@@ -145,8 +153,51 @@ fn lb_event(simulation: &Simulation, balancer: usize, event: &LbEvent) -> Event 
         } => Event::new("backend-up")
             .with("backend", backend(*id))
             .with("sticky_flows", *sticky_flows),
-        LbEvent::PoolDown { pool: id } => Event::new("pool-down").with("backend_pool", pool(*id)),
-        LbEvent::PoolUp { pool: id } => Event::new("pool-up").with("backend_pool", pool(*id)),
+        LbEvent::Health {
+            probe: _,
+            backend: id,
+            up,
+            sticky_flows,
+        } => Event::new(if *up { "probe-up" } else { "probe-down" })
+            .with("backend", backend(*id))
+            .with("sticky_flows", *sticky_flows),
+        LbEvent::AdminState {
+            pool: id,
+            backend: vm,
+            state,
+        } => Event::new("admin-state")
+            .with("backend", backend(*vm))
+            .with("backend_pool", pool(*id))
+            .with("state", admin_state(*state)),
+        LbEvent::Added {
+            pool: id,
+            backend: vm,
+        } => Event::new("backend-added")
+            .with("backend", backend(*vm))
+            .with("backend_pool", pool(*id)),
+        LbEvent::Removed {
+            pool: id,
+            backend: vm,
+            sticky_flows,
+        } => Event::new("backend-removed")
+            .with("backend", backend(*vm))
+            .with("backend_pool", pool(*id))
+            .with("sticky_flows", *sticky_flows),
+        LbEvent::FlowsEnded {
+            pool: id,
+            backend: vm,
+            flows,
+        } => Event::new("flows-ended")
+            .with("backend", backend(*vm))
+            .with("backend_pool", pool(*id))
+            .with("flows", *flows),
+        LbEvent::RuleChanged { rule } => {
+            Event::new("rule-changed").with("rule", lb.rule[usize::from(rule.0)].name.as_str())
+        }
+        LbEvent::PoolDown { pool: id, .. } => {
+            Event::new("pool-down").with("backend_pool", pool(*id))
+        }
+        LbEvent::PoolUp { pool: id, .. } => Event::new("pool-up").with("backend_pool", pool(*id)),
         LbEvent::TableFull { limit } => Event::new("edge-table-full").with("limit", *limit),
     };
     told.with("load_balancer", lb.name.as_str())

@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use plsim_scenario::{Diagnostics, Scenario, SubnetPath};
+use plsim_scenario::{Action, Diagnostics, PoolPath, Scenario, SubnetPath};
 use plsim_types::{BackendId, KeyedHash, LinkId, PlsId};
 use plsim_vnet::{AddressPlan, Subnet};
 
@@ -15,6 +15,8 @@ pub(crate) struct Layout {
     /// The VMs of each client group.
     pub(crate) clients: Vec<ClientPlace>,
     pub(crate) endpoints: Vec<EndpointPlace>,
+    /// The address of each frontend of each load balancer.
+    pub(crate) frontends: Vec<Vec<Ipv4Addr>>,
     pub(crate) services: Vec<ServicePlace>,
     /// Every backend VM, groups expanded; the position is the [`BackendId`].
     pub(crate) backends: Vec<BackendPlace>,
@@ -48,7 +50,9 @@ pub(crate) struct BackendPlace {
     /// The section of the file it comes from.
     pub(crate) group: usize,
     pub(crate) address: Ipv4Addr,
-    /// (load balancer, pool) of each pool it belongs to.
+    /// (load balancer, pool) of each pool it belongs to at the start.
+    pub(crate) members: Vec<(usize, usize)>,
+    /// The same, and those it may join.
     pub(crate) pools: Vec<(usize, usize)>,
 }
 
@@ -65,13 +69,14 @@ impl Layout {
         planner.reserve_static()?;
         let endpoints = planner.endpoints()?;
         let clients = planner.clients()?;
-        planner.take_frontends()?;
+        let frontends = planner.frontends()?;
         let services = planner.services()?;
         let backends = planner.backends()?;
         Ok(Self {
             plans: planner.plans,
             clients,
             endpoints,
+            frontends,
             services,
             backends,
         })
@@ -242,15 +247,17 @@ impl<'a> Planner<'a> {
         Ok(places)
     }
 
-    /// Takes an address for each frontend; no packet carries it, but nobody else may have it.
-    fn take_frontends(&mut self) -> Result<(), Diagnostics> {
+    fn frontends(&mut self) -> Result<Vec<Vec<Ipv4Addr>>, Diagnostics> {
+        let mut places = Vec::new();
         for (index, balancer) in self.scenario.load_balancer.iter().enumerate() {
+            let mut addresses = Vec::new();
             for (inner, frontend) in balancer.frontend.iter().enumerate() {
                 let path = || format!("load_balancer[{index}].frontend[{inner}].subnet");
-                self.address(&frontend.subnet, frontend.ip_address, path)?;
+                addresses.push(self.address(&frontend.subnet, frontend.ip_address, path)?);
             }
+            places.push(addresses);
         }
-        Ok(())
+        Ok(places)
     }
 
     fn services(&mut self) -> Result<Vec<ServicePlace>, Diagnostics> {
@@ -283,26 +290,18 @@ impl<'a> Planner<'a> {
         let mut places = Vec::new();
         for (group, backend) in scenario.backend_vm.iter().enumerate() {
             let pools = backend.backend_pools.iter();
-            let pools: Vec<(usize, usize)> = pools
-                .map(|wanted| {
-                    let balancer = position(&scenario.load_balancer, |lb| {
-                        lb.name == wanted.load_balancer
-                    });
-                    let pools = &scenario.load_balancer[balancer].backend_pool;
-                    (
-                        balancer,
-                        position(pools, |pool| pool.name == wanted.backend_pool),
-                    )
-                })
-                .collect();
+            let members: Vec<_> = pools.map(|path| pool_place(scenario, path)).collect();
             for name in backend.machines() {
+                let mut pools = members.clone();
+                pools.extend(joined(scenario, &name, backend.name.as_str()));
                 let path = || format!("backend_vm[{group}].subnet");
                 let address = self.address(&backend.subnet, backend.ip_address, path)?;
                 places.push(BackendPlace {
                     name,
                     group,
                     address,
-                    pools: pools.clone(),
+                    members: members.clone(),
+                    pools,
                 });
             }
         }
@@ -354,6 +353,29 @@ impl Links {
             attempt += 1;
         }
     }
+}
+
+/// Returns the pools that events add a backend VM to.
+fn joined<'a>(
+    scenario: &'a Scenario,
+    machine: &'a str,
+    group: &'a str,
+) -> impl Iterator<Item = (usize, usize)> + 'a {
+    let joins = scenario.event.iter().filter(move |event| {
+        let name = event.backend_vm.as_ref();
+        event.action == Action::AddBackend
+            && name.is_some_and(|name| name.as_str() == machine || name.as_str() == group)
+    });
+    let pools = joins.filter_map(|event| event.backend_pool.as_ref());
+    pools.map(|path| pool_place(scenario, path))
+}
+
+/// Finds a backend pool by its path: (load balancer, pool).
+pub(crate) fn pool_place(scenario: &Scenario, path: &PoolPath) -> (usize, usize) {
+    let balancer = position(&scenario.load_balancer, |lb| lb.name == path.load_balancer);
+    let pools = &scenario.load_balancer[balancer].backend_pool;
+    let pool = position(pools, |pool| pool.name == path.backend_pool);
+    (balancer, pool)
 }
 
 /// Finds what a checked scenario promises to contain.

@@ -32,10 +32,12 @@
 mod build;
 mod configure;
 mod control;
+mod distribution;
 mod events;
 mod expectations;
 mod findings;
 mod layout;
+mod membership;
 mod nat;
 pub mod numbers;
 mod outputs;
@@ -48,4 +50,7 @@ pub use outputs::{Outputs, Sink};
 pub use report::Report;
 pub use simulation::{Case, RunError, Simulation, Step};
 
-pub use plsim_observe::{Finding, NatSummary, RefusalSummary, Summary, Verdict, WorkloadSummary};
+pub use plsim_observe::{
+    Finding, MembershipSummary, NatSummary, RefusalSummary, SkewSummary, Summary, Verdict,
+    WorkloadSummary,
+};

@@ -1,9 +1,9 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 
 use plsim_observe::{
-    Capture, CaptureConfig, EventLog, LedgerError, Places, Recorder, RefusalKey, RunSample,
+    Capture, CaptureConfig, Event, EventLog, LedgerError, Places, Recorder, RefusalKey, RunSample,
     TimeSeries,
 };
 use plsim_scenario::{Diagnostics, Scenario};
@@ -16,6 +16,7 @@ use crate::events;
 use crate::expectations::{self, Expected};
 use crate::findings;
 use crate::layout::Layout;
+use crate::membership::{self, Drained};
 use crate::outputs::{Outputs, Sink};
 use crate::report::Report;
 use crate::room::Room;
@@ -43,6 +44,8 @@ pub struct Simulation {
     /// The positions of the scenario's events by time; equal times stay in the order of the file.
     agenda: Vec<usize>,
     next_event: usize,
+    /// Backend VMs that have left a pool and still have connections, by the time at which those end.
+    pub(crate) drains: VecDeque<Drained>,
     /// The refusals that the log knows of.
     pub(crate) told: BTreeSet<RefusalKey>,
 }
@@ -161,6 +164,7 @@ impl Simulation {
             series: outputs.timeseries.map(TimeSeries::new),
             agenda,
             next_event: 0,
+            drains: VecDeque::new(),
             told: BTreeSet::new(),
             expected,
             scenario,
@@ -276,7 +280,8 @@ impl Simulation {
             .agenda
             .get(self.next_event)
             .map(|&index| self.event_time(index));
-        let stops = [Some(self.end), self.next_sample, event];
+        let drained = self.drains.front().map(|drained| drained.at);
+        let stops = [Some(self.end), self.next_sample, event, drained];
         stops.into_iter().flatten().min().unwrap_or(self.end)
     }
 
@@ -307,19 +312,28 @@ impl Simulation {
     }
 
     fn apply_due_events(&mut self) {
+        while let Some(drained) = self.drains.pop_front_if(|next| next.at <= self.world.now()) {
+            let told = membership::drained(self, drained);
+            self.log(&told);
+        }
         while let Some(&index) = self.agenda.get(self.next_event) {
             if self.event_time(index) > self.world.now() {
                 return;
             }
             self.next_event += 1;
             let told = control::apply(self, index);
-            if let Some(log) = &mut self.log {
-                for event in told {
-                    log.record(self.world.now(), &event);
-                }
-            }
-            self.record_events();
+            self.log(&told);
         }
+    }
+
+    /// Writes what was done now, and what the engines say to it.
+    fn log(&mut self, told: &[Event]) {
+        if let Some(log) = &mut self.log {
+            for event in told {
+                log.record(self.world.now(), event);
+            }
+        }
+        self.record_events();
     }
 
     /// Moves what the engines told since the last step into the log, in the order of time.

@@ -11,6 +11,7 @@ use plsim_types::{Direction, KeyedHash, Protocol};
 
 use crate::build::Map;
 use crate::configure;
+use crate::distribution;
 use crate::layout::Layout;
 use crate::room::Room;
 use crate::simulation::{PlsimWorld, Simulation};
@@ -25,6 +26,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         ..
     } = simulation;
     let recorder = world.observer();
+    let nat = nat(scenario, layout, map, world);
     Summary {
         plsim_version: env!("CARGO_PKG_VERSION").to_owned(),
         scenario: simulation.name.clone(),
@@ -38,7 +40,9 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         ledger: recorder.ledger().clone(),
         in_flight: world.in_flight() + world.nodes().iter().map(Room::held).sum::<u64>(),
         connections: connections(map, world),
-        nat: nat(scenario, layout, map, world),
+        skew: distribution::skew(scenario, layout, &nat),
+        membership_changes: distribution::membership_changes(scenario, layout, map, world),
+        nat,
         refusals: refusals(simulation),
         findings: Vec::new(),
         expectations: Vec::new(),

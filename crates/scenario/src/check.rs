@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Keys of Azure that are known but not simulated yet: refused, never ignored.
-const NOT_YET: [&str; 33] = [
-    "admin_state",
+const NOT_YET: [&str; 25] = [
     "alias",
     "application_security_group",
     "auto_approval",
@@ -19,18 +18,12 @@ const NOT_YET: [&str; 33] = [
     "disable_outbound_snat",
     "dns",
     "dns_zone_group",
-    "drain",
-    "enable_connection_tracking",
-    "enable_floating_ip",
     "enable_tcp_reset",
-    "floating_ip",
     "fqdns",
     "gateway",
-    "hash",
     "idle_timeout_in_minutes",
     "inbound_nat_rule",
     "jitter",
-    "load_distribution",
     "mtu",
     "nat_gateway",
     "network_security_group",
@@ -40,7 +33,6 @@ const NOT_YET: [&str; 33] = [
     "probe",
     "reordering",
     "route_table",
-    "sku",
     "tcp_tracking",
     "visibility",
     "zones",
@@ -272,7 +264,8 @@ impl Checker<'_> {
             .map(|(word, meaning)| format!("\n  \"{word}\": {meaning}"))
             .collect();
         let mut help = vec![format!("it is one of{}", meanings.concat())];
-        let other = ["icmp", "sctp", "any", "all"].contains(&text.to_ascii_lowercase().as_str());
+        let other =
+            ["icmp", "icmpv6", "sctp", "any", "all"].contains(&text.to_ascii_lowercase().as_str());
         if other && words.contains(&"tcp") {
             help.insert(
                 0,

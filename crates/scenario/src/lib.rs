@@ -37,12 +37,14 @@ mod units;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
-    Action, Application, Arrival, BackendPool, BackendVm, ClientEndpointLink, ClientVm, Close,
-    ConnectionState, EdgeHostLink, EndpointEdgeLink, Event, Expect, ExpectValue, Fragments,
-    Frontend, HeldPorts, HoldDistribution, HostVmLink, LatePackets, Link, LinkSettings,
-    LoadBalancer, NatIpSelection, NetworkPolicies, OnExhaustion, OnIdle, Output, PortAllocation,
-    PortSpace, Preset, PrivateEndpoint, PrivateLinkService, RegionLatency, Rule, Run, Scenario,
-    Subnet, TimerSet, Transport, VirtualNetwork, VirtualNetworkPeering, Workload,
+    Action, AdminDown, AdminState, Application, Arrival, BackendPool, BackendVm,
+    ClientEndpointLink, ClientVm, Close, ConnectionState, Distribution, EdgeHostLink,
+    EndpointEdgeLink, EphemeralPortOrder, Event, Expect, ExpectValue, Fragments, Frontend,
+    HashStrength, HashTuple, HeldPorts, HoldDistribution, HostVmLink, LatePackets, Link,
+    LinkSettings, LoadBalancer, LoneBackend, NatIpSelection, NetworkPolicies, OnExhaustion, OnIdle,
+    Output, PoolConfiguration, PortAllocation, PortSpace, Preset, PrivateEndpoint,
+    PrivateLinkService, RegionLatency, Rehash, Rule, RuleProtocol, Run, Scenario, Sku, Subnet,
+    TimerSet, Transport, VirtualNetwork, VirtualNetworkPeering, Workload,
 };
 pub use read::{MAX_BYTES, ReadError, read_file};
 pub use rules::{Lint, lints};
@@ -50,7 +52,7 @@ pub use schema::schema;
 pub use source::sanitised;
 pub use units::{
     Bandwidth, ByteSize, Count, FlowLimit, FrontendPath, HexBytes, Keepalive, Name, Network,
-    PoolPath, PortRange, Rate, SubnetPath, TimeSpan, UnitError,
+    PoolPath, PortRange, Rate, RulePath, SubnetPath, TimeSpan, UnitError,
 };
 
 use located::Located;

@@ -33,13 +33,36 @@ fn every_rule_is_broken_by_a_bad_file() {
             texts += &fs::read_to_string(path).unwrap();
         }
     }
-    // A thousand endpoints make no readable file: the next test has them.
-    let missing = lints()
-        .iter()
-        .filter(|lint| lint.code != "PL038" && !texts.contains(&format!("[{}]: ", lint.code)));
+    // A thousand endpoints, or 301 rules, make no readable file: the next tests have them.
+    let long = ["PL038", "PL097"];
+    let missing = lints().iter().filter(|lint| {
+        !long.contains(&lint.code) && !texts.contains(&format!("[{}]: ", lint.code))
+    });
     assert_eq!(
         missing.map(|lint| lint.code).collect::<Vec<_>>(),
         Vec::<&str>::new()
+    );
+}
+
+/// D-LBLIM.
+#[test]
+fn a_nic_is_reached_by_at_most_300_rules() {
+    let rules = |count: usize| -> String {
+        let rule = |index: usize| {
+            format!(
+                "[[load_balancer.rule]]\nname = \"r{index}\"\nfrontend = \"front\"\n\
+                 backend_pool = \"pool\"\nfrontend_port = {0}\nbackend_port = {0}\n\n",
+                10_000 + index
+            )
+        };
+        (0..count).map(rule).collect()
+    };
+    let with = |count| reported(&[("[[backend_vm]]", &format!("{}[[backend_vm]]", rules(count)))]);
+    assert_eq!(with(299), "");
+    let report = with(300);
+    assert!(
+        report.contains("PL097") && report.contains("301 rules"),
+        "{report}"
     );
 }
 

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_host::{
-    Application, Arrival, ClientVms, ClientVmsConfig, Close, Hold, ServerStats, ServerVm,
-    ServerVmConfig, TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
+    Application, Arrival, ClientVms, ClientVmsConfig, Close, EphemeralPorts, Hold, ServerStats,
+    ServerVm, ServerVmConfig, TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
 };
 use plsim_packet::{Origin, Packet, Payload, TcpHeader};
 use plsim_sim::{
@@ -153,12 +153,16 @@ impl Setup {
             addresses: (first..first + self.clients)
                 .map(Ipv4Addr::from_bits)
                 .collect(),
-            ephemeral_ports: self.ports.0..=self.ports.1,
+            ephemeral_ports: EphemeralPorts {
+                range: self.ports.0..=self.ports.1,
+                even_first: false,
+            },
             out: up,
             seed: self.seed,
             workloads: self.workloads,
         });
         let vm = Box::new(ServerVm::new(ServerVmConfig {
+            floating_ips: Vec::new(),
             address: SERVER,
             out: down,
             listeners: self.listeners,

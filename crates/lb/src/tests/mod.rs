@@ -1,14 +1,17 @@
 //! Claims about the whole engine, through its public face.
 
+mod changes;
+mod distribution;
 mod evenness;
+mod event_table;
 mod model;
 mod pools;
 mod rules;
 mod stickiness;
 
 use crate::{
-    FrontendId, LbConfig, LbError, LbEvent, LbPoolId, LoadBalancer, PoolConfig, Rule, Selection,
-    Stickiness,
+    AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, LbConfig, LbError,
+    LbEvent, LbPoolId, Listen, LoadBalancer, PoolConfig, Rehash, Rule, Selection, Stickiness,
 };
 use alloc::vec;
 use alloc::vec::Vec;
@@ -23,22 +26,51 @@ const ENDPOINT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 443
 fn rule(protocol: Protocol, frontend_port: u16, pool: u16) -> Rule {
     Rule {
         frontend: FRONTEND,
-        protocol,
-        frontend_port,
+        listen: Listen::Port(protocol, frontend_port),
         backend_port: frontend_port + 8_000,
         pool: LbPoolId(pool),
+        probe: None,
+        distribution: Distribution::FiveTuple,
+        connection_tracking: false,
     }
 }
 
-/// One pool behind TCP 443 and UDP 443.
-fn config(backends: u16, may_change: bool) -> LbConfig {
+fn frontend(number: u8) -> Frontend {
+    Frontend {
+        address: Ipv4Addr::new(10, 2, 0, number),
+        nat_ips: Vec::new(),
+    }
+}
+
+fn backends(count: u16) -> Vec<Backend> {
+    let backend = |id| Backend {
+        id: BackendId(id),
+        address: Ipv4Addr::from_bits(0x0A02_0104 + u32::from(id)),
+    };
+    (0..count).map(backend).collect()
+}
+
+fn pool(members: &[u16], may_change: bool) -> PoolConfig {
+    let members = members.iter().map(|&id| (BackendId(id), AdminState::None));
+    PoolConfig {
+        members: members.collect(),
+        may_change,
+    }
+}
+
+/// One pool behind TCP 443 and UDP 443, and a second frontend without rules.
+fn config(count: u16, may_change: bool) -> LbConfig {
+    let members: Vec<u16> = (0..count).collect();
     LbConfig {
         seed: 42,
+        frontends: vec![frontend(4), frontend(5)],
         rules: vec![rule(Protocol::Tcp, 443, 0), rule(Protocol::Udp, 443, 0)],
-        pools: vec![PoolConfig {
-            backends: (0..backends).map(BackendId).collect(),
-            may_change,
-        }],
+        backends: backends(count),
+        pools: vec![pool(&members, may_change)],
+        probes: Vec::new(),
+        hash: HashConfig::default(),
+        rehash: Rehash::default(),
+        lone_backend_ends: true,
         stickiness: Stickiness {
             idle: IDLE,
             limit: 1_000_000,

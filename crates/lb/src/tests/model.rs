@@ -1,4 +1,5 @@
-use crate::{FrontendId, LbConfig, LbError, LbPoolId, LoadBalancer, PoolConfig, Rule, Stickiness};
+use super::{backends, pool};
+use crate::{FrontendId, LbConfig, LbError, Listen, LoadBalancer, Rule, Stickiness};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -50,12 +51,9 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn rules() -> Vec<Rule> {
-    let rule = |protocol, frontend_port, pool| Rule {
-        frontend: FrontendId(0),
-        protocol,
-        frontend_port,
-        backend_port: frontend_port + 1,
-        pool: LbPoolId(pool),
+    let rule = |protocol, port, pool| Rule {
+        backend_port: port + 1,
+        ..super::rule(protocol, port, pool)
     };
     vec![
         rule(Protocol::Tcp, 80, 0),
@@ -124,23 +122,22 @@ impl Model {
     }
 
     fn remembers(&self, rule: &Rule) -> bool {
-        rule.protocol == Protocol::Tcp && rule.pool.0 != 2
+        matches!(rule.listen, Listen::Port(Protocol::Tcp, _)) && rule.pool.0 != 2
     }
 }
 
 fn engine() -> LoadBalancer {
-    let pools = (0..).zip(POOLS).map(|(id, backends)| PoolConfig {
-        backends: backends.iter().copied().map(BackendId).collect(),
-        may_change: id != 2,
-    });
+    let pools = (0..).zip(POOLS).map(|(id, members)| pool(members, id != 2));
     LoadBalancer::new(&LbConfig {
         seed: 7,
         rules: rules(),
+        backends: backends(10),
         pools: pools.collect(),
         stickiness: Stickiness {
             idle: Duration::from_nanos(IDLE),
             limit: LIMIT as u32,
         },
+        ..super::config(0, true)
     })
     .unwrap()
 }
@@ -149,8 +146,11 @@ fn packet(engine: &mut LoadBalancer, model: &mut Model, step: (u32, u16, usize, 
     let (link, client, rule, opens) = step;
     let now = Instant::from_nanos(model.now);
     let rules = rules();
-    let port = rules.get(rule).map_or(99, |rule| rule.frontend_port);
-    let protocol = rules.get(rule).map_or(Protocol::Udp, |rule| rule.protocol);
+    let listen = rules.get(rule).map(|rule| rule.listen);
+    let (protocol, port) = match listen {
+        Some(Listen::Port(protocol, port)) => (protocol, port),
+        _ => (Protocol::Udp, 99),
+    };
     let endpoint = Ipv4Addr::from_bits(0x0A00_0100 + link);
     let tuple = FiveTuple {
         protocol,
@@ -212,7 +212,9 @@ proptest! {
                 }
                 Step::Backend(backend, up) => {
                     let known = backend < 4;
-                    assert_eq!(engine.set_backend(BackendId(backend), up).is_ok(), known);
+                    let now = Instant::from_nanos(model.now);
+                    let set = engine.set_backend(BackendId(backend), up, now);
+                    assert_eq!(set.is_ok(), known);
                     if known && up {
                         model.down.remove(&backend);
                     } else if known {

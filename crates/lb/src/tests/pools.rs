@@ -1,5 +1,5 @@
 use super::{FRONTEND, LINK, at, balancer, config, data, events, syn, tuple};
-use crate::{BackendError, LbError, LbEvent, LbPoolId, LoadBalancer};
+use crate::{ChangeError, LbError, LbEvent, LbPoolId, LoadBalancer};
 use alloc::vec::Vec;
 use plsim_types::{BackendId, Protocol};
 
@@ -10,7 +10,7 @@ fn established_flows_stay_on_a_backend_that_goes_down_and_new_flows_avoid_it() {
     let before: Vec<_> = (0..300)
         .map(|port| syn(&mut balancer, port, at(0)).unwrap())
         .collect();
-    balancer.set_backend(BackendId(1), false).unwrap();
+    balancer.set_backend(BackendId(1), false, at(0)).unwrap();
     for (port, chosen) in (0..).zip(&before) {
         assert_eq!(data(&mut balancer, port, at(1)).as_ref(), Ok(chosen));
     }
@@ -20,7 +20,7 @@ fn established_flows_stay_on_a_backend_that_goes_down_and_new_flows_avoid_it() {
             BackendId(1)
         );
     }
-    balancer.set_backend(BackendId(1), true).unwrap();
+    balancer.set_backend(BackendId(1), true, at(0)).unwrap();
     for (port, chosen) in (0..).zip(&before) {
         assert_eq!(data(&mut balancer, port, at(2)).as_ref(), Ok(chosen));
     }
@@ -31,11 +31,11 @@ fn established_flows_stay_on_a_backend_that_goes_down_and_new_flows_avoid_it() {
 fn a_syn_leaves_a_backend_that_is_down() {
     let mut balancer = balancer(2);
     let first = syn(&mut balancer, 1, at(0)).unwrap().backend;
-    balancer.set_backend(first, false).unwrap();
+    balancer.set_backend(first, false, at(0)).unwrap();
     assert_eq!(data(&mut balancer, 1, at(1)).unwrap().backend, first);
     let second = syn(&mut balancer, 1, at(2)).unwrap().backend;
     assert_ne!(second, first);
-    balancer.set_backend(first, true).unwrap();
+    balancer.set_backend(first, true, at(0)).unwrap();
     assert_eq!(data(&mut balancer, 1, at(3)).unwrap().backend, second);
     let sticky: Vec<_> = balancer
         .backend_usage()
@@ -51,7 +51,9 @@ fn with_nobody_up_only_established_flows_pass() {
     let mut balancer = balancer(2);
     let chosen = syn(&mut balancer, 1, at(0)).unwrap();
     for backend in [0, 1] {
-        balancer.set_backend(BackendId(backend), false).unwrap();
+        balancer
+            .set_backend(BackendId(backend), false, at(0))
+            .unwrap();
     }
     assert_eq!(data(&mut balancer, 1, at(1)), Ok(chosen));
     let none = Err(LbError::NoHealthyBackend);
@@ -87,9 +89,9 @@ fn udp_is_hashed_anew_when_the_pool_changes() {
         chosen.collect()
     };
     let before = send(&mut balancer);
-    balancer.set_backend(BackendId(2), false).unwrap();
+    balancer.set_backend(BackendId(2), false, at(0)).unwrap();
     assert!(!send(&mut balancer).contains(&BackendId(2)));
-    balancer.set_backend(BackendId(2), true).unwrap();
+    balancer.set_backend(BackendId(2), true, at(0)).unwrap();
     assert_eq!(send(&mut balancer), before);
     assert_eq!(
         (balancer.sticky_flows(), balancer.poll_timeout()),
@@ -113,11 +115,8 @@ fn a_pool_that_cannot_change_keeps_no_table_and_refuses_a_change() {
     let new: u64 = balancer.backend_usage().map(|usage| usage.syns).sum();
     assert_eq!(new, 1_000);
     assert_eq!(
-        balancer.set_backend(BackendId(1), false),
-        Err(BackendError::FixedPool {
-            backend: BackendId(1),
-            pool: LbPoolId(0)
-        })
+        balancer.set_backend(BackendId(1), false, at(0)),
+        Err(ChangeError::FixedPool(LbPoolId(0)))
     );
     assert!(balancer.backend_usage().all(|usage| usage.up));
 }
@@ -134,13 +133,15 @@ fn events_tell_of_changes_once_and_how_many_flows_stay() {
         .collect();
     for _ in 0..2 {
         for backend in [0, 1] {
-            balancer.set_backend(BackendId(backend), false).unwrap();
+            balancer
+                .set_backend(BackendId(backend), false, at(0))
+                .unwrap();
         }
     }
-    balancer.set_backend(BackendId(0), true).unwrap();
+    balancer.set_backend(BackendId(0), true, at(0)).unwrap();
     let stranger = BackendId(9);
-    let unknown = balancer.set_backend(stranger, false);
-    assert_eq!(unknown, Err(BackendError::Unknown(stranger)));
+    let unknown = balancer.set_backend(stranger, false, at(0));
+    assert_eq!(unknown, Err(ChangeError::UnknownBackend(stranger)));
     let down = |backend, sticky_flows| LbEvent::BackendDown {
         backend,
         sticky_flows,
@@ -149,12 +150,12 @@ fn events_tell_of_changes_once_and_how_many_flows_stay() {
     let expected = [
         down(BackendId(0), sticky[0]),
         down(BackendId(1), sticky[1]),
-        LbEvent::PoolDown { pool },
+        LbEvent::PoolDown { pool, probe: None },
         LbEvent::BackendUp {
             backend: BackendId(0),
             sticky_flows: sticky[0],
         },
-        LbEvent::PoolUp { pool },
+        LbEvent::PoolUp { pool, probe: None },
     ];
     assert_eq!(events(&mut balancer), expected);
 }

@@ -1,7 +1,11 @@
-use super::{ENDPOINT, FRONTEND, LINK, at, balancer, config, rule, tuple};
-use crate::{ConfigError, FrontendId, LbConfig, LbError, LbPoolId, LoadBalancer};
+use super::{ENDPOINT, FRONTEND, LINK, at, balancer, config, pool, rule, tuple};
+use crate::{
+    AdminState, ConfigError, FrontendId, HashStrength, LbConfig, LbError, LbPoolId, Listen,
+    LoadBalancer, ProbeId, Rehash,
+};
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::net::Ipv4Addr;
 use plsim_types::{BackendId, DropReason, Duration, FiveTuple, Protocol};
 
 fn refused(change: impl FnOnce(&mut LbConfig)) -> ConfigError {
@@ -14,10 +18,11 @@ fn refused(change: impl FnOnce(&mut LbConfig)) -> ConfigError {
 #[test]
 fn frontend_protocol_and_port_decide_the_rule() {
     let mut config = config(2, true);
-    config.pools.push(crate::PoolConfig {
-        backends: [BackendId(77)].to_vec(),
-        may_change: false,
+    config.backends.push(crate::Backend {
+        id: BackendId(77),
+        address: Ipv4Addr::new(10, 2, 2, 4),
     });
+    config.pools.push(pool(&[77], false));
     config.rules.push(rule(Protocol::Tcp, 80, 1));
     config.rules.push(crate::Rule {
         frontend: FrontendId(1),
@@ -66,22 +71,66 @@ fn two_rules_for_one_frontend_protocol_and_port_are_refused() {
     );
 }
 
+fn member(id: u16) -> [(BackendId, AdminState); 1] {
+    [(BackendId(id), AdminState::None)]
+}
+
 #[test]
 fn a_configuration_that_cannot_work_is_refused_with_its_place() {
-    let port = ConfigError::PortZero { rule: 1 };
-    assert_eq!(refused(|config| config.rules[1].frontend_port = 0), port);
+    let port = ConfigError::Port { rule: 1 };
+    let listen = |listen| refused(move |config| config.rules[1].listen = listen);
+    assert_eq!(listen(Listen::Port(Protocol::Udp, 0)), port);
+    assert_eq!(listen(Listen::All), port);
     assert_eq!(refused(|config| config.rules[1].backend_port = 0), port);
+    let frontend = FrontendId(2);
+    assert_eq!(
+        refused(|config| config.rules[0].frontend = frontend),
+        ConfigError::UnknownFrontend { rule: 0, frontend }
+    );
+    let probe = ProbeId(0);
+    assert_eq!(
+        refused(|config| config.rules[0].probe = Some(probe)),
+        ConfigError::UnknownProbe { rule: 0, probe }
+    );
     let pool = LbPoolId(1);
     assert_eq!(
         refused(|config| config.rules[0].pool = pool),
         ConfigError::UnknownPool { rule: 0, pool }
     );
     assert_eq!(
-        refused(|config| config.pools[0].backends.push(BackendId(1))),
-        ConfigError::DuplicateBackend {
+        refused(|config| config.pools[0].members.extend(member(1))),
+        ConfigError::DuplicateMember {
             pool: LbPoolId(0),
             backend: BackendId(1)
         }
+    );
+    assert_eq!(
+        refused(|config| config.pools[0].members.extend(member(2))),
+        ConfigError::UnknownBackend {
+            pool: LbPoolId(0),
+            backend: BackendId(2)
+        }
+    );
+    assert_eq!(
+        refused(|config| config.backends[1].address = config.backends[0].address),
+        ConfigError::DuplicateBackend {
+            backend: BackendId(1)
+        }
+    );
+    assert_eq!(
+        refused(|config| config.rehash = Rehash::Maglev { size: 65_536 }),
+        ConfigError::MaglevSize { size: 65_536 }
+    );
+    assert_eq!(
+        refused(|config| *config = LbConfig {
+            rehash: Rehash::Maglev { size: 7 },
+            ..super::config(8, true)
+        }),
+        ConfigError::MaglevTooSmall { size: 7 }
+    );
+    assert_eq!(
+        refused(|config| config.hash.strength = HashStrength::WeakParity),
+        ConfigError::WeakHash
     );
     assert_eq!(
         refused(|config| config.stickiness.idle = Duration::ZERO),
@@ -130,5 +179,5 @@ fn choices_are_fixed_for_good() {
     let mut balancer = balancer(10);
     let chosen = [0, 1, 2, 1_000, 50_000, 65_535]
         .map(|port| super::syn(&mut balancer, port, at(0)).unwrap().backend.0);
-    assert_eq!(chosen, [8, 5, 5, 9, 8, 4]);
+    assert_eq!(chosen, [7, 1, 3, 2, 3, 9]);
 }

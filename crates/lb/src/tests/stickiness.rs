@@ -8,7 +8,7 @@ const DEADLINE: u64 = 300_000_000_000;
 fn is_remembered(balancer: &LoadBalancer, now: Instant) -> bool {
     let mut balancer = balancer.clone();
     let chosen = syn(&mut balancer.clone(), 1, at(0)).unwrap().backend;
-    balancer.set_backend(chosen, false).unwrap();
+    balancer.set_backend(chosen, false, at(0)).unwrap();
     data(&mut balancer, 1, now).unwrap().backend == chosen
 }
 
@@ -46,7 +46,7 @@ fn every_packet_of_the_original_direction_starts_the_idle_time_anew() {
 fn a_keepalive_every_299_s_keeps_a_flow_for_ten_days() {
     let mut balancer = balancer(2);
     let chosen = syn(&mut balancer, 1, at(0)).unwrap();
-    balancer.set_backend(chosen.backend, false).unwrap();
+    balancer.set_backend(chosen.backend, false, at(0)).unwrap();
     let mut now = Instant::ZERO;
     while now.as_nanos() < Duration::from_secs(10 * 86_400).as_nanos() {
         now = now + Duration::from_secs(299);
@@ -85,7 +85,7 @@ fn overlapping_consumers_are_remembered_apart() {
     }
     assert_eq!(balancer.sticky_flows(), 64);
     assert!(chosen.iter().any(|backend| *backend != chosen[0]));
-    balancer.set_backend(BackendId(3), false).unwrap();
+    balancer.set_backend(BackendId(3), false, at(0)).unwrap();
     for (link, backend) in (0..).zip(chosen) {
         let selection = balancer.select(FRONTEND, LinkId(link), &tuple, false, at(1));
         assert_eq!(selection.unwrap().backend, backend);

@@ -1,4 +1,5 @@
-use crate::units::{HexBytes, Name, TimeSpan};
+use super::distribution::{AdminState, Distribution};
+use crate::units::{HexBytes, Name, PoolPath, RulePath, TimeSpan};
 use core::fmt;
 use core::net::Ipv4Addr;
 use schemars::JsonSchema;
@@ -18,9 +19,23 @@ pub struct Event {
     pub private_link_service: Option<Name>,
     /// A static address for add-nat-ip; otherwise the next free address of the NAT subnet.
     pub ip_address: Option<Ipv4Addr>,
-    /// A backend VM (as in `web-0`) or a whole group (`web`); for backend-down and backend-up. For
+    /// A backend VM (as in `web-0`) or a whole group (`web`); for the actions about backends. For
     /// inject-packet the one VM that sends.
     pub backend_vm: Option<Name>,
+    /// The backend pool: the one for add-backend; for drain-backend, remove-backend and
+    /// set-admin-state all pools of the VM if absent. For change-rule the rule's new one.
+    pub backend_pool: Option<PoolPath>,
+    /// How long TCP connections live on, for drain-backend; the pool's `drain_period` if absent.
+    pub drain_period: Option<TimeSpan>,
+    /// What holds from now on, for set-admin-state.
+    pub admin_state: Option<AdminState>,
+    /// The rule, for change-rule.
+    pub rule: Option<RulePath>,
+    /// The port of the backend VM from now on, for change-rule.
+    #[schemars(range(min = 1, max = 65_535))]
+    pub backend_port: Option<u16>,
+    /// Which fields decide from now on, for change-rule.
+    pub distribution: Option<Distribution>,
     /// The client VM (as in `client-0`, or `client` where there is one) that sends; for
     /// inject-packet.
     pub client_vm: Option<Name>,
@@ -42,6 +57,19 @@ pub enum Action {
     BackendDown,
     /// A backend VM, or a whole group, comes back.
     BackendUp,
+    /// A backend VM, or a whole group, joins a pool.
+    AddBackend,
+    /// A backend VM, or a whole group, leaves its pool or pools: TCP connections go on until they are
+    /// idle, or for the pool's `drain_period`.
+    RemoveBackend,
+    /// As remove-backend, and both ends of the TCP connections that are left after `drain_period` are
+    /// reset.
+    DrainBackend,
+    /// The owner says of a backend VM, or a whole group, that it is up or down, or leaves it to probes.
+    SetAdminState,
+    /// A rule gets another backend port, backend pool or distribution. TCP connections keep the VM and
+    /// port that they have.
+    ChangeRule,
     /// A client or backend VM sends one packet of any bytes.
     InjectPacket,
 }

@@ -1,3 +1,7 @@
+use super::distribution::{
+    AdminDown, Distribution, HashStrength, HashTuple, LoneBackend, PoolConfiguration, Rehash,
+    RuleProtocol, Sku,
+};
 use crate::units::{ByteSize, Name, SubnetPath, TimeSpan};
 use core::net::Ipv4Addr;
 use plsim_types::{Duration, Protocol};
@@ -10,6 +14,9 @@ use serde::{Deserialize, Serialize};
 pub struct LoadBalancer {
     /// The name, unique among load balancers.
     pub name: Name,
+    /// The product.
+    #[serde(default)]
+    pub sku: Sku,
     /// Frontend IP configurations.
     #[schemars(length(min = 1, max = 600))]
     pub frontend: Vec<Frontend>,
@@ -20,7 +27,35 @@ pub struct LoadBalancer {
     #[serde(default)]
     #[schemars(length(max = 1_500))]
     pub rule: Vec<Rule>,
-    /// The most TCP flows whose backend is remembered where a pool may change; unpublished.
+    /// What is hashed to find a flow's backend; unpublished.
+    #[serde(default)]
+    pub hash_tuple: HashTuple,
+    /// Whether the private endpoint connection is hashed, too; if not, consumers with equal addresses
+    /// collide. Unpublished.
+    #[serde(default = "yes")]
+    pub hash_includes_link: bool,
+    /// How well the hash mixes.
+    #[serde(default)]
+    pub hash: HashStrength,
+    /// What happens to the flows when a pool changes (maglev if absent, modulo with
+    /// hash = "weak-parity"). Established TCP stays in any case.
+    pub rehash: Option<Rehash>,
+    /// Places in the Maglev table, a prime number: 65 537 (the default) or, for large pools, 655 373
+    /// (MAG).
+    #[schemars(range(min = 2, max = 2_097_152))]
+    pub maglev_size: Option<u32>,
+    /// What becomes of TCP connections when an admin state is set to down: documents disagree.
+    #[serde(default)]
+    pub admin_down: AdminDown,
+    /// What becomes of TCP connections when the only VM of a pool fails.
+    #[serde(default)]
+    pub lone_backend: LoneBackend,
+    /// Private Link Services that it may carry (PLS-19: 8; more behind a feature flag).
+    #[serde(default = "service_limit")]
+    #[schemars(range(min = 1, max = 600))]
+    pub private_link_service_limit: u32,
+    /// The most flows whose backend is remembered, TCP where a pool may change and tracked UDP;
+    /// unpublished.
     #[serde(default = "flow_table_limit")]
     #[schemars(range(min = 1, max = 100_000_000))]
     pub flow_table_limit: u32,
@@ -62,6 +97,9 @@ pub struct Frontend {
     pub subnet: SubnetPath,
     /// A static address; otherwise the next free address of the subnet is taken.
     pub ip_address: Option<Ipv4Addr>,
+    /// Whether UDP flows keep their backend while it is healthy (API: enableConnectionTracking);
+    /// stands above what its rules say.
+    pub connection_tracking: Option<bool>,
 }
 
 /// A backend pool; its members are the backend VMs that name it.
@@ -70,6 +108,12 @@ pub struct Frontend {
 pub struct BackendPool {
     /// The name, unique in the load balancer.
     pub name: Name,
+    /// How it knows its members.
+    #[serde(default)]
+    pub configuration: PoolConfiguration,
+    /// How long TCP connections to a VM that leaves the pool live on before both ends are reset (API:
+    /// drainPeriodInSeconds). If absent they go on until they are idle; unpublished.
+    pub drain_period: Option<TimeSpan>,
 }
 
 /// A load-balancing rule.
@@ -84,13 +128,20 @@ pub struct Rule {
     pub backend_pool: Name,
     /// The protocol it matches (PLS-22).
     #[serde(default)]
-    pub protocol: Transport,
-    /// The port it listens on.
-    #[schemars(range(min = 1, max = 65_535))]
+    pub protocol: RuleProtocol,
+    /// The port it listens on; 0 with protocol = "all".
     pub frontend_port: u16,
-    /// The port of the backend VM.
-    #[schemars(range(min = 1, max = 65_535))]
+    /// The port of the backend VM; 0 with protocol = "all", where it is the packet's own.
     pub backend_port: u16,
+    /// Which fields of a flow decide its backend.
+    #[serde(default)]
+    pub distribution: Distribution,
+    /// Whether the backend VM gets packets for the frontend's address instead of its own (D-FIP).
+    #[serde(default)]
+    pub floating_ip: bool,
+    /// Whether UDP flows keep their backend while it is healthy (API: enableConnectionTracking).
+    #[serde(default)]
+    pub connection_tracking: bool,
 }
 
 /// A transport protocol.
@@ -119,6 +170,41 @@ const fn fragment_limit() -> ByteSize {
 
 const fn fragment_timeout() -> TimeSpan {
     TimeSpan(Duration::from_secs(30))
+}
+
+impl LoadBalancer {
+    /// Returns how a hash becomes a backend.
+    #[must_use]
+    pub fn effective_rehash(&self) -> Rehash {
+        self.rehash.unwrap_or(match self.hash {
+            HashStrength::Strong => Rehash::Maglev,
+            HashStrength::WeakParity => Rehash::Modulo,
+        })
+    }
+
+    /// Returns the places of the Maglev table.
+    #[must_use]
+    pub fn effective_maglev_size(&self) -> u32 {
+        self.maglev_size.unwrap_or(65_537)
+    }
+
+    /// Tells whether UDP flows of a rule keep their backend: the frontend's word stands above the
+    /// rule's.
+    #[must_use]
+    pub fn tracks(&self, rule: &Rule) -> bool {
+        let mut frontends = self.frontend.iter();
+        let frontend = frontends.find(|frontend| frontend.name == rule.frontend);
+        let word = frontend.and_then(|frontend| frontend.connection_tracking);
+        word.unwrap_or(rule.connection_tracking)
+    }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn service_limit() -> u32 {
+    8
 }
 
 const fn flow_table_limit() -> u32 {

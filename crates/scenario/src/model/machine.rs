@@ -1,3 +1,4 @@
+use super::distribution::AdminState;
 use crate::units::{FlowLimit, Name, PoolPath, PortRange, SubnetPath};
 use core::net::Ipv4Addr;
 use schemars::JsonSchema;
@@ -20,6 +21,20 @@ pub struct ClientVm {
     /// The source ports a client picks from (Linux's default).
     #[serde(default = "linux_ephemeral_ports")]
     pub ephemeral_ports: PortRange,
+    /// The order in which it picks them.
+    #[serde(default)]
+    pub ephemeral_port_order: EphemeralPortOrder,
+}
+
+/// The order in which clients pick their source ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EphemeralPortOrder {
+    /// One after the other, from a place of its own for each VM.
+    #[default]
+    Ascending,
+    /// The even ones, and the odd ones when those are used up, as Linux does for connect (KERN).
+    EvenFirst,
 }
 
 impl ClientVm {
@@ -45,12 +60,15 @@ pub struct BackendVm {
     pub count: u32,
     /// A static address; only for a group of one. Otherwise the next free address is taken.
     pub ip_address: Option<Ipv4Addr>,
-    /// The backend pools they belong to.
-    #[schemars(length(min = 1, max = 64))]
+    /// The backend pools they belong to at the start.
+    #[schemars(length(max = 64))]
     pub backend_pools: Vec<PoolPath>,
     /// What the server on its TCP ports makes of a PROXY protocol header (PP-5, PP-6).
     #[serde(default)]
     pub application: Application,
+    /// Whether probes decide about them, in all their pools, or their owner does (D-ADM).
+    #[serde(default)]
+    pub admin_state: AdminState,
     /// Flows one machine can hold at once (Azure: 500 000 active connections per VM, D-VMF),
     /// or "off".
     #[serde(default = "azure_flow_limit")]

@@ -1,6 +1,7 @@
 //! What a scenario file says, section by section. The doc comments are the schema's descriptions.
 
 mod control;
+mod distribution;
 mod load_balancer;
 mod machine;
 mod nat;
@@ -10,8 +11,12 @@ mod run;
 mod workload;
 
 pub use control::{Action, Event, Expect, ExpectValue};
+pub use distribution::{
+    AdminDown, AdminState, Distribution, HashStrength, HashTuple, LoneBackend, PoolConfiguration,
+    Rehash, RuleProtocol, Sku,
+};
 pub use load_balancer::{BackendPool, Fragments, Frontend, LoadBalancer, Rule, Transport};
-pub use machine::{Application, BackendVm, ClientVm};
+pub use machine::{Application, BackendVm, ClientVm, EphemeralPortOrder};
 pub use nat::{
     HeldPorts, LatePackets, NatIpSelection, OnExhaustion, OnIdle, PortAllocation, PortSpace,
     Preset, TimerSet,

@@ -1,5 +1,6 @@
 use super::Rules;
 use super::lints::{PL032, PL037, PL040, PL041, PL042, PL043, PL044};
+use crate::model::Action;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Rules<'_> {
@@ -24,16 +25,22 @@ impl Rules<'_> {
             for (place, rule) in balancer.rule.iter().enumerate() {
                 let path =
                     |place: usize| format!("load_balancer[{index}].rule[{place}].frontend_port");
-                let protocol = plsim_types::Protocol::from(rule.protocol);
-                let key = (&rule.frontend, protocol, rule.frontend_port);
-                if let Some(first) = seen.insert(key, place) {
-                    let message = format!(
-                        "two rules take {protocol} port {} of frontend `{}`",
-                        rule.frontend_port, rule.frontend
-                    );
-                    self.report(PL040, &path(place), message)
-                        .see(&path(first), "the first of them")
-                        .help("a packet must match one rule; change the port or the frontend");
+                // Rules for all ports have their own rule.
+                for protocol in rule
+                    .protocol
+                    .protocols()
+                    .filter(|_| rule.frontend_port != 0)
+                {
+                    let key = (&rule.frontend, protocol, rule.frontend_port);
+                    if let Some(first) = seen.insert(key, place) {
+                        let message = format!(
+                            "two rules take {protocol} port {} of frontend `{}`",
+                            rule.frontend_port, rule.frontend
+                        );
+                        self.report(PL040, &path(place), message)
+                            .see(&path(first), "the first of them")
+                            .help("a packet must match one rule; change the port or the frontend");
+                    }
                 }
                 let pool = balancer
                     .backend_pool
@@ -58,14 +65,19 @@ impl Rules<'_> {
         self.flow_limits();
     }
 
-    /// Without floating IP the destination of a rule is (VM, backend port): Azure wants it unique.
+    /// Without floating IP the destination of a rule is (VM, backend port), with it (frontend, backend
+    /// port): Azure wants it unique.
     fn backend_ports(&mut self) {
         for (index, balancer) in self.scenario.load_balancer.iter().enumerate() {
             let path = |place: usize| format!("load_balancer[{index}].rule[{place}].backend_port");
             let mut seen = BTreeMap::new();
             for (place, rule) in balancer.rule.iter().enumerate() {
-                let protocol = plsim_types::Protocol::from(rule.protocol);
-                let key = (&rule.backend_pool, protocol, rule.backend_port);
+                let Some(protocol) = rule.protocol.protocols().next() else {
+                    continue;
+                };
+                // With floating IP the destination is the frontend's own address.
+                let frontend = rule.floating_ip.then_some(&rule.frontend);
+                let key = (&rule.backend_pool, protocol, rule.backend_port, frontend);
                 if let Some(first) = seen.insert(key, place) {
                     let message = format!(
                         "two rules lead to {protocol} port {} of backend pool `{}`",
@@ -73,7 +85,7 @@ impl Rules<'_> {
                     );
                     self.report(PL044, &path(place), message)
                         .see(&path(first), "the first of them")
-                        .help("Azure refuses this without floating IP; use another backend port");
+                        .help("Azure refuses this without floating IP; use another backend port, or floating_ip = true");
                 }
             }
         }
@@ -153,6 +165,10 @@ impl Rules<'_> {
                 }
             }
         }
+        let joining = self.scenario.event.iter();
+        let joining = joining.filter(|event| event.action == Action::AddBackend);
+        let pools = joining.filter_map(|event| event.backend_pool.as_ref());
+        members.extend(pools.filter_map(|pool| self.index.pool(pool)));
         members
     }
 

@@ -26,6 +26,23 @@ impl Rules<'_> {
             Action::AddNatIp => ("add-nat-ip", "private_link_service", &["ip_address"]),
             Action::BackendDown => ("backend-down", "backend_vm", &[]),
             Action::BackendUp => ("backend-up", "backend_vm", &[]),
+            Action::AddBackend => ("add-backend", "backend_vm", &["backend_pool"]),
+            Action::RemoveBackend => ("remove-backend", "backend_vm", &["backend_pool"]),
+            Action::DrainBackend => (
+                "drain-backend",
+                "backend_vm",
+                &["backend_pool", "drain_period"],
+            ),
+            Action::SetAdminState => (
+                "set-admin-state",
+                "backend_vm",
+                &["backend_pool", "admin_state"],
+            ),
+            Action::ChangeRule => (
+                "change-rule",
+                "rule",
+                &["backend_port", "backend_pool", "distribution"],
+            ),
             Action::InjectPacket => ("inject-packet", "bytes", &["client_vm", "backend_vm"]),
         };
         let given = [
@@ -35,11 +52,18 @@ impl Rules<'_> {
             ("backend_vm", event.backend_vm.is_some()),
             ("client_vm", event.client_vm.is_some()),
             ("bytes", event.bytes.is_some()),
+            ("backend_pool", event.backend_pool.is_some()),
+            ("drain_period", event.drain_period.is_some()),
+            ("admin_state", event.admin_state.is_some()),
+            ("rule", event.rule.is_some()),
+            ("backend_port", event.backend_port.is_some()),
+            ("distribution", event.distribution.is_some()),
         ];
         for (key, given) in given {
             if key == needed && !given {
                 let (label, example) = match key {
                     "bytes" => ("what is sent?", "4500 …"),
+                    "rule" => ("which one?", "BALANCER/RULE"),
                     _ => ("which one?", "NAME"),
                 };
                 self.report(

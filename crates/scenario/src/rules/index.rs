@@ -1,5 +1,5 @@
 use crate::model::{Scenario, Subnet, VirtualNetwork};
-use crate::units::{FrontendPath, Name, PoolPath, SubnetPath};
+use crate::units::{FrontendPath, Name, PoolPath, RulePath, SubnetPath};
 use std::collections::BTreeMap;
 
 /// Finds entries by name; the first wins where a name is used twice (which is an error by itself).
@@ -88,6 +88,14 @@ impl<'s> Index<'s> {
         let pools = &self.scenario.load_balancer[balancer].backend_pool;
         let pool = pools.iter().position(|it| it.name == path.backend_pool)?;
         Some((balancer, pool))
+    }
+
+    /// Returns the positions of load balancer and rule.
+    pub(super) fn rule(&self, path: &RulePath) -> Option<(usize, usize)> {
+        let balancer = self.balancer(&path.load_balancer)?;
+        let rules = &self.scenario.load_balancer[balancer].rule;
+        let rule = rules.iter().position(|it| it.name == path.rule)?;
+        Some((balancer, rule))
     }
 
     pub(super) fn network_of(&self, id: SubnetId) -> &'s VirtualNetwork {

@@ -70,6 +70,7 @@ lints! {
     PL044 Error Some("I#94673"), "two rules do not share pool, protocol and backend port";
     PL045 Error Some("RFC 7422"), "port blocks fit the ports, and only block allocation has them";
     PL046 Error None, "held-down ports are reused only where every free port is found";
+    PL047 Error Some("D-LBLIM"), "a rule for all ports has port 0, and is alone on its frontend";
     PL050 Error Some("PE-5"), "clients reach their private endpoint directly or over one peering";
     PL051 Warning Some("DP-7"), "a rule takes the port of a workload";
     PL052 Error None, "a workload has what its arrivals need, and nothing else";
@@ -87,6 +88,15 @@ lints! {
     PL081 Warning Some("PP-8"), "backends understand how their connections begin";
     PL082 Warning Some("PP-1"), "a service with PROXY protocol carries TCP";
     PL083 Error None, "a service with PROXY protocol does not forward fragments";
+    PL090 Error Some("PLS-1"), "a Private Link Service needs a Standard load balancer";
+    PL091 Error Some("PLS-23"), "a backend pool is configured by NIC";
+    PL092 Error Some("MAG"), "a Maglev table has a prime number of places, one for each backend";
+    PL093 Warning Some("MAG"), "a Maglev table has 100 places for each backend";
+    PL094 Error Some("I#119294"), "a weak hash is taken modulo the number of backends";
+    PL095 Warning Some("D-DIST"), "as many addresses are hashed as there are backends";
+    PL096 Error None, "a drain period is above zero";
+    PL097 Error Some("D-LBLIM"), "at most 300 rules lead to a NIC";
+    PL098 Error None, "a backend VM is in the pool that an event takes it from, and in no other";
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 mod addresses;
 mod balancer;
 mod control;
+mod distribution;
 mod index;
 mod lints;
+mod membership;
 mod memory;
 mod names;
 mod proxy;
@@ -45,8 +47,11 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
     rules.services();
     rules.balancers();
     rules.proxy_protocol();
+    rules.distributions();
     rules.traffic();
     rules.events();
+    rules.memberships();
+    rules.idle_machines();
     rules.expectations();
     if rules
         .found

@@ -3,7 +3,7 @@ use super::lints::{PL001, PL002, PL003};
 use crate::model::{Action, BackendVm, ClientVm, Event};
 use crate::source::sanitised;
 use crate::suggest::nearest;
-use crate::units::{Name, SubnetPath};
+use crate::units::{Name, PoolPath, RulePath, SubnetPath};
 use std::collections::BTreeMap;
 
 /// Machines a scenario may have in all: clients, backends.
@@ -170,17 +170,7 @@ impl<'s> Rules<'s> {
         for (index, backend) in scenario.backend_vm.iter().enumerate() {
             self.subnet_reference(&format!("backend_vm[{index}].subnet"), &backend.subnet);
             for (place, pool) in backend.backend_pools.iter().enumerate() {
-                if self.index.pool(pool).is_none() {
-                    let path = format!("backend_vm[{index}].backend_pools[{place}]");
-                    let known = self.balancer_parts(|balancer| {
-                        balancer
-                            .backend_pool
-                            .iter()
-                            .map(|it| it.name.as_str())
-                            .collect()
-                    });
-                    self.dangling_path(&path, "backend pool", &pool.to_string(), &known);
-                }
+                self.pool_reference(&format!("backend_vm[{index}].backend_pools[{place}]"), pool);
             }
         }
     }
@@ -272,6 +262,9 @@ impl<'s> Rules<'s> {
             false => Vec::new(),
         };
         for (index, event) in scenario.event.iter().enumerate() {
+            if let Some(pool) = &event.backend_pool {
+                self.pool_reference(&format!("event[{index}].backend_pool"), pool);
+            }
             let (key, kind, name, known) = match event.action {
                 Action::ApproveEndpoint | Action::RejectEndpoint => (
                     "private_endpoint",
@@ -288,7 +281,16 @@ impl<'s> Rules<'s> {
                         &services,
                     )
                 }
-                Action::BackendDown | Action::BackendUp => (
+                Action::ChangeRule => {
+                    self.rule_reference(&format!("event[{index}].rule"), event.rule.as_ref());
+                    continue;
+                }
+                Action::BackendDown
+                | Action::BackendUp
+                | Action::AddBackend
+                | Action::RemoveBackend
+                | Action::DrainBackend
+                | Action::SetAdminState => (
                     "backend_vm",
                     "backend VM or group",
                     &event.backend_vm,
@@ -306,6 +308,28 @@ impl<'s> Rules<'s> {
                 self.dangling(&format!("event[{index}].{key}"), kind, name, &known);
             }
         }
+    }
+
+    fn pool_reference(&mut self, path: &str, pool: &PoolPath) {
+        if self.index.pool(pool).is_some() {
+            return;
+        }
+        let known = self.balancer_parts(|balancer| {
+            let pools = balancer.backend_pool.iter();
+            pools.map(|it| it.name.as_str()).collect()
+        });
+        self.dangling_path(path, "backend pool", &pool.to_string(), &known);
+    }
+
+    fn rule_reference(&mut self, path: &str, rule: Option<&RulePath>) {
+        let Some(rule) = rule.filter(|rule| self.index.rule(rule).is_none()) else {
+            return;
+        };
+        let known = self.balancer_parts(|balancer| {
+            let rules = balancer.rule.iter();
+            rules.map(|it| it.name.as_str()).collect()
+        });
+        self.dangling_path(path, "load-balancing rule", &rule.to_string(), &known);
     }
 
     /// Lists `balancer/part` for the parts of all load balancers.

@@ -1,6 +1,7 @@
 use super::Rules;
 use super::lints::{PL080, PL081, PL082, PL083};
-use crate::model::{Application, Fragments, PrivateLinkService, Transport};
+use crate::model::{Application, Fragments, PrivateLinkService};
+use plsim_types::Protocol;
 use std::collections::BTreeMap;
 
 impl Rules<'_> {
@@ -57,7 +58,7 @@ impl Rules<'_> {
         let key = format!("private_link_service[{index}].enable_proxy_protocol");
         for (place, rule) in lb.rule.iter().enumerate() {
             if rule.frontend == service.load_balancer_frontend.frontend
-                && rule.protocol == Transport::Udp
+                && rule.protocol.carries(Protocol::Udp)
             {
                 let path = format!("load_balancer[{balancer}].rule[{place}].protocol");
                 let message = format!(
@@ -90,7 +91,7 @@ impl Rules<'_> {
         let fed = |pool: usize| {
             lb.rule.iter().any(|rule| {
                 rule.frontend == service.load_balancer_frontend.frontend
-                    && rule.protocol == Transport::Tcp
+                    && rule.protocol.carries(Protocol::Tcp)
                     && rule.backend_pool == lb.backend_pool[pool].name
             })
         };

@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 
 /// NAT IPs of a Private Link Service (PLS-4).
 const MAX_NAT_IPS: usize = 8;
-/// Private Link Services of a load balancer (PLS-19).
-const MAX_SERVICES: usize = 8;
 /// Private endpoints of a Private Link Service (D-LIM).
 const MAX_ENDPOINTS: usize = 1_000;
 /// Free addresses that Azure recommends in the NAT subnet (PLS-3).
@@ -41,13 +39,17 @@ impl Rules<'_> {
                 .entry(frontend.load_balancer.as_str())
                 .or_default();
             *count += 1;
-            if *count == MAX_SERVICES + 1 {
+            let balancer = self.index.balancer(&frontend.load_balancer);
+            let limit = balancer.map_or(u32::MAX, |balancer| {
+                self.scenario.load_balancer[balancer].private_link_service_limit
+            });
+            if *count == limit as usize + 1 {
                 let message = format!(
-                    "load balancer `{}` carries more than {MAX_SERVICES} Private Link Services",
+                    "load balancer `{}` carries more than {limit} Private Link Services",
                     frontend.load_balancer
                 );
                 self.report(PL034, &format!("{path}.load_balancer_frontend"), message)
-                    .label("the ninth")
+                    .label(format!("number {count}"))
                     .help("use a second load balancer");
             }
         }

@@ -272,10 +272,10 @@ impl Rules<'_> {
         let rules = &self.scenario.load_balancer[balancer].rule;
         let on_frontend = || {
             rules.iter().filter(|rule| {
-                rule.frontend == frontend.frontend && Protocol::from(rule.protocol) == protocol
+                rule.frontend == frontend.frontend && rule.protocol.carries(protocol)
             })
         };
-        if on_frontend().all(|rule| rule.frontend_port != workload.port) {
+        if on_frontend().all(|rule| ![0, workload.port].contains(&rule.frontend_port)) {
             let ports: Vec<String> = on_frontend()
                 .take(8)
                 .map(|rule| rule.frontend_port.to_string())

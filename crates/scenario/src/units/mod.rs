@@ -14,7 +14,7 @@ mod time;
 
 pub use bytes::HexBytes;
 pub use count::{Count, FlowLimit};
-pub use name::{FrontendPath, Name, PoolPath, SubnetPath};
+pub use name::{FrontendPath, Name, PoolPath, RulePath, SubnetPath};
 pub use network::{Network, PortRange};
 pub use rate::Rate;
 pub use size::{Bandwidth, ByteSize};
@@ -112,6 +112,7 @@ pub(crate) fn check_format(format: &str, text: &str) -> Result<(), UnitError> {
         "name" => text.parse::<Name>().map(drop),
         "subnet-path" => text.parse::<SubnetPath>().map(drop),
         "frontend-path" => text.parse::<FrontendPath>().map(drop),
+        "rule-path" => text.parse::<RulePath>().map(drop),
         "pool-path" => text.parse::<PoolPath>().map(drop),
         _ => Ok(()),
     }
@@ -152,6 +153,7 @@ pub(crate) fn describe_format(format: &str) -> Option<&'static str> {
         "name" => "a name, as in \"web-1\"",
         "subnet-path" => "a subnet, as in \"my-vnet/my-subnet\"",
         "frontend-path" => "a frontend, as in \"my-lb/my-frontend\"",
+        "rule-path" => "a rule, as in \"my-lb/my-rule\"",
         "pool-path" => "a backend pool, as in \"my-lb/my-pool\"",
         _ => return None,
     })

@@ -138,6 +138,16 @@ path!(
     "A reference to a backend pool: load balancer and pool with a slash between them."
 );
 
+path!(
+    RulePath,
+    load_balancer,
+    rule,
+    "rule-path",
+    "a load-balancing rule",
+    "my-lb/my-rule",
+    "A reference to a load-balancing rule: load balancer and rule with a slash between them."
+);
+
 #[cfg(test)]
 mod tests {
     use super::{Name, SubnetPath};

@@ -1,0 +1,26 @@
+//! Connections that somebody else ends: the load balancer, for its owner.
+
+use crate::binding::{BindingInfo, State};
+use crate::engine::NatEngine;
+use plsim_types::Instant;
+
+impl NatEngine {
+    /// Resets both ends of the established TCP connections that `is_it` accepts, and holds their
+    /// ports down as after any reset; returns how many.
+    ///
+    /// The RSTs are in [`poll_reset`](Self::poll_reset), in a deterministic order. It walks the whole
+    /// table.
+    pub fn reset_flows(&mut self, is_it: impl Fn(&BindingInfo) -> bool, now: Instant) -> u32 {
+        self.catch_up(now);
+        let mut count = 0;
+        for position in 0..self.flows.positions() {
+            let binding = *self.flows.entry(position);
+            if binding.state.is_established() && is_it(&self.info(&binding)) {
+                self.reset_both(&binding);
+                self.change(position, State::Reset, now);
+                count += 1;
+            }
+        }
+        count
+    }
+}
