@@ -359,7 +359,7 @@ impl<'a> Site<'a> {
             let (host, server) = self.host_and_vm(index);
             backends
                 .rooms
-                .extend([Room::Host(host), Room::Server(server)]);
+                .extend([Room::Host(Box::new(host)), Room::Server(server)]);
         }
         backends
     }
@@ -433,12 +433,13 @@ impl<'a> Site<'a> {
             let frontends = services
                 .map(|place| (place.load_balancer == index).then_some(FrontendId(place.frontend)))
                 .collect();
-            rooms.push(Room::Edge(ProviderEdge::new(ProviderEdgeConfig {
+            let edge = ProviderEdge::new(ProviderEdgeConfig {
                 load_balancer,
                 frontends,
                 hosts: backends.downlinks[index].clone(),
                 fragments: configure::fragments(lb),
-            })));
+            });
+            rooms.push(Room::Edge(Box::new(edge)));
         }
         Ok(rooms)
     }

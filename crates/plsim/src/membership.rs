@@ -339,8 +339,7 @@ fn change<T>(
     change: impl FnOnce(&mut LoadBalancer, Instant) -> Result<T, ChangeError>,
 ) -> Result<T, ChangeError> {
     let edge = simulation.map.edges[balancer];
-    let visit = simulation.world.visit(edge, |room, context| {
+    simulation.world.visit(edge, |room, context| {
         room.edge_mut().change(change, context)
-    });
-    visit
+    })
 }

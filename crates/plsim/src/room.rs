@@ -9,8 +9,8 @@ pub(crate) enum Room {
     Clients(ClientVms),
     Network(VirtualNetworkNode),
     Endpoint(PrivateEndpointNode),
-    Edge(ProviderEdge),
-    Host(BackendHost),
+    Edge(Box<ProviderEdge>),
+    Host(Box<BackendHost>),
     Server(ServerVm),
     Backbone(Backbone),
 }
