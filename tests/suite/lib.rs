@@ -29,6 +29,8 @@ mod invariance;
 #[cfg(test)]
 mod laboratory;
 #[cfg(test)]
+mod load_balancer;
+#[cfg(test)]
 mod malformed;
 #[cfg(test)]
 mod output;

@@ -123,6 +123,7 @@ impl BackendHost {
                     protocol: packet.protocol(),
                     segment: packet.tcp_segment(),
                 };
+                nat.prefer_nat_ip(packet.encap.nat_ip);
                 match is_error {
                     true => nat.original_error(&original, now),
                     false => nat.original(&original, now),

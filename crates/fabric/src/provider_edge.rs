@@ -143,6 +143,7 @@ impl ProviderEdge {
         )?;
         packet.encap.backend = chosen.backend;
         packet.encap.backend_port = chosen.backend_port;
+        packet.encap.nat_ip = chosen.nat_ip;
         let host = self
             .config
             .hosts

@@ -78,6 +78,8 @@ pub struct NatEngine {
     /// Ports of each private endpoint, by pool and link; kept only for pools that limit them.
     pub(crate) endpoint_ports: FixedMap<(u8, u32), u32>,
     pub(crate) refusals: LimitRefusals,
+    /// The NAT IP that a new flow tries first, by its place in the pool.
+    pub(crate) preferred: Option<u8>,
     pub(crate) events: VecDeque<NatEvent>,
     pub(crate) resets: VecDeque<Reset>,
 }
@@ -112,6 +114,7 @@ impl NatEngine {
             peak_active: 0,
             endpoint_ports: FixedMap::new(),
             refusals: LimitRefusals::default(),
+            preferred: None,
             events: VecDeque::new(),
             resets: VecDeque::new(),
         };

@@ -15,6 +15,15 @@ pub(crate) struct Choice {
 }
 
 impl NatEngine {
+    /// Says which NAT IP new flows try first from now on, by its place in the order in which the
+    /// service got them; `None` leaves it to the service's selection.
+    ///
+    /// A load balancer that hashes a NAT IP expects its flow there.
+    #[inline]
+    pub const fn prefer_nat_ip(&mut self, place: Option<u8>) {
+        self.preferred = place;
+    }
+
     #[inline]
     pub(crate) fn choose(&self, key: &FlowKey, hash: u64) -> Choice {
         let pool = &self.pools[key.pool()];
@@ -30,7 +39,11 @@ impl NatEngine {
             Selection::ClientPaired => (client(), count),
             Selection::ClientPairedStrict => (client(), 1),
         };
-        Choice { first, tries }
+        let preferred = self.preferred.map(usize::from);
+        Choice {
+            first: preferred.filter(|&at| at < count).unwrap_or(first),
+            tries,
+        }
     }
 
     fn least_used(&self, key: &FlowKey) -> usize {

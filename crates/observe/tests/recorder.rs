@@ -226,6 +226,7 @@ fn syn(link: u32, client_port: u16, sequence: u32) -> Packet {
         pls,
         backend,
         backend_port: 8080,
+        ..Encap::default()
     };
     packet
 }

@@ -41,6 +41,8 @@ pub struct Encap {
     pub backend: BackendId,
     /// The backend port of the load-balancing rule.
     pub backend_port: u16,
+    /// The NAT IP that the load balancer has hashed, if it hashes one, by its place in the service.
+    pub nat_ip: Option<u8>,
 }
 
 impl Encap {
@@ -50,6 +52,7 @@ impl Encap {
         pls: PlsId(0),
         backend: BackendId(0),
         backend_port: 0,
+        nat_ip: None,
     };
 }
 

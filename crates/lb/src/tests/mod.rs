@@ -7,6 +7,7 @@ mod event_table;
 mod model;
 mod pools;
 mod rules;
+mod skew;
 mod stickiness;
 
 use crate::{

@@ -26,6 +26,8 @@ mod random;
 #[cfg(test)]
 mod refusal;
 #[cfg(test)]
+mod reset;
+#[cfg(test)]
 mod rfc_tcp;
 #[cfg(test)]
 mod rfc_timers;

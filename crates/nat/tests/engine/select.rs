@@ -240,3 +240,32 @@ fn strict_hashing_blocks_per_nat_ip_and_fall_through_as_one_pool() {
         );
     }
 }
+
+/// What a load balancer has hashed comes first, whatever the selection; a place that is not there
+/// counts for nothing.
+#[test]
+fn the_preferred_nat_ip_comes_first_and_the_next_when_it_is_full() {
+    for selection in ALL {
+        let mut nat = Nat::new(config(3, 2, selection));
+        nat.engine.prefer_nat_ip(Some(1));
+        let own: Vec<_> = (0..2).map(|number| bind(&mut nat, 1, number)).collect();
+        assert_eq!(own, [Ok(nat_ip(1)); 2], "{selection:?}");
+        let strict = matches!(
+            selection,
+            Selection::HashStrict | Selection::ClientPairedStrict
+        );
+        let next = match strict {
+            true => Err(NatError::PortsExhausted),
+            false => Ok(nat_ip(2)),
+        };
+        assert_eq!(bind(&mut nat, 1, 2), next, "{selection:?}");
+    }
+    let choices = |preferred| {
+        let mut nat = Nat::new(config(3, 50, Selection::Hash));
+        nat.engine.prefer_nat_ip(preferred);
+        (0..60)
+            .map(|number| bind(&mut nat, 1, number).unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(choices(Some(3)), choices(None));
+}
