@@ -49,15 +49,15 @@ impl Application {
             Payload::Zeros(_) => &[],
         };
         let header = match (self, ProxyHeader::parse(bytes)) {
+            // A second header is nobody's.
             (_, Err(ProxyError::NoSignature)) if is_greeted => 0,
-            _ if is_greeted => return Err(Failure::Unreadable),
             (Self::Plain | Self::ProxyOptional, Err(ProxyError::NoSignature)) => 0,
             (Self::Plain, _) => return Err(Failure::UnexpectedHeader),
             (Self::ProxyRequired, Err(ProxyError::NoSignature)) => {
                 return Err(Failure::MissingHeader);
             }
-            (_, Err(_)) => return Err(Failure::Unreadable),
-            (_, Ok((_, length))) => length,
+            (_, Ok((_, length))) if !is_greeted => length,
+            _ => return Err(Failure::Unreadable),
         };
         let rest = &bytes[header..];
         if rest.is_empty() && header > 0 {
