@@ -35,7 +35,11 @@ mod malformed;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod readme;
+#[cfg(test)]
+mod real_stack;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

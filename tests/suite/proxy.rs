@@ -1,0 +1,152 @@
+//! PROXY protocol through the whole path.
+
+use plsim::Summary;
+
+use crate::support::{SMALL, simulate};
+
+/// Headers from the service, an application that wants them.
+const PROXY: [&str; 2] = [
+    "private_link_service.service.enable_proxy_protocol=true",
+    "backend_vm.vm.application=proxy-required",
+];
+
+fn run(more: &str, overrides: &[&str]) -> Summary {
+    let workload = format!(
+        "
+[[workload]]
+name = \"w\"
+client_vm = \"client\"
+private_endpoint = \"endpoint\"
+port = 443
+{more}
+"
+    );
+    let overrides = [&PROXY, overrides].concat();
+    simulate(&format!("{SMALL}{workload}"), &overrides).summary
+}
+
+#[test]
+fn pp_1_each_connection_has_one_header_and_clients_notice_nothing() {
+    let more =
+        "rate = \"20/s\"\nconnections = 100\nrequest_size = \"20kB\"\nresponse_size = \"20kB\"";
+    let summary = run(more, &[]);
+    let [row] = &summary.workloads[..] else {
+        panic!()
+    };
+    assert_eq!((row.responses, row.retransmissions), (100, 0));
+    assert_eq!(summary.backends[0].proxy_headers, 100);
+    assert_eq!(summary.connections.closed, 100);
+    assert_eq!(
+        (summary.ledger.dropped(), summary.ledger.injected_by.nat),
+        (0, 0)
+    );
+}
+
+#[test]
+fn headers_arrive_however_much_is_lost() {
+    let more = "rate = \"20/s\"\nconnections = 300\nrequest_size = \"5kB\"\nretries = 15\n\
+                syn_retries = 10\ninitial_rto = \"200ms\"";
+    let loss = [
+        "link.host_vm.loss=0.2",
+        "link.endpoint_edge.loss=0.1",
+        "run.duration=30min",
+    ];
+    let summary = run(more, &loss);
+    let backend = &summary.backends[0];
+    assert_eq!(summary.workloads[0].responses, 300);
+    assert!(backend.proxy_headers > 300, "{}", backend.proxy_headers);
+    let failed = backend.failed_by;
+    assert_eq!((failed.proxy_missing, failed.unreadable), (0, 0));
+}
+
+/// D4: the NAT's RST names the byte that the server expects. A server that got another number would
+/// challenge it, and its challenge would find no flow.
+#[test]
+fn the_reset_of_an_idle_timeout_keeps_the_shift() {
+    let more = "rate = \"20/s\"\nconnections = 50\nhold = \"20s\"";
+    let summary = run(more, &["private_link_service.service.idle_timeout=3s"]);
+    assert_eq!(summary.connections.idle_expired, 50);
+    assert_eq!(summary.ledger.injected_by.nat, 100);
+    assert_eq!(summary.ledger.dropped(), 0);
+}
+
+#[test]
+fn a_client_that_aborts_resets_its_server_at_once() {
+    let more = "rate = \"20/s\"\nconnections = 50\nhold = \"1s\"\nclose = \"rst\"";
+    let summary = run(more, &[]);
+    assert_eq!(
+        (summary.connections.closed, summary.ledger.dropped()),
+        (50, 0)
+    );
+    // SYN, SYN-ACK, ACK, request, ACK, response with ACK, ACK, RST: a challenge would be one more.
+    assert_eq!(summary.ledger.injected() % 50, 0);
+    assert!(
+        summary.ledger.injected() <= 8 * 50,
+        "{}",
+        summary.ledger.injected()
+    );
+}
+
+#[test]
+fn each_connection_on_a_reused_port_has_its_own_header() {
+    let more = "rate = \"20/s\"\nconnections = 200\nhold = \"0s\"\nclose = \"rst\"";
+    let reuse = [
+        "private_link_service.service.port_range=2000-2001",
+        "private_link_service.service.hold_down_rst=0s",
+    ];
+    let summary = run(more, &reuse);
+    assert_eq!(summary.workloads[0].responses, 200);
+    assert_eq!(summary.backends[0].proxy_headers, 200);
+    assert_eq!(summary.nat[0].capacity, 2);
+}
+
+#[test]
+fn keepalives_of_a_silent_connection_pass_the_shift() {
+    let more = "rate = \"20/s\"\nconnections = 20\nhold = \"25s\"\nkeepalive = \"2s\"";
+    let idle = ["private_link_service.service.idle_timeout=3s"];
+    let summary = run(more, &idle);
+    assert_eq!(summary.connections.closed, 20);
+    assert_eq!(summary.backends[0].proxy_headers, 20);
+    assert_eq!(summary.ledger.dropped(), 0);
+}
+
+#[test]
+fn udp_has_no_header() {
+    let more = "protocol = \"udp\"\nrate = \"20/s\"\nconnections = 50";
+    let summary = run(more, &[]);
+    assert_eq!(summary.workloads[0].responses, 50);
+    assert_eq!(summary.backends[0].proxy_headers, 0);
+}
+
+#[test]
+fn pp_5_pp_6_every_pair_of_service_and_application_does_what_it_must() {
+    for (sends, application, answered, unexpected, missing) in [
+        ("false", "plain", 10, 0, 0),
+        ("true", "plain", 0, 10, 0),
+        ("false", "proxy-required", 0, 0, 10),
+        ("true", "proxy-required", 10, 0, 0),
+        ("false", "proxy-optional", 10, 0, 0),
+        ("true", "proxy-optional", 10, 0, 0),
+    ] {
+        let pair = [
+            format!("private_link_service.service.enable_proxy_protocol={sends}"),
+            format!("backend_vm.vm.application={application}"),
+        ];
+        let summary = run("rate = \"10/s\"\nconnections = 10", &[&pair[0], &pair[1]]);
+        let failed = summary.backends[0].failed_by;
+        assert_eq!(summary.workloads[0].responses, answered, "{pair:?}");
+        assert_eq!(summary.backends[0].requests, answered, "{pair:?}");
+        assert_eq!(
+            (failed.proxy_unexpected, failed.proxy_missing),
+            (unexpected, missing)
+        );
+        // The connections came to be: it is requests that fail.
+        assert_eq!(summary.connections.established_total, 10, "{pair:?}");
+        assert_eq!(summary.connections.reset, 10 - answered, "{pair:?}");
+        let told = summary
+            .findings
+            .iter()
+            .any(|finding| finding.what.contains("10 requests failed"));
+        assert_eq!(told, answered == 0, "{pair:?}");
+    }
+}
