@@ -45,7 +45,26 @@ pub(super) fn draw(seed: u64) -> Plan {
         plan.workloads.extend(workload);
     }
     events(random, &mut plan);
+    proxy_protocol(&mut Random::new(!seed), &mut plan);
     plan
+}
+
+/// Services that share a load balancer all send PROXY headers, or none does.
+fn proxy_protocol(random: &mut Random, plan: &mut Plan) {
+    if random.chance(70) {
+        return;
+    }
+    for service in &mut plan.services {
+        service
+            .settings
+            .set("enable_proxy_protocol", Value::Flag(true));
+    }
+    for backend in &mut plan.backends {
+        let application = random.pick(&["proxy-required", "proxy-optional"]);
+        backend
+            .settings
+            .set("application", Value::Word(application));
+    }
 }
 
 fn address(prefix: [u8; 2], third: u8, last: u64) -> Ipv4Addr {

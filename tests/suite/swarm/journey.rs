@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use super::pcapng::CaptureFile;
-use super::plan::Plan;
+use super::plan::{Plan, TCP};
+use super::proxy;
 use super::violation::Violation;
 use super::wire::{self, RST, Wire};
 
@@ -243,8 +244,19 @@ fn check_untouched(
     let decrement =
         endpoint.and_then(|which| plan.endpoints[which].settings.number("ttl_decrement"));
     let protocol = before.wire.protocol;
+    let has_headers = |which: usize| {
+        let service = &plan.services[plan.endpoints[which].service];
+        service.settings.get("enable_proxy_protocol").is_some()
+    };
+    let (from, to) = (&before.wire, &after.wire);
     let right = if same_host {
         before.bytes == after.bytes
+    } else if protocol == TCP && endpoint.is_some_and(has_headers) {
+        u64::from(from.ttl) == u64::from(to.ttl) + decrement.unwrap_or(0)
+            && match before.tap {
+                Tap::Endpoint(_) => proxy::is_outward(from, before.bytes, to, after.bytes),
+                _ => proxy::is_inward(from, before.bytes, to, after.bytes),
+            }
     } else {
         u64::from(before.wire.ttl) == u64::from(after.wire.ttl) + decrement.unwrap_or(0)
             && protocol == after.wire.protocol

@@ -18,7 +18,7 @@
 //! | N6 a flow stays with its VM, a VM that is down gets no new one | outside |
 //! | N7 a live flow loses no packet because of another's refusal | outside |
 //! | N8 lengths and checksums | outside, recomputed in full |
-//! | N9 untouched fields are untouched, the time to live changes by what is configured | outside |
+//! | N9 untouched fields are untouched, the time to live changes by what is configured, a PROXY header changes what it must | outside |
 //! | N10 every packet ends once, for one reason; summary and capture agree | outside and inside; the balance by the run itself |
 //! | N11 nothing is invented or doubled, order is kept in each flow | outside |
 //! | N12 nothing untranslated passes | outside |
@@ -46,6 +46,7 @@ mod mappings;
 mod oracle;
 mod pcapng;
 mod plan;
+mod proxy;
 mod random;
 mod violation;
 mod wire;
