@@ -5,6 +5,10 @@
 //! at the provider edge and sees packets of the original direction only, before any address
 //! translation: replies go straight from the backend to the client's side.
 //!
+//! Beside it, and apart from it, stands the [`probe::Prober`] of one VM: when a health probe is due, what
+//! its TCP connection says, and what the results mean. Who drives both tells the one what the other
+//! found.
+//!
 //! What it is not: address translation, idle resets, packets or clocks.
 //!
 //! # Invariants
@@ -30,6 +34,7 @@ mod distribution;
 mod event;
 mod membership;
 mod pool;
+pub mod probe;
 mod rehash;
 mod stickiness;
 mod usage;
