@@ -8,6 +8,7 @@ use plsim_types::{Direction, DropReason, Instant, Protocol, TcpFlags};
 
 use crate::admission::admit;
 use crate::floating_ip::FloatingIps;
+use crate::probe::{Door, HealthProbes, TimedProbeEvent};
 use crate::splice::{Consumer, SpliceStats, Splices};
 
 /// What a backend host is made of.
@@ -23,6 +24,8 @@ pub struct BackendHostConfig {
     pub floating_ips: FloatingIps,
     /// What is done with fragments that the VM sends.
     pub fragments: Fragments,
+    /// The health probes of the VM, if there are any.
+    pub probes: Option<HealthProbes>,
     /// Toward the VM.
     pub to_vm: ChannelId,
     /// Where the VM's packets arrive.
@@ -31,9 +34,10 @@ pub struct BackendHostConfig {
     pub to_backbone: ChannelId,
 }
 
-/// The tokens of the two timers.
+/// The tokens of the timers.
 const NAT: u64 = 0;
 const FRAGMENTS: u64 = 1;
+const PROBES: u64 = 2;
 
 /// Codes of "destination unreachable" (RFC 792, RFC 1812 §5.2.7.1).
 const HOST_UNREACHABLE: u8 = 1;
@@ -94,6 +98,48 @@ impl BackendHost {
     #[must_use]
     pub const fn splice_stats(&self) -> SpliceStats {
         self.config.splices.stats()
+    }
+
+    /// Starts the health probes; call it once, at the beginning of the run.
+    pub fn start(&mut self, context: &mut Context<'_>) {
+        let door = self.door();
+        if let Some(probes) = &mut self.config.probes {
+            probes.on_timer(door, context);
+        }
+    }
+
+    /// Returns the health probes of the VM, if there are any.
+    #[must_use]
+    pub const fn probes(&self) -> Option<&HealthProbes> {
+        self.config.probes.as_ref()
+    }
+
+    /// Sets whether a network security group keeps health probes from the VM.
+    pub const fn block_probes(&mut self, are_blocked: bool) {
+        if let Some(probes) = &mut self.config.probes {
+            probes.block(are_blocked);
+        }
+    }
+
+    /// Notes that the VM was stopped or started: one that is stopped is not probed.
+    pub fn set_vm_running(&mut self, is_running: bool, context: &mut Context<'_>) {
+        let door = self.door();
+        if let Some(probes) = &mut self.config.probes {
+            probes.set_running(is_running, door, context);
+        }
+    }
+
+    /// Takes the changes of the probes' verdicts since the last call, in order.
+    pub fn take_probe_events(&mut self) -> Vec<TimedProbeEvent> {
+        let probes = self.config.probes.as_mut();
+        probes.map(HealthProbes::take_events).unwrap_or_default()
+    }
+
+    const fn door(&self) -> Door {
+        Door {
+            channel: self.config.to_vm,
+            token: PROBES,
+        }
     }
 
     /// Translates a packet in place; a segment that comes back goes to the VM first.
@@ -306,6 +352,13 @@ impl Node for BackendHost {
         if from_vm && let Err(reason) = admit(&packet, is_own) {
             return context.drop(packet, reason);
         }
+        let door = self.door();
+        if from_vm
+            && let Some(probes) = &mut self.config.probes
+            && HealthProbes::is_for(&packet)
+        {
+            return probes.on_packet(packet, door, context);
+        }
         if from_vm && packet.form() == Form::Fragment {
             self.config.fragments.process(packet, context.now());
             return self.settle_fragments(context);
@@ -323,6 +376,13 @@ impl Node for BackendHost {
             self.fragments_wakeup.fired(context.now());
             self.config.fragments.handle_timeout(context.now());
             return self.settle_fragments(context);
+        }
+        if token == PROBES {
+            let door = self.door();
+            if let Some(probes) = &mut self.config.probes {
+                probes.on_timer(door, context);
+            }
+            return;
         }
         self.wakeup.fired(context.now());
         self.config.nat.handle_timeout(context.now());

@@ -2,8 +2,8 @@
 //!
 //! What it is: thin nodes that ask an engine and then forward or drop — the
 //! [`VirtualNetworkNode`], the [`PrivateEndpointNode`], the [`ProviderEdge`] (Private Link Service
-//! and load balancer), the [`BackendHost`] (NAT) and the [`Backbone`] that carries replies
-//! straight back (direct server return).
+//! and load balancer), the [`BackendHost`] (NAT, and the [`HealthProbes`] of its VM) and the
+//! [`Backbone`] that carries replies straight back (direct server return).
 //!
 //! What it is not: no routing, hashing or translation is decided here.
 //!
@@ -22,6 +22,7 @@ mod backbone;
 mod backend_host;
 mod floating_ip;
 mod private_endpoint;
+mod probe;
 mod provider_edge;
 mod splice;
 mod virtual_network;
@@ -30,6 +31,7 @@ pub use backbone::Backbone;
 pub use backend_host::{BackendHost, BackendHostConfig, TimedNatEvent};
 pub use floating_ip::{FloatingIp, FloatingIps};
 pub use private_endpoint::{PrivateEndpointConfig, PrivateEndpointNode, Traffic};
+pub use probe::{Dialogue, HealthProbes, TimedProbeEvent};
 pub use provider_edge::{ProviderEdge, ProviderEdgeConfig, TimedLbEvent};
 pub use splice::{Consumer, SpliceStats, Splices};
 pub use virtual_network::{VirtualNetworkNode, VirtualNetworkNodeConfig};

@@ -86,6 +86,7 @@ fn run(answer: OnExhaustion, ports: u16, limit: u32, flows: u16) -> (Vec<Packet>
         splices: Splices::default(),
         floating_ips: FloatingIps::default(),
         fragments: Fragments::new(FragmentsConfig::HOST),
+        probes: None,
         to_vm,
         from_vm,
         to_backbone,

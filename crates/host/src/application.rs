@@ -1,5 +1,6 @@
 use plsim_packet::{Payload, ProxyError, ProxyHeader};
 
+use crate::probe::Word;
 use crate::request::Request;
 
 /// What the application of a server makes of a PROXY protocol header before the request.
@@ -31,8 +32,15 @@ pub(crate) enum Failure {
 pub(crate) struct Opening {
     /// Bytes of the PROXY header.
     pub(crate) header: u32,
-    /// The request behind it; `None` if that is still to come.
-    pub(crate) request: Option<Request>,
+    /// What stands behind it; `None` if that is still to come.
+    pub(crate) said: Option<Said>,
+}
+
+/// What a client says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Said {
+    Request(Request),
+    Probe(Word),
 }
 
 impl Application {
@@ -63,20 +71,23 @@ impl Application {
         if rest.is_empty() && header > 0 {
             return Ok(Opening {
                 header: header as u32,
-                request: None,
+                said: None,
             });
         }
-        let request = Request::parse(rest).ok_or(Failure::Unreadable)?;
+        let said = match Word::read(rest) {
+            Some(word) => Said::Probe(word),
+            None => Said::Request(Request::parse(rest).ok_or(Failure::Unreadable)?),
+        };
         Ok(Opening {
             header: header as u32,
-            request: Some(request),
+            said: Some(said),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Application, Failure, Opening};
+    use super::{Application, Failure, Opening, Said};
     use crate::request::Request;
     use plsim_packet::{Payload, ProxyHeader};
 
@@ -96,7 +107,7 @@ mod tests {
     fn opening(header: u32, request: bool) -> Result<Opening, Failure> {
         Ok(Opening {
             header,
-            request: request.then_some(REQUEST),
+            said: request.then_some(Said::Request(REQUEST)),
         })
     }
 

@@ -6,6 +6,7 @@ use plsim_types::{Duration, Instant, Protocol};
 use crate::application::Application;
 use crate::ports::EphemeralPorts;
 use crate::request::Request;
+use crate::server::Behaviour;
 
 /// The largest request or response, in bytes: half of what sequence numbers can tell apart.
 const MAX_SIZE: u32 = 1 << 30;
@@ -163,6 +164,8 @@ pub struct ServerVmConfig {
     pub listeners: Vec<(Protocol, u16)>,
     /// What answers on the TCP ports.
     pub application: Application,
+    /// How the VM behaves, beyond its ports.
+    pub behaviour: Behaviour,
     /// Decides the order inside look-up tables; no packet depends on it.
     pub seed: u64,
 }

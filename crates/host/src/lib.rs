@@ -13,7 +13,8 @@
 //! The application protocol, over TCP and UDP alike: a request begins with its own length and the
 //! length of the wanted response, both u32 in network byte order; everything else is zeros. The
 //! server answers once it has the whole request. Its [`Application`] says whether a PROXY protocol
-//! header may stand before it.
+//! header may stand before it. Health probes are understood, too: a GET request, and TLS records of
+//! which only the sizes matter.
 //!
 //! # Invariants
 //! - `attempted = connecting + established + closed + reset + idle_expired + timed_out + failed`,
@@ -34,6 +35,7 @@ mod config;
 mod histogram;
 mod parameters;
 mod ports;
+mod probe;
 mod request;
 mod schedule;
 mod segment;
@@ -49,5 +51,5 @@ pub use config::{
 };
 pub use histogram::Histogram;
 pub use ports::EphemeralPorts;
-pub use server::ServerVm;
+pub use server::{Behaviour, Flapping, ServerVm, VmState};
 pub use stats::{FailedBy, RequestFailedBy, ServerStats, WorkloadStats};

@@ -1,20 +1,27 @@
+mod late;
+mod state;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, Payload};
+use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, Payload, probe};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_table::FlowTable;
-use plsim_types::{DropReason, Duration, KeyedHash, Protocol, TcpSegment};
+use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment};
 
 use crate::alarm::Alarm;
-use crate::application::{Application, Failure, Opening};
+use crate::application::{Application, Failure, Said};
 use crate::client_tcp::send;
 use crate::config::{MAX_DATAGRAM, ServerVmConfig};
 use crate::parameters::Parameters;
+use crate::probe::Answers;
 use crate::request::Request;
 use crate::segment::{Kind, answer_closed};
 use crate::stats::ServerStats;
 use crate::tcp::{State, Tcb, Verdict};
+use late::{Late, LateAnswers};
+use state::Flaps;
+pub use state::{Behaviour, Flapping, VmState};
 
 /// Linux: `tcp_synack_retries` is 5, `tcp_retries2` is 15; a server sends no keepalive.
 const PARAMETERS: Parameters = Parameters {
@@ -24,7 +31,7 @@ const PARAMETERS: Parameters = Parameters {
     keepalive: None,
 };
 
-/// One backend VM: answers each request with as many bytes as it asks for.
+/// One backend VM: answers each request with as many bytes as it asks for, and its health probes.
 ///
 /// A connection lives until the client closes or resets it. UDP is answered without state.
 #[derive(Debug)]
@@ -41,6 +48,13 @@ pub struct ServerVm {
     stats: ServerStats,
     fragments: Fragments,
     wakeup: Wakeup,
+    behaviour: Behaviour,
+    flaps: Flaps,
+    /// Since when it is not running.
+    down_since: Option<Instant>,
+    answers: Answers,
+    late: LateAnswers,
+    late_wakeup: Wakeup,
 }
 
 /// One server end. Vacant slots have a closed [`Tcb`] and an alarm that no timer matches.
@@ -56,8 +70,10 @@ struct Slot {
 /// With 64 bytes at the client both ends and their look-up stay below 200 bytes.
 const _: () = assert!(size_of::<Slot>() <= 56);
 
-/// The token of the timer of fragments; the others are positions of connections.
+/// The tokens of other timers; those below are positions of connections.
 const FRAGMENTS: u64 = 1 << 32;
+const FLAPS: u64 = FRAGMENTS + 1;
+const LATE: u64 = FRAGMENTS + 2;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +100,12 @@ impl ServerVm {
             stats: ServerStats::default(),
             fragments: Fragments::new(FragmentsConfig::HOST),
             wakeup: Wakeup::default(),
+            behaviour: config.behaviour,
+            flaps: Flaps::default(),
+            down_since: (config.behaviour.state != VmState::Running).then_some(Instant::ZERO),
+            answers: Answers::default(),
+            late: LateAnswers::default(),
+            late_wakeup: Wakeup::default(),
         }
     }
 
@@ -112,7 +134,7 @@ impl ServerVm {
     }
 
     fn listens(&self, protocol: Protocol, port: u16) -> bool {
-        self.listeners.contains(&(protocol, port))
+        self.behaviour.state == VmState::Running && self.listeners.contains(&(protocol, port))
     }
 
     /// Returns the own end of a TCP connection.
@@ -165,18 +187,53 @@ impl ServerVm {
             .min(u32::from(segment.length));
         self.stats.request_bytes += u64::from(fresh);
         if let Some(opening) = opening.filter(|_| fresh > 0) {
-            match opening {
-                Ok(opening) => {
-                    self.stats.request_bytes -= u64::from(opening.header);
-                    slot.open(&opening, before);
+            let opening = match opening {
+                Ok(opening) => opening,
+                Err(failure) => return self.refuse(position, failure, cx),
+            };
+            self.stats.request_bytes -= u64::from(opening.header);
+            if opening.header > 0 {
+                slot.tcb.greet();
+            }
+            let first = before.wrapping_add(opening.header);
+            match opening.said {
+                None => {}
+                Some(Said::Request(head)) => slot.begin(head, first),
+                Some(Said::Probe(word)) => {
+                    let status = self.behaviour.probe_status;
+                    let end = slot.tcb.end();
+                    let (response, is_last) = self.answers.hear(position, word, end, status);
+                    if is_last {
+                        let request = fresh - opening.header;
+                        slot.begin(Request { request, response }, first);
+                    } else {
+                        slot.tcb.write(response);
+                    }
                 }
-                Err(failure) => return self.abort(position, failure, cx),
             }
         }
-        if slot.tcb.is_satisfied() && slot.tcb.uncork() {
-            self.stats.requests += 1;
+        if slot.tcb.is_satisfied() {
+            self.respond(position, fresh > 0, cx);
         }
         self.conclude(position, verdict, cx);
+    }
+
+    /// Lets the response go whose request is here, or notes when it is due.
+    fn respond(&mut self, position: u32, is_new: bool, cx: &mut Context<'_>) {
+        let slot = self.slots.entry_mut(position);
+        let delay = self.behaviour.response_delay;
+        if delay.is_zero() {
+            if slot.tcb.uncork() && !self.answers.has(position) {
+                self.stats.requests += 1;
+            }
+        } else if is_new {
+            let late = Late::Response {
+                remote: slot.remote_socket(),
+                local_port: slot.local_port,
+                received: slot.tcb.received(),
+            };
+            self.delay(late, cx);
+        }
     }
 
     /// Takes a segment that belongs to no connection.
@@ -233,19 +290,27 @@ impl ServerVm {
         }
         while let Some(segment) = slot.tcb.poll_transmit(cx.now(), &PARAMETERS) {
             self.stats.retransmissions += u64::from(segment.kind == Kind::Retransmission);
-            send(local, remote, &segment, None, self.out, cx);
+            let payload = self.answers.payload(position, &segment);
+            send(local, remote, &segment, payload, self.out, cx);
         }
         slot.alarm.arm(slot.tcb.deadline(), u64::from(position), cx);
     }
 
     /// Resets a connection that brought no request.
-    fn abort(&mut self, position: u32, failure: Failure, cx: &mut Context<'_>) {
-        let reasons = &mut self.stats.failed_by;
-        *match failure {
-            Failure::UnexpectedHeader => &mut reasons.proxy_unexpected,
-            Failure::MissingHeader => &mut reasons.proxy_missing,
-            Failure::Unreadable => &mut reasons.unreadable,
-        } += 1;
+    fn refuse(&mut self, position: u32, failure: Failure, cx: &mut Context<'_>) {
+        // The prober counts its failures itself.
+        if *self.slots.entry(position).remote_socket().ip() != probe::SOURCE {
+            let reasons = &mut self.stats.failed_by;
+            *match failure {
+                Failure::UnexpectedHeader => &mut reasons.proxy_unexpected,
+                Failure::MissingHeader => &mut reasons.proxy_missing,
+                Failure::Unreadable => &mut reasons.unreadable,
+            } += 1;
+        }
+        self.abort(position, cx);
+    }
+
+    fn abort(&mut self, position: u32, cx: &mut Context<'_>) {
         let slot = self.slots.entry(position);
         let remote = slot.remote_socket();
         send(
@@ -262,6 +327,7 @@ impl ServerVm {
     fn end(&mut self, position: u32, ended: Ended) {
         let slot = self.slots.entry(position);
         let key = self.key(slot.remote_socket(), slot.local_port);
+        self.answers.forget(position);
         let stats = &mut self.stats;
         if slot.tcb.is_open() {
             stats.live -= 1;
@@ -279,6 +345,9 @@ impl ServerVm {
     }
 
     fn receive(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
+        if !self.behaviour.state.takes_packets() {
+            return cx.drop(packet, DropReason::VmDown);
+        }
         let (local, remote) = (packet.destination(), packet.source());
         let peer = (*remote.ip(), local.port());
         if *local.ip() == self.address {
@@ -317,7 +386,7 @@ impl ServerVm {
         self.wakeup.arm(deadline, FRAGMENTS, cx);
     }
 
-    /// Answers a UDP request at once.
+    /// Answers a UDP request.
     fn on_udp(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
         let (local, remote) = (packet.destination(), packet.source());
         if !self.listens(Protocol::Udp, local.port()) {
@@ -332,7 +401,25 @@ impl ServerVm {
         let Some(head) = head else { return };
         self.stats.requests += 1;
         self.stats.request_bytes += length;
-        let mut left = head.response;
+        if self.behaviour.response_delay.is_zero() {
+            return self.send_datagrams(local, remote, head.response, cx);
+        }
+        let late = Late::Datagrams {
+            remote,
+            local,
+            response: head.response,
+        };
+        self.delay(late, cx);
+    }
+
+    fn send_datagrams(
+        &self,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+        response: u32,
+        cx: &mut Context<'_>,
+    ) {
+        let mut left = response;
         loop {
             let length = left.min(u32::from(MAX_DATAGRAM));
             let datagram = Packet::udp(local, remote, Payload::Zeros(length as u16));
@@ -357,6 +444,15 @@ impl Node for ServerVm {
             self.fragments.handle_timeout(cx.now());
             return self.settle_fragments(cx);
         }
+        if token == FLAPS {
+            if let Some(state) = self.flaps.fire(self.behaviour.state, FLAPS, cx) {
+                self.become_state(state, cx);
+            }
+            return;
+        }
+        if token == LATE {
+            return self.answer_late(cx);
+        }
         let position = token as u32;
         let slot = self.slots.entry_mut(position);
         if !slot.alarm.fired(cx.now()) {
@@ -374,16 +470,6 @@ impl Node for ServerVm {
 impl Slot {
     fn remote_socket(&self) -> SocketAddrV4 {
         SocketAddrV4::new(Ipv4Addr::from_bits(self.remote), self.remote_port)
-    }
-
-    /// Takes note of what came first.
-    fn open(&mut self, opening: &Opening, first: u32) {
-        if opening.header > 0 {
-            self.tcb.greet();
-        }
-        if let Some(head) = opening.request {
-            self.begin(head, first.wrapping_add(opening.header));
-        }
     }
 
     /// Notes what the request will be long and prepares the response.

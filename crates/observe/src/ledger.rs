@@ -90,6 +90,7 @@ impl Ledger {
             Origin::Host => self.injected_by.host += 1,
             Origin::Nat => self.injected_by.nat += 1,
             Origin::Icmp => self.injected_by.icmp += 1,
+            Origin::Probe => self.injected_by.probe += 1,
         }
     }
 

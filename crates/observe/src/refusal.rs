@@ -89,6 +89,8 @@ const fn refuses(reason: DropReason) -> Option<bool> {
         | DropReason::LinkLoss
         | DropReason::LinkQueueFull
         | DropReason::HopLimit
+        | DropReason::ProbeBlocked
+        | DropReason::VmDown
         | DropReason::NoListener
         | DropReason::Truncated
         | DropReason::BadVersion

@@ -3,7 +3,7 @@
 //! What it is: [`Packet`], whose header bytes stand inline exactly as on the wire and whose payload
 //! is real bytes or a virtual run of zeros ([`Payload`]); the incremental checksums of a NAT
 //! (RFC 1624); edits of a TCP segment, such as [`Packet::prepend`]; the PROXY protocol version 2
-//! header of Private Link ([`ProxyHeader`]).
+//! header of Private Link ([`ProxyHeader`]); what health probes say and hear ([`probe`]).
 //!
 //! What it is not: a protocol stack (no reassembly, no TCP state), a decision (what to rewrite to
 //! is the NAT's), or a capture file format.
@@ -35,6 +35,7 @@ mod options;
 mod packet;
 mod parse;
 mod payload;
+pub mod probe;
 mod proxy;
 mod tcp_options;
 mod wire;

@@ -20,12 +20,14 @@ pub struct PacketId(pub u64);
 /// Who made a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Origin {
-    /// A client, a server or a probe.
+    /// A client or a server.
     Host,
     /// The NAT itself, such as the RST of an idle timeout.
     Nat,
     /// The NAT, as an ICMP error about a packet it refused.
     Icmp,
+    /// The host of a VM, as part of a health probe.
+    Probe,
 }
 
 /// The header of the provider's tunnel: what Private Link knows of a packet beyond its bytes.

@@ -123,6 +123,12 @@ impl Context<'_> {
         self.kernel.again(self.node, token);
     }
 
+    /// Has [`World::run_before`](crate::World::run_before) return once this event is handled: the
+    /// driver is to look at this node, before anything else happens.
+    pub const fn pause(&mut self) {
+        self.kernel.pause = true;
+    }
+
     fn end(&mut self, place: Place, packet: Box<Packet>, reason: DropReason) {
         self.observer
             .dropped(self.kernel.now, place, &packet, reason);

@@ -118,6 +118,7 @@ impl WorldBuilder {
             channels,
             queue: RadixHeap::new(),
             instant: VecDeque::new(),
+            pause: false,
             pool: Vec::new(),
         };
         World {
@@ -178,6 +179,8 @@ pub(crate) struct Kernel {
     queue: RadixHeap<What>,
     /// What is left to do in this instant, before time moves.
     instant: VecDeque<Immediate>,
+    /// Whether a node wants the driver to look at it.
+    pub(crate) pause: bool,
     #[expect(clippy::vec_box, reason = "the boxes themselves are reused")]
     pool: Vec<Box<Packet>>,
 }
@@ -230,7 +233,7 @@ impl Kernel {
 pub enum Progress {
     /// Everything before the limit has happened, and the clock stands at the limit.
     Reached,
-    /// The budget is used up; call again.
+    /// The budget is used up, or a node has asked for a pause; call again.
     Paused,
 }
 
@@ -329,13 +332,14 @@ impl<N: Node, O: Observer> World<N, O> {
         result
     }
 
-    /// Runs events that lie before `limit`, at most about `budget` of them.
+    /// Runs events that lie before `limit`, at most about `budget` of them, or until a node asks for
+    /// a [`pause`](Context::pause).
     ///
     /// # Errors
     /// [`Stuck`] when time does not move any more; the world stays as it was then.
     pub fn run_before(&mut self, limit: Instant, budget: u64) -> Result<Progress, Stuck> {
         let stop_at = self.events.saturating_add(budget);
-        while self.events < stop_at {
+        while self.events < stop_at && !std::mem::take(&mut self.kernel.pause) {
             if let Some(work) = self.kernel.instant.pop_front() {
                 self.handle_immediate(work)?;
                 continue;

@@ -317,6 +317,22 @@ fn a_budget_pauses_between_two_events_without_changing_anything() {
 }
 
 #[test]
+fn a_node_can_have_the_run_pause_right_after_its_event() {
+    let mut world = pair(ChannelConfig::default(), &[5, 5, 7]);
+    world.visit(NodeId(0), |_, context| context.pause());
+    let limit = Instant::from_nanos(10);
+    let step = |world: &mut World<Relay, Log>| world.run_before(limit, u64::MAX);
+    assert_eq!(step(&mut world), Ok(Progress::Paused));
+    assert_eq!((world.now(), world.events()), (Instant::ZERO, 0));
+    assert_eq!(
+        step(&mut world),
+        Ok(Progress::Reached),
+        "one pause for one call"
+    );
+    assert_eq!(world.now(), limit);
+}
+
+#[test]
 #[should_panic(expected = "a timer must lie in the future")]
 fn a_timer_that_would_hang_the_run_is_a_broken_invariant() {
     let mut world = pair(ChannelConfig::default(), &[5]);

@@ -63,6 +63,10 @@ drop_reasons! {
     LinkQueueFull = "link-queue-full",
     /// The packet made too many hops in one instant.
     HopLimit = "hop-limit",
+    /// A network security group of the VM denies the source of health probes, 168.63.129.16.
+    ProbeBlocked = "probe-blocked",
+    /// The VM is stopped or has crashed.
+    VmDown = "vm-down",
     /// The receiving machine has no socket for the datagram.
     NoListener = "no-listener",
     /// The bytes end before the packet or its headers do.

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_host::{
-    Application, Arrival, ClientVms, ClientVmsConfig, Close, EphemeralPorts, Hold, ServerStats,
-    ServerVm, ServerVmConfig, TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
+    Application, Arrival, Behaviour, ClientVms, ClientVmsConfig, Close, EphemeralPorts, Hold,
+    ServerStats, ServerVm, ServerVmConfig, TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
 };
 use plsim_packet::{Origin, Packet, Payload, TcpHeader};
 use plsim_sim::{
@@ -167,6 +167,7 @@ impl Setup {
             out: down,
             listeners: self.listeners,
             application: Application::Plain,
+            behaviour: Behaviour::default(),
             seed: self.seed,
         }));
         let nodes = vec![
