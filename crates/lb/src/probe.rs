@@ -427,9 +427,6 @@ impl ProbeUsage {
 }
 
 impl ProbeFailure {
-    /// The names of [`ProbeUsage::failed_by`], in its order.
-    pub const CAUSES: [&str; 5] = ["no_answer", "reset", "closed", "status", "tls"];
-
     const fn index(self) -> usize {
         match self {
             Self::NoAnswer => 0,

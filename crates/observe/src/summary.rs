@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::distribution::{MembershipSummary, Over, SkewSummary};
 use crate::expectation::Verdict;
 use crate::ledger::Ledger;
+use crate::probe::ProbeSummary;
 
 /// The name and version of the summary's format; keys may be added under the same version.
 pub const SCHEMA: &str = "plsim-summary/1";
@@ -61,6 +62,8 @@ pub struct Summary {
     pub skew: Vec<SkewSummary>,
     /// What changed about whom load balancers choose among.
     pub membership_changes: Vec<MembershipSummary>,
+    /// Each health probe of each VM.
+    pub probes: Vec<ProbeSummary>,
 }
 
 /// Something a run showed that its reader should know: what happened, and what would help.
@@ -245,6 +248,7 @@ impl Summary {
                 "membership_changes",
                 rows(&self.membership_changes, MembershipSummary::to_value),
             ),
+            ("probes", rows(&self.probes, ProbeSummary::to_value)),
         ])
     }
 
@@ -321,6 +325,7 @@ impl Summary {
                 kept: 0,
                 moved: 0,
             }],
+            probes: vec![ProbeSummary::default()],
             ..Self::default()
         };
         for reason in DropReason::ALL {

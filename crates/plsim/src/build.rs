@@ -396,6 +396,8 @@ impl<'a> Site<'a> {
             index,
             self.entity_seed("backend-host", name),
         );
+        let probe_seed = self.entity_seed("health-probe", name);
+        let probes = crate::probe::health_probes(self.scenario, place, probe_seed);
         // A VM of several load balancers answers under the rules of the first.
         let (balancer, _) = place.pools[0];
         let floating_ips = membership::floating_ips(self.scenario, self.layout, place);
@@ -405,6 +407,7 @@ impl<'a> Site<'a> {
             fragments: configure::fragments(&self.scenario.load_balancer[balancer]),
             nat,
             splices: configure::splices(self.scenario, self.layout, place),
+            probes,
             to_vm,
             from_vm,
             to_backbone,
@@ -415,6 +418,7 @@ impl<'a> Site<'a> {
             out: from_vm,
             listeners: configure::listeners(self.scenario, place),
             application: configure::application(self.scenario, place),
+            behaviour: crate::probe::behaviour(&self.scenario.backend_vm[place.group]),
             seed: self.entity_seed("backend-vm", name),
         });
         (host, server)

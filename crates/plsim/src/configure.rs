@@ -7,7 +7,7 @@ use plsim_host::{
 };
 use plsim_lb::{
     AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, HashStrength, HashTuple,
-    LbConfig, LbPoolId, Listen, PoolConfig, Rehash, Rule, Stickiness,
+    LbConfig, LbPoolId, Listen, PoolConfig, ProbeId, Rehash, Rule, Stickiness,
 };
 use plsim_packet::{FragmentPolicy, Fragments, FragmentsConfig};
 use plsim_scenario as file;
@@ -19,6 +19,7 @@ use plsim_vnet::{
 
 use crate::layout::{BackendPlace, Layout, narrow, position};
 use crate::membership;
+use crate::probe;
 
 /// How long a UDP client waits for a response if the scenario does not say.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -135,7 +136,10 @@ pub(crate) fn load_balancer(
         pool: LbPoolId(narrow(position(&lb.backend_pool, |pool| {
             pool.name == rule.backend_pool
         }))),
-        probe: None,
+        probe: rule
+            .probe
+            .as_ref()
+            .map(|name| ProbeId(narrow(position(&lb.probe, |probe| probe.name == *name)))),
         distribution: distribution(rule.distribution),
         connection_tracking: lb.tracks(rule),
     });
@@ -172,7 +176,7 @@ pub(crate) fn load_balancer(
         rules: rules.collect(),
         backends: backends.collect(),
         pools: pools.collect(),
-        probes: Vec::new(),
+        probes: lb.probe.iter().map(probe::engine_config).collect(),
         hash: HashConfig {
             tuple: match lb.hash_tuple {
                 file::HashTuple::PreNat => HashTuple::PreNat,
@@ -268,7 +272,7 @@ pub(crate) fn services_of<'a>(
 }
 
 /// Returns what a backend VM listens on: the backend ports of every rule that leads to it, now or
-/// later. For a rule for all ports they are those that workloads dial.
+/// later, and the ports of their probes. For a rule for all ports they are those that workloads dial.
 pub(crate) fn listeners(scenario: &Scenario, place: &BackendPlace) -> Vec<(Protocol, u16)> {
     let mut listeners = BTreeSet::new();
     for &(balancer, pool) in &place.pools {
@@ -288,6 +292,10 @@ pub(crate) fn listeners(scenario: &Scenario, place: &BackendPlace) -> Vec<(Proto
                 }
             }
         }
+    }
+    for (balancer, probe) in probe::probes_of(scenario, place) {
+        let port = scenario.load_balancer[balancer].probe[probe].port;
+        listeners.insert((Protocol::Tcp, port));
     }
     listeners.into_iter().collect()
 }

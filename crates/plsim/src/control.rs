@@ -1,3 +1,4 @@
+use plsim_host::Behaviour;
 use plsim_lb::{FrontendId, LoadBalancer};
 use plsim_observe::Event;
 use plsim_packet::Packet;
@@ -9,6 +10,7 @@ use plsim_vnet::{ConnectionAction, ConnectionState};
 use crate::configure;
 use crate::layout::position;
 use crate::membership;
+use crate::probe;
 use crate::room::Room;
 use crate::simulation::Simulation;
 
@@ -28,6 +30,7 @@ pub(crate) fn apply(simulation: &mut Simulation, index: usize) -> Vec<Event> {
         | Action::SetAdminState => membership::change_backends(simulation, index),
         Action::ChangeRule => membership::change_rule(simulation, index),
         Action::InjectPacket => inject_packet(simulation, index),
+        Action::ChangeVm | Action::RestartVm => change_vms(simulation, index),
     }
 }
 
@@ -126,6 +129,84 @@ fn inject_packet(simulation: &mut Simulation, index: usize) -> Vec<Event> {
     let send = |room: &mut Room, context: &mut Context<'_>| room.send(packet, context);
     simulation.world.visit(node, send);
     vec![told]
+}
+
+fn change_vms(simulation: &mut Simulation, index: usize) -> Vec<Event> {
+    let event = &simulation.scenario.event[index];
+    let name = event.backend_vm.as_ref();
+    let name = name.expect("broken invariant: a checked event names its VM");
+    let vms = simulation
+        .layout
+        .backends_named(&simulation.scenario, name.as_str());
+    let now = simulation.world.now();
+    let mut told = Vec::new();
+    for vm in vms.into_iter().map(|id| usize::from(id.0)) {
+        let event = &simulation.scenario.event[index];
+        let (host, server) = (simulation.map.hosts[vm], simulation.map.servers[vm]);
+        let state = simulation.world.visit(server, |room, context| {
+            let server = room.server_mut();
+            if event.action == Action::RestartVm {
+                server.restart(context);
+            } else {
+                server.behave(changed(event, *server.behaviour()), context);
+            }
+            server.behaviour().state
+        });
+        let is_running = state != plsim_host::VmState::Stopped;
+        simulation.world.visit(host, |room, context| {
+            if let Some(blocked) = event.probe_blocked {
+                room.host_mut().block_probes(blocked);
+            }
+            room.host_mut().set_vm_running(is_running, context);
+        });
+        simulation.detections.note_fault(vm, now);
+        let place = &simulation.layout.backends[vm];
+        told.push(vm_event(event, &place.name));
+    }
+    told
+}
+
+/// Applies what an event changes about a VM.
+fn changed(event: &plsim_scenario::Event, before: Behaviour) -> Behaviour {
+    let mut behaviour = before;
+    if let Some(state) = event.state {
+        behaviour.state = probe::vm_state(state);
+        behaviour.flapping = None;
+    }
+    if let Some(flapping) = event.flapping {
+        behaviour.state = plsim_host::VmState::Running;
+        behaviour.flapping = Some(probe::flapping(flapping));
+    }
+    if let Some(delay) = event.response_delay {
+        behaviour.response_delay = delay.0;
+    }
+    behaviour.probe_status = event.probe_status.unwrap_or(before.probe_status);
+    behaviour
+}
+
+fn vm_event(event: &plsim_scenario::Event, vm: &str) -> Event {
+    if event.action == Action::RestartVm {
+        return Event::new("vm-restarted").with("backend", vm);
+    }
+    let mut told = Event::new("vm-changed").with("backend", vm);
+    if let Some(state) = event.state {
+        told = told.with("state", state.name());
+    }
+    if let Some(flapping) = event.flapping {
+        told = told
+            .with("up_ns", flapping.up.0.as_nanos())
+            .with("down_ns", flapping.down.0.as_nanos());
+    }
+    if let Some(delay) = event.response_delay {
+        told = told.with("response_delay_ns", delay.0.as_nanos());
+    }
+    if let Some(status) = event.probe_status {
+        told = told.with("probe_status", status);
+    }
+    if let Some(blocked) = event.probe_blocked {
+        told = told.with("probe_blocked", blocked);
+    }
+    told
 }
 
 fn set_backends(simulation: &mut Simulation, index: usize, up: bool) -> Vec<Event> {

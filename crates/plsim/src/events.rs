@@ -8,7 +8,8 @@ use crate::simulation::Simulation;
 /// Takes what the engines told since the last call, in the order of time; what happened at one
 /// instant stays in the order of backends.
 pub(crate) fn collect(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
-    let mut told = Vec::new();
+    // First, for they change what the load balancers tell.
+    let mut told = crate::probe::deliver(simulation);
     for (index, node) in simulation.map.hosts.iter().enumerate() {
         let events = simulation
             .world
@@ -30,7 +31,7 @@ pub(crate) fn collect(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
         told.extend(
             events
                 .iter()
-                .map(|(at, event)| (*at, lb_event(simulation, index, event))),
+                .filter_map(|(at, event)| Some((*at, lb_event(simulation, index, event)?))),
         );
     }
     told.extend(refusals(simulation));
@@ -132,7 +133,7 @@ const fn admin_state(state: AdminState) -> &'static str {
     }
 }
 
-fn lb_event(simulation: &Simulation, balancer: usize, event: &LbEvent) -> Event {
+fn lb_event(simulation: &Simulation, balancer: usize, event: &LbEvent) -> Option<Event> {
     let lb = &simulation.scenario.load_balancer[balancer];
     let backend = |backend: plsim_types::BackendId| {
         simulation.layout.backends[usize::from(backend.0)]
@@ -153,14 +154,8 @@ fn lb_event(simulation: &Simulation, balancer: usize, event: &LbEvent) -> Event 
         } => Event::new("backend-up")
             .with("backend", backend(*id))
             .with("sticky_flows", *sticky_flows),
-        LbEvent::Health {
-            probe: _,
-            backend: id,
-            up,
-            sticky_flows,
-        } => Event::new(if *up { "probe-up" } else { "probe-down" })
-            .with("backend", backend(*id))
-            .with("sticky_flows", *sticky_flows),
+        // Told with its cause when the verdict is passed on.
+        LbEvent::Health { .. } => return None,
         LbEvent::AdminState {
             pool: id,
             backend: vm,
@@ -200,5 +195,5 @@ fn lb_event(simulation: &Simulation, balancer: usize, event: &LbEvent) -> Event 
         LbEvent::PoolUp { pool: id, .. } => Event::new("pool-up").with("backend_pool", pool(*id)),
         LbEvent::TableFull { limit } => Event::new("edge-table-full").with("limit", *limit),
     };
-    told.with("load_balancer", lb.name.as_str())
+    Some(told.with("load_balancer", lb.name.as_str()))
 }

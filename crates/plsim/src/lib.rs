@@ -41,6 +41,7 @@ mod membership;
 mod nat;
 pub mod numbers;
 mod outputs;
+mod probe;
 mod report;
 mod room;
 mod simulation;

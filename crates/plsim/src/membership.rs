@@ -78,7 +78,10 @@ pub(crate) fn may_change(scenario: &Scenario, layout: &Layout, pool: PoolPlace) 
         changes && is_it && vms.any(|place| place.pools.contains(&pool))
     });
     let lb = &scenario.load_balancer[pool.0];
+    let mut probed = lb.rule.iter().filter(|rule| rule.probe.is_some());
+    let by_probe = probed.any(|rule| aims(scenario, pool.0, rule).pools.contains(&pool.1));
     by_backend
+        || by_probe
         || rule_changes(scenario).any(|event| {
             let path = event.rule.as_ref();
             let mut rules = lb.rule.iter();

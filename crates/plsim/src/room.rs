@@ -43,6 +43,7 @@ doors! {
     Endpoint(PrivateEndpointNode): endpoint, endpoint_mut;
     Edge(ProviderEdge): edge, edge_mut;
     Host(BackendHost): host, host_mut;
+    Server(ServerVm): server, server_mut;
 }
 
 impl Room {
@@ -54,13 +55,6 @@ impl Room {
             Self::Host(node) => node.held(),
             Self::Server(node) => node.held(),
             Self::Network(_) | Self::Endpoint(_) | Self::Backbone(_) => 0,
-        }
-    }
-
-    pub(crate) fn server(&self) -> &ServerVm {
-        match self {
-            Self::Server(node) => node,
-            _ => unreachable!("broken invariant: the map gave another kind of node"),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::findings;
 use crate::layout::Layout;
 use crate::membership::{self, Drained};
 use crate::outputs::{Outputs, Sink};
+use crate::probe::{self, Detections};
 use crate::report::Report;
 use crate::room::Room;
 use crate::summarise;
@@ -34,6 +35,7 @@ pub struct Simulation {
     pub(crate) layout: Layout,
     pub(crate) map: Map,
     pub(crate) world: PlsimWorld,
+    pub(crate) detections: Detections,
     expected: Vec<Expected>,
     /// Whether the first step was taken.
     started: bool,
@@ -160,6 +162,7 @@ impl Simulation {
             layout,
             map,
             world,
+            detections: Detections::default(),
             log: outputs.events.map(EventLog::new),
             series: outputs.timeseries.map(TimeSeries::new),
             agenda,
@@ -267,6 +270,7 @@ impl Simulation {
     /// Does what belongs to time zero: sample, events, and then the clients' first packets.
     fn begin(&mut self) {
         self.sample_if_due();
+        probe::start(self);
         self.apply_due_events();
         for node in &self.map.clients {
             self.world

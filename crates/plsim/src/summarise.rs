@@ -50,6 +50,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         endpoints: endpoints(scenario, map, world),
         backends: backends(layout, map, world),
         lb: load_balancers(map, world),
+        probes: crate::probe::summaries(simulation),
     }
 }
 

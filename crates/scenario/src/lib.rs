@@ -37,14 +37,15 @@ mod units;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
-    Action, AdminDown, AdminState, Application, Arrival, BackendPool, BackendVm,
+    Action, AdminDown, AdminState, Application, Arrival, BackendPool, BackendVm, CertificateChain,
     ClientEndpointLink, ClientVm, Close, ConnectionState, Distribution, EdgeHostLink,
-    EndpointEdgeLink, EphemeralPortOrder, Event, Expect, ExpectValue, Fragments, Frontend,
-    HashStrength, HashTuple, HeldPorts, HoldDistribution, HostVmLink, LatePackets, Link,
-    LinkSettings, LoadBalancer, LoneBackend, NatIpSelection, NetworkPolicies, OnExhaustion, OnIdle,
-    Output, PoolConfiguration, PortAllocation, PortSpace, Preset, PrivateEndpoint,
-    PrivateLinkService, RegionLatency, Rehash, Rule, RuleProtocol, Run, Scenario, Sku, Subnet,
-    TimerSet, Transport, VirtualNetwork, VirtualNetworkPeering, Workload,
+    EndpointEdgeLink, EphemeralPortOrder, Event, Expect, ExpectValue, Flapping, Fragments,
+    Frontend, HashStrength, HashTuple, HeldPorts, HoldDistribution, HostVmLink, LatePackets, Link,
+    LinkSettings, LoadBalancer, LoneBackend, NatIpSelection, NetworkPolicies, NoHealthyBackends,
+    OnExhaustion, OnIdle, Output, PoolConfiguration, PortAllocation, PortSpace, Preset,
+    PrivateEndpoint, PrivateLinkService, Probe, ProbePhase, ProbePreset, ProbeProtocol,
+    ProbeProxyHeader, RegionLatency, Rehash, Rule, RuleProtocol, Run, Scenario, Sku, Subnet,
+    TimerSet, TlsVersion, Transport, VirtualNetwork, VirtualNetworkPeering, VmState, Workload,
 };
 pub use read::{MAX_BYTES, ReadError, read_file};
 pub use rules::{Lint, lints};

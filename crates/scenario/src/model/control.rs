@@ -1,4 +1,5 @@
 use super::distribution::{AdminState, Distribution};
+use super::machine::{Flapping, VmState};
 use crate::units::{HexBytes, Name, PoolPath, RulePath, TimeSpan};
 use core::fmt;
 use core::net::Ipv4Addr;
@@ -41,6 +42,17 @@ pub struct Event {
     pub client_vm: Option<Name>,
     /// What is sent, from the first byte of the IP header, right or wrong; for inject-packet.
     pub bytes: Option<HexBytes>,
+    /// What the VM is good for from now on; for change-vm. It ends flapping.
+    pub state: Option<VmState>,
+    /// The comings and goings of the VM's application from now on; for change-vm.
+    pub flapping: Option<Flapping>,
+    /// The time between a request and its response from now on; for change-vm.
+    pub response_delay: Option<TimeSpan>,
+    /// The HTTP status that health probes get from now on; for change-vm.
+    #[schemars(range(min = 100, max = 599))]
+    pub probe_status: Option<u16>,
+    /// Whether health probes are kept from the VM from now on; for change-vm.
+    pub probe_blocked: Option<bool>,
 }
 
 /// What an event does.
@@ -72,6 +84,11 @@ pub enum Action {
     ChangeRule,
     /// A client or backend VM sends one packet of any bytes.
     InjectPacket,
+    /// A backend VM, or a whole group, behaves in another way: state, flapping, response_delay,
+    /// probe_status, probe_blocked.
+    ChangeVm,
+    /// A backend VM, or a whole group, starts anew and knows nothing of its connections.
+    RestartVm,
 }
 
 /// What must hold when the run is over: exactly one of `equals`, `at_least`, `at_most`, `between`.

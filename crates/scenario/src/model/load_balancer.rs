@@ -2,6 +2,7 @@ use super::distribution::{
     AdminDown, Distribution, HashStrength, HashTuple, LoneBackend, PoolConfiguration, Rehash,
     RuleProtocol, Sku,
 };
+use super::probe::{Probe, ProbeProxyHeader};
 use crate::units::{ByteSize, Name, SubnetPath, TimeSpan};
 use core::net::Ipv4Addr;
 use plsim_types::{Duration, Protocol};
@@ -27,6 +28,14 @@ pub struct LoadBalancer {
     #[serde(default)]
     #[schemars(length(max = 1_500))]
     pub rule: Vec<Rule>,
+    /// Health probes; a rule without one takes its backends for healthy.
+    #[serde(default)]
+    #[schemars(length(max = 600))]
+    pub probe: Vec<Probe>,
+    /// What comes first in the probes' connections once a Private Link Service here has the PROXY
+    /// protocol enabled; Azure only says that it holds no client information (PP-7).
+    #[serde(default)]
+    pub probe_proxy_header: ProbeProxyHeader,
     /// What is hashed to find a flow's backend; unpublished.
     #[serde(default)]
     pub hash_tuple: HashTuple,
@@ -133,6 +142,9 @@ pub struct Rule {
     pub frontend_port: u16,
     /// The port of the backend VM; 0 with protocol = "all", where it is the packet's own.
     pub backend_port: u16,
+    /// The health probe of the same load balancer that decides which VMs get new flows; without one
+    /// all of them do, always.
+    pub probe: Option<Name>,
     /// Which fields of a flow decide its backend.
     #[serde(default)]
     pub distribution: Distribution,

@@ -1,5 +1,5 @@
 use super::distribution::AdminState;
-use crate::units::{FlowLimit, Name, PoolPath, PortRange, SubnetPath};
+use crate::units::{FlowLimit, Name, PoolPath, PortRange, SubnetPath, TimeSpan};
 use core::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,6 +76,95 @@ pub struct BackendVm {
     /// NAT bindings of one machine at once, held-down ports included (RFC 6888 REQ-5), or "off".
     #[serde(default = "no_limit")]
     pub nat_table_limit: FlowLimit,
+    /// What the machines are good for when the run begins.
+    #[serde(default)]
+    pub state: VmState,
+    /// An application that ends and comes back by itself, as in { up = "40s", down = "20s" }: it
+    /// begins with a time up and is not listening while it is down.
+    pub flapping: Option<Flapping>,
+    /// The time between a request and its response; handshakes are as fast as ever.
+    #[serde(default)]
+    pub response_delay: TimeSpan,
+    /// The HTTP status that health probes get.
+    #[serde(default = "ok")]
+    #[schemars(range(min = 100, max = 599))]
+    pub probe_status: u16,
+    /// Whether a network security group denies the source of health probes, 168.63.129.16: every
+    /// probe of the machines fails then (D-PRB23).
+    #[serde(default)]
+    pub probe_blocked: bool,
+    /// How the certificates are signed that the machines show to HTTPS probes.
+    #[serde(default)]
+    pub certificate_chain: CertificateChain,
+    /// Whether the machines demand a client certificate of HTTPS probes, which have none (D-PRB23).
+    #[serde(default)]
+    pub client_certificate_required: bool,
+    /// The oldest TLS version that the machines speak with HTTPS probes, which speak 1.2 only
+    /// (I#107193).
+    #[serde(default)]
+    pub tls_min_version: TlsVersion,
+}
+
+/// What a backend VM is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum VmState {
+    /// It answers.
+    #[default]
+    Running,
+    /// The application has ended: the operating system resets what comes for it.
+    NotListening,
+    /// It hangs: nothing answers, and nobody was told.
+    Crashed,
+    /// It was shut down: its connections are reset, then nothing answers. It is not probed and
+    /// counts as down.
+    Stopped,
+}
+
+impl VmState {
+    /// Returns the name as a scenario writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::NotListening => "not-listening",
+            Self::Crashed => "crashed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// The comings and goings of an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Flapping {
+    /// How long it is running.
+    pub up: TimeSpan,
+    /// How long it is not listening.
+    pub down: TimeSpan,
+}
+
+/// How the certificates of a server's chain are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateChain {
+    /// All with SHA-256, as HTTPS probes want it (D-PRB23).
+    #[default]
+    Sha256,
+    /// At least one with SHA-1.
+    Sha1,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// 1.2.
+    #[default]
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// 1.3.
+    #[serde(rename = "1.3")]
+    V1_3,
 }
 
 /// What a server makes of a PROXY protocol header.
@@ -103,6 +192,10 @@ fn machines(group: &Name, count: u32) -> impl Iterator<Item = String> {
         1 => group.to_string(),
         _ => format!("{group}-{index}"),
     })
+}
+
+const fn ok() -> u16 {
+    200
 }
 
 const fn one() -> u32 {

@@ -7,6 +7,7 @@ mod machine;
 mod nat;
 mod network;
 mod private_link;
+mod probe;
 mod run;
 mod workload;
 
@@ -16,13 +17,19 @@ pub use distribution::{
     Rehash, RuleProtocol, Sku,
 };
 pub use load_balancer::{BackendPool, Fragments, Frontend, LoadBalancer, Rule, Transport};
-pub use machine::{Application, BackendVm, ClientVm, EphemeralPortOrder};
+pub use machine::{
+    Application, BackendVm, CertificateChain, ClientVm, EphemeralPortOrder, Flapping, TlsVersion,
+    VmState,
+};
 pub use nat::{
     HeldPorts, LatePackets, NatIpSelection, OnExhaustion, OnIdle, PortAllocation, PortSpace,
     Preset, TimerSet,
 };
 pub use network::{NetworkPolicies, RegionLatency, Subnet, VirtualNetwork, VirtualNetworkPeering};
 pub use private_link::{ConnectionState, PrivateEndpoint, PrivateLinkService};
+pub use probe::{
+    NoHealthyBackends, Probe, ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader,
+};
 pub use run::{
     ClientEndpointLink, EdgeHostLink, EndpointEdgeLink, HostVmLink, Link, LinkSettings, Output, Run,
 };

@@ -2,6 +2,15 @@ use super::Rules;
 use super::lints::{PL060, PL061, PL062, PL070};
 use crate::model::{Action, ConnectionState, Event, Expect, ExpectValue};
 
+/// What can change about a VM.
+const VM_CHANGES: [&str; 5] = [
+    "state",
+    "flapping",
+    "response_delay",
+    "probe_status",
+    "probe_blocked",
+];
+
 impl Rules<'_> {
     /// Events: their time and their keys.
     pub(super) fn events(&mut self) {
@@ -44,6 +53,8 @@ impl Rules<'_> {
                 &["backend_port", "backend_pool", "distribution"],
             ),
             Action::InjectPacket => ("inject-packet", "bytes", &["client_vm", "backend_vm"]),
+            Action::ChangeVm => ("change-vm", "backend_vm", &VM_CHANGES),
+            Action::RestartVm => ("restart-vm", "backend_vm", &[]),
         };
         let given = [
             ("private_endpoint", event.private_endpoint.is_some()),
@@ -58,6 +69,11 @@ impl Rules<'_> {
             ("rule", event.rule.is_some()),
             ("backend_port", event.backend_port.is_some()),
             ("distribution", event.distribution.is_some()),
+            ("state", event.state.is_some()),
+            ("flapping", event.flapping.is_some()),
+            ("response_delay", event.response_delay.is_some()),
+            ("probe_status", event.probe_status.is_some()),
+            ("probe_blocked", event.probe_blocked.is_some()),
         ];
         for (key, given) in given {
             if key == needed && !given {
@@ -82,6 +98,13 @@ impl Rules<'_> {
         }
         if event.action == Action::InjectPacket {
             self.sender(path, event);
+        }
+        let changes = given.iter().filter(|(key, _)| VM_CHANGES.contains(key));
+        if event.action == Action::ChangeVm && changes.clone().all(|(_, given)| !given) {
+            let message = "\"change-vm\" changes nothing";
+            self.report(PL061, &format!("{path}.action"), message)
+                .label("into what?")
+                .help(format!("add one of {}", VM_CHANGES.join(", ")));
         }
     }
 

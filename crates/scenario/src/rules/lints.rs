@@ -97,6 +97,13 @@ lints! {
     PL096 Error None, "a drain period is above zero";
     PL097 Error Some("D-LBLIM"), "at most 300 rules lead to a NIC";
     PL098 Error None, "a backend VM is in the pool that an event takes it from, and in no other";
+    PL100 Error Some("D-PRB23"), "a probe asks every 5 s at most";
+    PL101 Error Some("D-PRB23"), "an HTTP probe leaves the ports of other protocols alone";
+    PL102 Error None, "a probe has the keys of its protocol, and a path that can be asked for";
+    PL103 Error Some("D-PRB18"), "the number of probes is 2 or more, and they take 120 s at most";
+    PL104 Warning Some("D-PRB23"), "results in a row are counted by the key that the preset looks at";
+    PL105 Warning None, "a probe is named by a rule";
+    PL106 Error None, "a flapping VM is running, and takes its time up and down";
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod lints;
 mod membership;
 mod memory;
 mod names;
+mod probe;
 mod proxy;
 mod run;
 mod service;
@@ -46,6 +47,7 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
     rules.addresses();
     rules.services();
     rules.balancers();
+    rules.probes();
     rules.proxy_protocol();
     rules.distributions();
     rules.traffic();

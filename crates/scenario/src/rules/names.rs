@@ -46,6 +46,7 @@ impl<'s> Rules<'s> {
                 balancer.backend_pool.iter().map(|it| &it.name),
             );
             self.unique(&list("rule"), balancer.rule.iter().map(|it| &it.name));
+            self.unique(&list("probe"), balancer.probe.iter().map(|it| &it.name));
         }
         self.unique("backend_vm", scenario.backend_vm.iter().map(|it| &it.name));
         self.unique("workload", scenario.workload.iter().map(|it| &it.name));
@@ -140,6 +141,7 @@ impl<'s> Rules<'s> {
                 .iter()
                 .map(|it| it.name.as_str())
                 .collect();
+            let probes: Vec<&str> = balancer.probe.iter().map(|it| it.name.as_str()).collect();
             let pools: Vec<&str> = balancer
                 .backend_pool
                 .iter()
@@ -155,6 +157,12 @@ impl<'s> Rules<'s> {
                         &rule.frontend,
                         &frontends,
                     );
+                }
+                if let Some(probe) = &rule.probe
+                    && !probes.contains(&probe.as_str())
+                {
+                    let kind = format!("probe in `{}` named", balancer.name);
+                    self.dangling(&format!("{path}.probe"), &kind, probe, &probes);
                 }
                 if !pools.contains(&rule.backend_pool.as_str()) {
                     let kind = format!("backend pool in `{}` named", balancer.name);
@@ -290,7 +298,9 @@ impl<'s> Rules<'s> {
                 | Action::AddBackend
                 | Action::RemoveBackend
                 | Action::DrainBackend
-                | Action::SetAdminState => (
+                | Action::SetAdminState
+                | Action::ChangeVm
+                | Action::RestartVm => (
                     "backend_vm",
                     "backend VM or group",
                     &event.backend_vm,

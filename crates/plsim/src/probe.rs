@@ -1,0 +1,271 @@
+//! Health probes: from the scenario to the hosts, and from their verdicts to the load balancers.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use plsim_fabric::{Dialogue, HealthProbes};
+use plsim_host::Behaviour;
+use plsim_lb::probe::{ProbeConfig, ProbeEvent, ProbeFailure, Prober};
+use plsim_lb::{NoHealthyBackends, ProbeId};
+use plsim_observe::{Event, ProbeSummary};
+use plsim_scenario as file;
+use plsim_scenario::{BackendVm, Scenario};
+use plsim_types::{BackendId, Duration, Instant, KeyedHash};
+
+use crate::layout::{BackendPlace, narrow};
+use crate::membership;
+use crate::simulation::Simulation;
+
+/// The probes of one VM as (load balancer, probe), by name: the order of the file must not matter.
+pub(crate) fn probes_of(scenario: &Scenario, place: &BackendPlace) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    for (index, lb) in scenario.load_balancer.iter().enumerate() {
+        for (number, probe) in lb.probe.iter().enumerate() {
+            let leads_here = |rule: &file::Rule| {
+                let is_asked = rule.probe.as_ref() == Some(&probe.name);
+                let mut pools = place
+                    .pools
+                    .iter()
+                    .filter(|(balancer, _)| *balancer == index);
+                is_asked && {
+                    let aims = membership::aims(scenario, index, rule);
+                    pools.any(|(_, pool)| aims.pools.contains(pool))
+                }
+            };
+            if lb.rule.iter().any(leads_here) {
+                found.push((index, number));
+            }
+        }
+    }
+    found.sort_by_key(|&(lb, probe)| {
+        let lb = &scenario.load_balancer[lb];
+        (lb.name.as_str(), lb.probe[probe].name.as_str())
+    });
+    found
+}
+
+/// Returns what a load balancer needs to know of a probe.
+pub(crate) const fn engine_config(probe: &file::Probe) -> plsim_lb::ProbeConfig {
+    plsim_lb::ProbeConfig {
+        no_healthy_backends: match probe.no_healthy_backends_behavior {
+            file::NoHealthyBackends::AllProbedDown => NoHealthyBackends::AllProbedDown,
+            file::NoHealthyBackends::AllProbedUp => NoHealthyBackends::AllProbedUp,
+        },
+    }
+}
+
+/// Builds what probes one VM; `None` if nothing does.
+pub(crate) fn health_probes(
+    scenario: &Scenario,
+    place: &BackendPlace,
+    seed: u64,
+) -> Option<HealthProbes> {
+    let own = probes_of(scenario, place);
+    if own.is_empty() {
+        return None;
+    }
+    let group = &scenario.backend_vm[place.group];
+    let (mut configs, mut dialogues) = (Vec::new(), Vec::new());
+    for (lb, probe) in own {
+        let lb = &scenario.load_balancer[lb];
+        let probe = &lb.probe[probe];
+        let dialogue = dialogue(probe, group, place.address);
+        let first = match probe.phase {
+            file::ProbePhase::Aligned => 0,
+            file::ProbePhase::Spread => {
+                let hash = KeyedHash::new(seed, "probe phase").derive(lb.name.as_str());
+                let hash = hash.derive(probe.name.as_str()).word(0);
+                ((u128::from(hash) * u128::from(probe.interval.0.as_nanos())) >> 64) as u64
+            }
+        };
+        configs.push(ProbeConfig {
+            port: probe.port,
+            interval: probe.interval.0,
+            timeout: probe.timeout(),
+            threshold: probe.threshold(),
+            flap_wait: probe.flap_wait.0,
+            first: Instant::from_nanos(first),
+            starts_up: true,
+            turns: dialogue.turns().to_vec(),
+        });
+        dialogues.push(dialogue);
+    }
+    let prober = Prober::new(seed, configs);
+    let blocked = group.probe_blocked;
+    Some(HealthProbes::new(place.address, prober, dialogues, blocked))
+}
+
+fn dialogue(probe: &file::Probe, group: &BackendVm, address: Ipv4Addr) -> Dialogue {
+    let vm = SocketAddrV4::new(address, probe.port);
+    let path = probe.request_path.as_deref().unwrap_or("/");
+    match probe.protocol {
+        file::ProbeProtocol::Tcp => Dialogue::tcp(),
+        file::ProbeProtocol::Http => Dialogue::http(vm, path),
+        file::ProbeProtocol::Https => Dialogue::https(vm, path, objection(group)),
+    }
+}
+
+/// Returns what an HTTPS probe objects to in the VMs of a group.
+fn objection(group: &BackendVm) -> Option<ProbeFailure> {
+    if group.tls_min_version == file::TlsVersion::V1_3 {
+        Some(ProbeFailure::TlsVersion)
+    } else if group.certificate_chain == file::CertificateChain::Sha1 {
+        Some(ProbeFailure::Certificate)
+    } else {
+        group
+            .client_certificate_required
+            .then_some(ProbeFailure::ClientCertificate)
+    }
+}
+
+/// Returns how the VMs of a group behave at the start.
+pub(crate) fn behaviour(group: &BackendVm) -> Behaviour {
+    Behaviour {
+        state: vm_state(group.state),
+        flapping: group.flapping.map(flapping),
+        response_delay: group.response_delay.0,
+        probe_status: group.probe_status,
+    }
+}
+
+pub(crate) const fn vm_state(state: file::VmState) -> plsim_host::VmState {
+    match state {
+        file::VmState::Running => plsim_host::VmState::Running,
+        file::VmState::NotListening => plsim_host::VmState::NotListening,
+        file::VmState::Crashed => plsim_host::VmState::Crashed,
+        file::VmState::Stopped => plsim_host::VmState::Stopped,
+    }
+}
+
+pub(crate) const fn flapping(flapping: file::Flapping) -> plsim_host::Flapping {
+    plsim_host::Flapping {
+        up: flapping.up.0,
+        down: flapping.down.0,
+    }
+}
+
+/// What is known of faults: when each VM was last changed by an event, and how long faults were
+/// there when probes first found them.
+#[derive(Debug, Default)]
+pub(crate) struct Detections {
+    faults: BTreeMap<usize, Instant>,
+    /// By VM and position among its probes.
+    found: BTreeMap<(usize, u16), Duration>,
+}
+
+impl Detections {
+    /// Notes that an event did something to a VM.
+    pub(crate) fn note_fault(&mut self, vm: usize, now: Instant) {
+        self.faults.insert(vm, now);
+    }
+}
+
+/// Starts the VMs and the probes; call it once.
+pub(crate) fn start(simulation: &mut Simulation) {
+    let Simulation { map, world, .. } = simulation;
+    for (host, server) in map.hosts.iter().zip(&map.servers) {
+        world.visit(*server, |room, context| {
+            room.server_mut().start(context);
+        });
+        let is_stopped = world.nodes()[server.0 as usize].server().behaviour().state
+            == plsim_host::VmState::Stopped;
+        world.visit(*host, |room, context| {
+            let host = room.host_mut();
+            if is_stopped {
+                host.set_vm_running(false, context);
+            }
+            host.start(context);
+        });
+    }
+}
+
+/// Tells the load balancers what the probes found out since the last call; returns what to log.
+pub(crate) fn deliver(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
+    let mut told = Vec::new();
+    for vm in 0..simulation.map.hosts.len() {
+        let node = simulation.map.hosts[vm];
+        let events = simulation
+            .world
+            .visit(node, |room, _| room.host_mut().take_probe_events());
+        for (at, event) in events {
+            told.push((at, tell(simulation, vm, at, &event)));
+        }
+    }
+    told
+}
+
+/// Tells the load balancer of one verdict.
+fn tell(simulation: &mut Simulation, vm: usize, at: Instant, event: &ProbeEvent) -> Event {
+    let place = &simulation.layout.backends[vm];
+    let own = probes_of(&simulation.scenario, place);
+    let (lb, probe) = own[usize::from(event.probe)];
+    let balancer = &simulation.scenario.load_balancer[lb];
+    let kind = if event.up { "probe-up" } else { "probe-down" };
+    let mut told = Event::new(kind)
+        .with("load_balancer", balancer.name.as_str())
+        .with("probe", balancer.probe[probe].name.as_str())
+        .with("backend", place.name.as_str());
+    if !event.up {
+        let server = &simulation.world.nodes()[simulation.map.servers[vm].0 as usize];
+        let since = server.server().down_since();
+        let since = since.or_else(|| simulation.detections.faults.get(&vm).copied());
+        let after = since.map(|since| at.since(since));
+        told = told.with(
+            "cause",
+            event
+                .failure
+                .map_or("stopped".to_owned(), |failure| failure.to_string()),
+        );
+        told = told.with("after_ns", after.map(Duration::as_nanos));
+        if let Some(after) = after {
+            let found = &mut simulation.detections.found;
+            found.entry((vm, event.probe)).or_insert(after);
+        }
+    }
+    let (probe, backend) = (ProbeId(narrow(probe)), BackendId(narrow(vm)));
+    let edge = simulation.map.edges[lb];
+    let changed = simulation.world.visit(edge, |room, context| {
+        room.edge_mut()
+            .set_health(probe, backend, event.up, context)
+    });
+    changed.expect("broken invariant: pools with a probe may change");
+    let edge = simulation.world.nodes()[edge.0 as usize].edge();
+    let mut usage = edge.load_balancer().backend_usage();
+    let flows = usage.find(|usage| usage.backend == backend);
+    told.with("sticky_flows", flows.map(|usage| usage.sticky_flows))
+}
+
+/// Sums up the probes of all VMs.
+pub(crate) fn summaries(simulation: &Simulation) -> Vec<ProbeSummary> {
+    let mut rows = Vec::new();
+    for (vm, place) in simulation.layout.backends.iter().enumerate() {
+        let host = &simulation.world.nodes()[simulation.map.hosts[vm].0 as usize];
+        let Some(probes) = host.host().probes() else {
+            continue;
+        };
+        let own = probes_of(&simulation.scenario, place);
+        for (number, ((lb, probe), usage)) in
+            (0..).zip(own.into_iter().zip(probes.prober().usage()))
+        {
+            let lb = &simulation.scenario.load_balancer[lb];
+            let probe = &lb.probe[probe];
+            rows.push(ProbeSummary {
+                load_balancer: lb.name.to_string(),
+                probe: probe.name.to_string(),
+                backend: place.name.clone(),
+                protocol: probe.protocol.name(),
+                port: probe.port,
+                up: usage.up,
+                sent: usage.sent,
+                succeeded: usage.succeeded,
+                failed: usage.failed,
+                failed_by: usage.failed_by,
+                went_down: usage.went_down,
+                first_down: usage.first_down,
+                changed: usage.changed,
+                detected_after: simulation.detections.found.get(&(vm, number)).copied(),
+            });
+        }
+    }
+    rows
+}

@@ -1,0 +1,135 @@
+use super::Rules;
+use super::lints::{PL100, PL101, PL102, PL103, PL104, PL105, PL106};
+use crate::model::{Flapping, Probe, ProbePreset, ProbeProtocol, VmState};
+use plsim_types::Duration;
+
+/// The shortest interval (D-PRB23).
+const SHORTEST: Duration = Duration::from_secs(5);
+/// The longest that all probes of a verdict took together in 2018 (D-PRB18).
+const LONGEST_2018: Duration = Duration::from_secs(120);
+/// Ports that an HTTP probe cannot have (D-PRB23).
+const FORBIDDEN: [u16; 9] = [19, 21, 25, 70, 110, 119, 143, 220, 993];
+/// The longest path, so that a request is one segment.
+const LONGEST_PATH: usize = 1_024;
+
+impl Rules<'_> {
+    /// Health probes, and the VMs that they may find failing.
+    pub(super) fn probes(&mut self) {
+        for (index, balancer) in self.scenario.load_balancer.iter().enumerate() {
+            for (place, probe) in balancer.probe.iter().enumerate() {
+                let path = format!("load_balancer[{index}].probe[{place}]");
+                self.probe(&path, probe);
+                let is_named = |name: &Option<_>| name.as_ref() == Some(&probe.name);
+                if !balancer.rule.iter().any(|rule| is_named(&rule.probe)) {
+                    let message = format!("probe `{}` is named by no rule", probe.name);
+                    self.report(PL105, &format!("{path}.name"), message)
+                        .label("it asks nobody")
+                        .help(format!("add probe = \"{}\" to a rule", probe.name));
+                }
+            }
+        }
+        for (index, backend) in self.scenario.backend_vm.iter().enumerate() {
+            let path = format!("backend_vm[{index}]");
+            self.flapping(&path, backend.flapping, Some(backend.state));
+        }
+        for (index, event) in self.scenario.event.iter().enumerate() {
+            self.flapping(&format!("event[{index}]"), event.flapping, event.state);
+        }
+    }
+
+    fn probe(&mut self, path: &str, probe: &Probe) {
+        let key = |key: &str| format!("{path}.{key}");
+        if probe.interval.0 < SHORTEST {
+            let message = format!(
+                "a probe cannot ask every {}: the interval is 5 s or more",
+                probe.interval
+            );
+            self.report(PL100, &key("interval"), message)
+                .help("write interval = \"5s\"; probe_threshold says how many failures count");
+        }
+        if probe.protocol != ProbeProtocol::Tcp && FORBIDDEN.contains(&probe.port) {
+            let message = format!("an {} probe cannot use port {}", probe.protocol, probe.port);
+            self.report(PL101, &key("port"), message)
+                .label("the port of another protocol")
+                .help("use another port, or protocol = \"tcp\"");
+        }
+        self.request_path(path, probe);
+        match probe.preset {
+            ProbePreset::Azure2018 => self.number_of_probes(path, probe),
+            ProbePreset::Azure if probe.number_of_probes.is_some() => {
+                let message = "`number_of_probes` is not looked at any more";
+                self.report(PL104, &key("number_of_probes"), message)
+                    .help("use probe_threshold; preset = \"azure-2018\" counts the old way");
+            }
+            ProbePreset::Azure => {}
+        }
+    }
+
+    fn request_path(&mut self, path: &str, probe: &Probe) {
+        let key = format!("{path}.request_path");
+        match (&probe.request_path, probe.protocol) {
+            (Some(_), ProbeProtocol::Tcp) => {
+                self.report(PL102, &key, "a TCP probe asks for nothing")
+                    .label("has no use here")
+                    .help("remove it, or use protocol = \"http\"");
+            }
+            (None, ProbeProtocol::Http | ProbeProtocol::Https) => {
+                let message = format!("an {} probe needs `request_path`", probe.protocol);
+                self.report(PL102, &format!("{path}.protocol"), message)
+                    .label("what does it ask for?")
+                    .help("add request_path = \"/\"");
+            }
+            (Some(wanted), _) => {
+                let visible = wanted.bytes().all(|byte| byte.is_ascii_graphic());
+                if !wanted.starts_with('/') || !visible || wanted.len() > LONGEST_PATH {
+                    let message = "`request_path` is \"/\" and up to 1023 visible ASCII characters";
+                    self.report(PL102, &key, message)
+                        .label("cannot be asked for")
+                        .help("write for example \"/healthz\"; encode other characters as %20");
+                }
+            }
+            (None, ProbeProtocol::Tcp) => {}
+        }
+    }
+
+    fn number_of_probes(&mut self, path: &str, probe: &Probe) {
+        let number = probe.number_of_probes.unwrap_or(2);
+        let all = probe.interval.0.times(number.into());
+        if number >= 2 && all <= LONGEST_2018 {
+            return;
+        }
+        let key = match probe.number_of_probes {
+            Some(_) => "number_of_probes",
+            None => "interval",
+        };
+        let message = match number {
+            0 | 1 => "in 2018 a verdict took 2 probes or more".to_owned(),
+            _ => format!(
+                "in 2018 the probes of a verdict took 120 s at most, {number} every {} take {all}",
+                probe.interval
+            ),
+        };
+        self.report(PL103, &format!("{path}.{key}"), message)
+            .help("take a number and an interval that fit, or remove preset = \"azure-2018\"");
+    }
+
+    fn flapping(&mut self, path: &str, flapping: Option<Flapping>, state: Option<VmState>) {
+        let Some(flapping) = flapping else { return };
+        for (key, span) in [("up", flapping.up), ("down", flapping.down)] {
+            if span.0.is_zero() {
+                let message = format!("a flapping VM cannot be {key} for no time");
+                self.report(PL106, &format!("{path}.flapping.{key}"), message)
+                    .help("write for example { up = \"40s\", down = \"20s\" }");
+            }
+        }
+        if state.is_some_and(|state| state != VmState::Running) {
+            self.report(
+                PL106,
+                &format!("{path}.flapping"),
+                "only a running VM flaps",
+            )
+            .see(&format!("{path}.state"), "it is not running")
+            .help("remove one of the two");
+        }
+    }
+}
