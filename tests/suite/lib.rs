@@ -35,6 +35,7 @@ mod malformed;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod probes;
 mod proxy;
 #[cfg(test)]
 mod readme;

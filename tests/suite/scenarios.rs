@@ -65,6 +65,8 @@ fn the_small_scenarios_meet_their_expectations() {
         "affinity-skew",
         "scale-pool-maglev-vs-modulo",
         "eight-services-one-lb",
+        "probe-failure",
+        "all-backends-down",
     ];
     let files = names.map(scenario);
     let mut arguments = vec!["run", "--quiet"];

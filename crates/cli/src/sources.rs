@@ -100,6 +100,7 @@ pub(crate) fn validate(options: &ValidateOptions, terminal: &Terminal) -> Exit {
         for warning in source.warnings.iter().filter(|_| !options.quiet) {
             terminal.message(&warning.render(terminal.color_error()));
         }
+        let implied = plsim::implications(&source.case.scenario);
         match Simulation::new(source.case, Outputs::none()) {
             Ok(_) if options.quiet => {}
             Ok(_) => {
@@ -108,7 +109,10 @@ pub(crate) fn validate(options: &ValidateOptions, terminal: &Terminal) -> Exit {
                     count => format!(", {}", plsim::numbers::counted(count as u64, "warning")),
                 };
                 let shown = plsim_scenario::sanitised(&file.to_string_lossy());
-                let line = format!("{shown}: valid{note}\n");
+                let mut line = format!("{shown}: valid{note}\n");
+                for what in implied {
+                    line += &format!("  {what}\n");
+                }
                 if let Err(error) = terminal.print(&line) {
                     return exit.worse(error);
                 }

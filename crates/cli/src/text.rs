@@ -1,5 +1,5 @@
 use plsim::numbers::{grouped, percent};
-use plsim::{NatSummary, Summary, WorkloadSummary};
+use plsim::{NatSummary, ProbeSummary, Summary, WorkloadSummary};
 use plsim_types::{Duration, Instant};
 
 use crate::page::{Column, Page};
@@ -16,6 +16,7 @@ pub(crate) fn summary(summary: &Summary, terminal: &Terminal) -> String {
     page.nat_ports(summary);
     page.distribution(summary);
     page.membership(summary);
+    page.probes(summary);
     page.refusals(summary);
     page.packets(summary);
     page.findings(summary);
@@ -99,6 +100,47 @@ impl Page {
             Column::number("first full at", 0, &rows, |row| {
                 row.first_exhausted
                     .map_or_else(|| "-".to_owned(), |at| at.to_string())
+            }),
+        ];
+        self.table(columns, total);
+    }
+
+    fn probes(&mut self, summary: &Summary) {
+        if summary.probes.is_empty() {
+            return;
+        }
+        self.section(
+            "Health probes",
+            "of each VM, from its host; found after: a fault's age when the VM first went down",
+        );
+        let mut rows: Vec<&ProbeSummary> = summary.probes.iter().collect();
+        if rows.len() > ROWS {
+            rows.sort_by_key(|row| row.availability());
+        }
+        let total = rows.len();
+        rows.truncate(ROWS);
+        let or_dash = |text: Option<String>| text.unwrap_or("-".to_owned());
+        let columns = vec![
+            Column::name("probe", 0, &rows, |row| row.probe.clone()),
+            Column::name("load balancer", 4, &rows, |row| row.load_balancer.clone()),
+            Column::name("VM", 0, &rows, |row| row.backend.clone()),
+            Column::name("asks", 2, &rows, |row| {
+                format!("{} {}", row.protocol, row.port)
+            }),
+            Column::number("sent", 1, &rows, |row| grouped(row.sent)),
+            Column::number("failed", 0, &rows, |row| grouped(row.failed)),
+            Column::number("healthy", 0, &rows, |row| {
+                percent(row.availability(), 10_000)
+            }),
+            Column::name("now", 0, &rows, |row| {
+                if row.up { "up" } else { "down" }.to_owned()
+            }),
+            Column::number("went down", 0, &rows, |row| grouped(row.went_down)),
+            Column::number("first at", 0, &rows, |row| {
+                or_dash(row.first_down.map(|at| rounded(at.since(Instant::ZERO))))
+            }),
+            Column::number("found after", 3, &rows, |row| {
+                or_dash(row.detected_after.map(rounded))
             }),
         ];
         self.table(columns, total);

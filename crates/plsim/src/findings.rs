@@ -20,6 +20,7 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     found.extend(reader.not_approved());
     found.extend(reader.proxy_protocol());
     found.extend(reader.client_ports());
+    found.extend(crate::probe_report::findings(summary));
     found.extend(reader.unserved());
     found.extend(reader.lost());
     found

@@ -42,16 +42,18 @@ mod nat;
 pub mod numbers;
 mod outputs;
 mod probe;
+mod probe_report;
 mod report;
 mod room;
 mod simulation;
 mod summarise;
 
 pub use outputs::{Outputs, Sink};
+pub use probe_report::implications;
 pub use report::Report;
 pub use simulation::{Case, RunError, Simulation, Step};
 
 pub use plsim_observe::{
-    Finding, MembershipSummary, NatSummary, RefusalSummary, SkewSummary, Summary, Verdict,
-    WorkloadSummary,
+    Finding, MembershipSummary, NatSummary, ProbeSummary, RefusalSummary, SkewSummary, Summary,
+    Verdict, WorkloadSummary,
 };

@@ -7,7 +7,7 @@ use plsim_fabric::{Dialogue, HealthProbes};
 use plsim_host::Behaviour;
 use plsim_lb::probe::{ProbeConfig, ProbeEvent, ProbeFailure, Prober};
 use plsim_lb::{NoHealthyBackends, ProbeId};
-use plsim_observe::{Event, ProbeSummary};
+use plsim_observe::Event;
 use plsim_scenario as file;
 use plsim_scenario::{BackendVm, Scenario};
 use plsim_types::{BackendId, Duration, Instant, KeyedHash};
@@ -150,7 +150,7 @@ pub(crate) const fn flapping(flapping: file::Flapping) -> plsim_host::Flapping {
 pub(crate) struct Detections {
     faults: BTreeMap<usize, Instant>,
     /// By VM and position among its probes.
-    found: BTreeMap<(usize, u16), Duration>,
+    pub(crate) found: BTreeMap<(usize, u16), Duration>,
 }
 
 impl Detections {
@@ -233,39 +233,4 @@ fn tell(simulation: &mut Simulation, vm: usize, at: Instant, event: &ProbeEvent)
     let mut usage = edge.load_balancer().backend_usage();
     let flows = usage.find(|usage| usage.backend == backend);
     told.with("sticky_flows", flows.map(|usage| usage.sticky_flows))
-}
-
-/// Sums up the probes of all VMs.
-pub(crate) fn summaries(simulation: &Simulation) -> Vec<ProbeSummary> {
-    let mut rows = Vec::new();
-    for (vm, place) in simulation.layout.backends.iter().enumerate() {
-        let host = &simulation.world.nodes()[simulation.map.hosts[vm].0 as usize];
-        let Some(probes) = host.host().probes() else {
-            continue;
-        };
-        let own = probes_of(&simulation.scenario, place);
-        for (number, ((lb, probe), usage)) in
-            (0..).zip(own.into_iter().zip(probes.prober().usage()))
-        {
-            let lb = &simulation.scenario.load_balancer[lb];
-            let probe = &lb.probe[probe];
-            rows.push(ProbeSummary {
-                load_balancer: lb.name.to_string(),
-                probe: probe.name.to_string(),
-                backend: place.name.clone(),
-                protocol: probe.protocol.name(),
-                port: probe.port,
-                up: usage.up,
-                sent: usage.sent,
-                succeeded: usage.succeeded,
-                failed: usage.failed,
-                failed_by: usage.failed_by,
-                went_down: usage.went_down,
-                first_down: usage.first_down,
-                changed: usage.changed,
-                detected_after: simulation.detections.found.get(&(vm, number)).copied(),
-            });
-        }
-    }
-    rows
 }

@@ -50,7 +50,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         endpoints: endpoints(scenario, map, world),
         backends: backends(layout, map, world),
         lb: load_balancers(map, world),
-        probes: crate::probe::summaries(simulation),
+        probes: crate::probe_report::summaries(simulation),
     }
 }
 

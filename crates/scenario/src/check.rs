@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Keys of Azure that are known but not simulated yet: refused, never ignored.
-const NOT_YET: [&str; 25] = [
+const NOT_YET: [&str; 23] = [
     "alias",
     "application_security_group",
     "auto_approval",
@@ -27,10 +27,8 @@ const NOT_YET: [&str; 25] = [
     "mtu",
     "nat_gateway",
     "network_security_group",
-    "no_healthy_backends_behavior",
     "outbound_rule",
     "private_endpoint_network_policies",
-    "probe",
     "reordering",
     "route_table",
     "tcp_tracking",
