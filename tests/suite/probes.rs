@@ -330,6 +330,48 @@ fn d_prb23_an_https_probe_judges_what_the_vm_declares() {
 }
 
 #[test]
+fn pp_7_probes_carry_the_proxy_header_once_a_service_sends_it() {
+    let run = |probe: &str, application: &str, enabled: bool, header: &str| {
+        let text = scenario(probe);
+        let vm = format!("count = 2\napplication = \"{application}\"");
+        let text = text.replace("count = 2", &vm).replace(
+            "nat_ips = [\"10.2.0.10\"]",
+            &format!("nat_ips = [\"10.2.0.10\"]\nenable_proxy_protocol = {enabled}"),
+        );
+        let header = format!("load_balancer.balancer.probe_proxy_header={header}");
+        let summary = simulate(&text, &[&header]).summary;
+        let failed: u64 = summary
+            .backends
+            .iter()
+            .map(|row| row.failed_by.proxy_missing)
+            .sum();
+        assert_eq!(failed, 0, "a probe is no request");
+        probe_of(&summary)
+    };
+    fn probe_of(summary: &Summary) -> (bool, u64) {
+        let row = probe(summary, "vm-0");
+        (row.up, row.failed_by[1])
+    }
+    let (up, down) = ((true, 0), (false, 6));
+    let https = HTTP.replace("\"http\"", "\"https\"");
+    for probe in [HTTP, &https] {
+        for header in ["local", "proxy"] {
+            assert_eq!(run(probe, "plain", true, header), down, "{header}");
+            assert_eq!(run(probe, "proxy-required", true, header), up, "{header}");
+            assert_eq!(run(probe, "proxy-optional", true, header), up, "{header}");
+        }
+        assert_eq!(run(probe, "plain", true, "none"), up);
+        assert_eq!(run(probe, "proxy-required", true, "none"), down);
+        assert_eq!(run(probe, "proxy-required", false, "local"), down);
+        assert_eq!(run(probe, "plain", false, "local"), up);
+    }
+    // A TCP probe says nothing else: an application that waits for more has no reason to reset.
+    assert_eq!(run(TCP, "plain", true, "local"), down);
+    assert_eq!(run(TCP, "proxy-required", true, "local"), up);
+    assert_eq!(run(TCP, "proxy-required", false, "local"), up);
+}
+
+#[test]
 fn probes_bypass_the_nat_and_are_counted_as_their_own() {
     let summary = simulate(&scenario(TCP), &[]).summary;
     // SYN, ACK, FIN, ACK from the prober, SYN-ACK, ACK with FIN from the VM, 6 times on 2 VMs.

@@ -8,8 +8,9 @@ use plsim_host::Behaviour;
 use plsim_lb::probe::{ProbeConfig, ProbeEvent, ProbeFailure, Prober};
 use plsim_lb::{NoHealthyBackends, ProbeId};
 use plsim_observe::Event;
+use plsim_packet::ProxyHeader;
 use plsim_scenario as file;
-use plsim_scenario::{BackendVm, Scenario};
+use plsim_scenario::{BackendVm, LoadBalancer, Scenario};
 use plsim_types::{BackendId, Duration, Instant, KeyedHash};
 
 use crate::layout::{BackendPlace, narrow};
@@ -70,6 +71,10 @@ pub(crate) fn health_probes(
         let lb = &scenario.load_balancer[lb];
         let probe = &lb.probe[probe];
         let dialogue = dialogue(probe, group, place.address);
+        let dialogue = match proxy_header(scenario, lb) {
+            Some(header) => dialogue.after(&header),
+            None => dialogue,
+        };
         let first = match probe.phase {
             file::ProbePhase::Aligned => 0,
             file::ProbePhase::Spread => {
@@ -102,6 +107,22 @@ fn dialogue(probe: &file::Probe, group: &BackendVm, address: Ipv4Addr) -> Dialog
         file::ProbeProtocol::Tcp => Dialogue::tcp(),
         file::ProbeProtocol::Http => Dialogue::http(vm, path),
         file::ProbeProtocol::Https => Dialogue::https(vm, path, objection(group)),
+    }
+}
+
+/// Returns what comes first in the connections of a load balancer's probes: once one of its services
+/// has the PROXY protocol enabled, those of every rule carry a header without client information
+/// (PP-7).
+fn proxy_header(scenario: &Scenario, lb: &LoadBalancer) -> Option<[u8; ProxyHeader::FIXED]> {
+    let mut services = scenario.private_link_service.iter();
+    let is_enabled = services.any(|service| {
+        service.enable_proxy_protocol && service.load_balancer_frontend.load_balancer == lb.name
+    });
+    match lb.probe_proxy_header {
+        _ if !is_enabled => None,
+        file::ProbeProxyHeader::Local => Some(ProxyHeader::local()),
+        file::ProbeProxyHeader::Proxy => Some(ProxyHeader::unspecified()),
+        file::ProbeProxyHeader::None => None,
     }
 }
 
