@@ -67,6 +67,7 @@ fn the_small_scenarios_meet_their_expectations() {
         "eight-services-one-lb",
         "probe-failure",
         "all-backends-down",
+        "rolling-upgrade",
     ];
     let files = names.map(scenario);
     let mut arguments = vec!["run", "--quiet"];

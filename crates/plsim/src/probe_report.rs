@@ -65,6 +65,7 @@ pub(crate) fn findings(summary: &Summary) -> Vec<Finding> {
         let vms = down.clone().count();
         match (times, vms) {
             (1, _) => {}
+            (times, vms) if times == vms as u64 => what += &format!("; {vms} VMs went down in all"),
             (times, 1) => what += &format!("; it went down {times} times in all"),
             (times, vms) => what += &format!("; {vms} VMs went down {times} times in all"),
         }

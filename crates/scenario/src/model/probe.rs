@@ -33,7 +33,8 @@ pub struct Probe {
     /// Whose rules hold.
     #[serde(default)]
     pub preset: ProbePreset,
-    /// What happens when no VM of a pool is healthy; established TCP connections go on in any case.
+    /// What happens when no VM of a pool is healthy; established TCP connections go on in any case,
+    /// but see `lone_backend`.
     #[serde(default)]
     pub no_healthy_backends_behavior: NoHealthyBackends,
     /// A VM that goes down within this time after it came up is flapping, and comes up again only
