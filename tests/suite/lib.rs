@@ -36,6 +36,7 @@ mod malformed;
 mod output;
 #[cfg(test)]
 mod probes;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod readme;
