@@ -399,6 +399,31 @@ fn each_rule_follows_its_own_probe() {
 }
 
 #[test]
+fn a_vm_that_joins_a_pool_is_asked_first_and_one_that_left_is_not_asked_any_more() {
+    let event = |at: &str, action: &str| {
+        format!(
+            "\n[[event]]\nat = \"{at}\"\naction = \"{action}\"\nbackend_vm = \"vm-0\"\n\
+             backend_pool = \"balancer/pool\"\n"
+        )
+    };
+    let (leave, join) = (event("7s", "remove-backend"), event("16s", "add-backend"));
+    let summary = simulate(&format!("{}{NEW}{leave}{join}", scenario(HTTP)), &[]).summary;
+    let row = probe(&summary, "vm-0");
+    // Asked at 0 s and 5 s, and again at 20 s and 25 s.
+    assert_eq!((row.sent, row.failed), (4, 0));
+    assert_eq!(
+        (row.up, row.changed.unwrap().as_nanos()),
+        (true, 20_000_080_000)
+    );
+    assert_eq!(fate(&summary, "new"), [40, 40, 0, 0, 0]);
+    assert_eq!(
+        binds(&summary, "vm-0", "tcp"),
+        0,
+        "connections of 16 s to 20 s"
+    );
+}
+
+#[test]
 fn a_rule_without_a_probe_takes_its_backends_for_healthy() {
     let text =
         format!("{SMALL}{LIVING}").replace("name = \"vm\"", "name = \"vm\"\nstate = \"crashed\"");

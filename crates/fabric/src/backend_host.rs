@@ -100,7 +100,7 @@ impl BackendHost {
         self.config.splices.stats()
     }
 
-    /// Starts the health probes; call it once, at the beginning of the run.
+    /// Starts the health probes that are due: call it at the beginning of the run.
     pub fn start(&mut self, context: &mut Context<'_>) {
         let door = self.door();
         if let Some(probes) = &mut self.config.probes {
@@ -126,6 +126,14 @@ impl BackendHost {
         let door = self.door();
         if let Some(probes) = &mut self.config.probes {
             probes.set_running(is_running, door, context);
+        }
+    }
+
+    /// Notes whether the VM is in a pool whose rules have a probe: only then it is asked. Call
+    /// [`start`](Self::start) after it.
+    pub fn set_vm_asked(&mut self, probe: u16, is_asked: bool, now: Instant) {
+        if let Some(probes) = &mut self.config.probes {
+            probes.set_asked(probe, is_asked, now);
         }
     }
 

@@ -124,6 +124,12 @@ impl HealthProbes {
         self.settle(to_vm, context);
     }
 
+    /// Notes whether the VM is in a pool whose rules have a probe; what follows from it is done with
+    /// the next timer.
+    pub(crate) fn set_asked(&mut self, probe: u16, is_asked: bool, now: Instant) {
+        self.prober.set_asked(probe, is_asked, now);
+    }
+
     /// Tells whether a packet of the VM is meant for the prober.
     pub(crate) fn is_for(packet: &Packet) -> bool {
         packet.form() == Form::Tcp && *packet.destination().ip() == probe::SOURCE

@@ -110,7 +110,7 @@ pub struct ProbeEvent {
     pub probe: u16,
     /// What the VM is now.
     pub up: bool,
-    /// Why it went down; none if it came up, or if it was stopped.
+    /// Why it went down; none if it came up, was stopped, or is new.
     pub failure: Option<ProbeFailure>,
 }
 
@@ -179,6 +179,8 @@ pub struct Prober {
 #[derive(Debug, Clone)]
 struct Probe {
     config: ProbeConfig,
+    /// Whether the VM is asked at all.
+    is_asked: bool,
     next: Instant,
     /// When the attempt in progress has taken too long.
     gives_up: Option<Instant>,
@@ -217,18 +219,21 @@ impl Prober {
             return;
         }
         for (probe, id) in self.probes.iter_mut().zip(0..) {
-            probe.connection = None;
-            probe.gives_up = None;
-            if is_running {
-                probe.skip_to_after(now);
-            } else if probe.verdict.up() {
-                probe.verdict.down(now);
-                probe.usage.note_change(false, now);
-                self.events.push_back(ProbeEvent {
-                    probe: id,
-                    up: false,
-                    failure: None,
-                });
+            probe.rest(now);
+            if !is_running {
+                self.events.extend(probe.distrust(id, now));
+            }
+        }
+    }
+
+    /// Notes that the VM joined a pool whose rules have a probe, or left the last one. It is asked
+    /// only while it is in one; who joins is down until the probe says otherwise.
+    pub fn set_asked(&mut self, id: u16, is_asked: bool, now: Instant) {
+        let probe = &mut self.probes[usize::from(id)];
+        if core::mem::replace(&mut probe.is_asked, is_asked) != is_asked {
+            probe.rest(now);
+            if is_asked {
+                self.events.extend(probe.distrust(id, now));
             }
         }
     }
@@ -279,6 +284,9 @@ impl Prober {
         }
         for id in 0..self.probes.len() as u16 {
             let probe = &mut self.probes[usize::from(id)];
+            if !probe.is_asked {
+                continue;
+            }
             if let Some(connection) = &mut probe.connection {
                 connection.on_timer(now);
                 if probe.gives_up.is_some_and(|at| at <= now) {
@@ -297,7 +305,8 @@ impl Prober {
         if !self.is_running {
             return None;
         }
-        let deadlines = self.probes.iter().flat_map(|probe| {
+        let asked = self.probes.iter().filter(|probe| probe.is_asked);
+        let deadlines = asked.flat_map(|probe| {
             let resend = probe.connection.as_ref().and_then(Connection::deadline);
             [Some(probe.next), probe.gives_up, resend]
         });
@@ -381,12 +390,34 @@ impl Probe {
     fn new(config: ProbeConfig) -> Self {
         Self {
             next: config.first,
+            is_asked: true,
             gives_up: None,
             connection: None,
             verdict: Verdict::new(config.starts_up, config.threshold, config.flap_wait),
             usage: ProbeUsage::default(),
             config,
         }
+    }
+
+    /// Gives up what is going on, until the next beat.
+    fn rest(&mut self, now: Instant) {
+        self.connection = None;
+        self.gives_up = None;
+        self.skip_to_after(now);
+    }
+
+    /// Takes the VM down, whatever its results; tells of it if that is new.
+    fn distrust(&mut self, id: u16, now: Instant) -> Option<ProbeEvent> {
+        if !self.verdict.up() {
+            return None;
+        }
+        self.verdict.down(now);
+        self.usage.note_change(false, now);
+        Some(ProbeEvent {
+            probe: id,
+            up: false,
+            failure: None,
+        })
     }
 
     /// Moves the next attempt to the first beat after now.

@@ -27,8 +27,16 @@ pub(crate) fn apply(simulation: &mut Simulation, index: usize) -> Vec<Event> {
         Action::AddBackend
         | Action::RemoveBackend
         | Action::DrainBackend
-        | Action::SetAdminState => membership::change_backends(simulation, index),
-        Action::ChangeRule => membership::change_rule(simulation, index),
+        | Action::SetAdminState => {
+            let told = membership::change_backends(simulation, index);
+            probe::follow_pools(simulation);
+            told
+        }
+        Action::ChangeRule => {
+            let told = membership::change_rule(simulation, index);
+            probe::follow_pools(simulation);
+            told
+        }
         Action::InjectPacket => inject_packet(simulation, index),
         Action::ChangeVm | Action::RestartVm => change_vms(simulation, index),
     }

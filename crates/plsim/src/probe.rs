@@ -13,7 +13,7 @@ use plsim_scenario as file;
 use plsim_scenario::{BackendVm, LoadBalancer, Scenario};
 use plsim_types::{BackendId, Duration, Instant, KeyedHash};
 
-use crate::layout::{BackendPlace, narrow};
+use crate::layout::{BackendPlace, Layout, narrow};
 use crate::membership;
 use crate::simulation::Simulation;
 
@@ -165,24 +165,66 @@ pub(crate) const fn flapping(flapping: file::Flapping) -> plsim_host::Flapping {
     }
 }
 
-/// What is known of faults: when each VM was last changed by an event, and how long faults were
-/// there when probes first found them.
-#[derive(Debug, Default)]
+/// Who asks whom, and what is known of faults: when each VM was last changed by an event, and how
+/// long faults were there when probes first found them.
+#[derive(Debug)]
 pub(crate) struct Detections {
+    /// The probes of each VM.
+    pub(crate) asks: Vec<Vec<(usize, usize)>>,
     faults: BTreeMap<usize, Instant>,
     /// By VM and position among its probes.
     pub(crate) found: BTreeMap<(usize, u16), Duration>,
 }
 
 impl Detections {
+    pub(crate) fn new(scenario: &Scenario, layout: &Layout) -> Self {
+        let asks = layout.backends.iter();
+        Self {
+            asks: asks.map(|place| probes_of(scenario, place)).collect(),
+            faults: BTreeMap::new(),
+            found: BTreeMap::new(),
+        }
+    }
+
     /// Notes that an event did something to a VM.
     pub(crate) fn note_fault(&mut self, vm: usize, now: Instant) {
         self.faults.insert(vm, now);
     }
 }
 
+/// Takes note of pools that changed: their members are asked, and nobody else.
+pub(crate) fn follow_pools(simulation: &mut Simulation) {
+    note_members(simulation);
+    for host in &simulation.map.hosts {
+        simulation
+            .world
+            .visit(*host, |room, context| room.host_mut().start(context));
+    }
+}
+
+fn note_members(simulation: &mut Simulation) {
+    for vm in 0..simulation.map.hosts.len() {
+        let backend = BackendId(narrow(vm));
+        for id in 0..simulation.detections.asks[vm].len() {
+            let (lb, probe) = simulation.detections.asks[vm][id];
+            let edge = &simulation.world.nodes()[simulation.map.edges[lb].0 as usize];
+            let balancer = edge.edge().load_balancer();
+            let is_asked = balancer.rule_usage().any(|usage| {
+                usage.rule.probe == Some(ProbeId(narrow(probe)))
+                    && balancer.is_member(usage.rule.pool, backend)
+            });
+            let host = simulation.map.hosts[vm];
+            simulation.world.visit(host, |room, context| {
+                room.host_mut()
+                    .set_vm_asked(narrow(id), is_asked, context.now());
+            });
+        }
+    }
+}
+
 /// Starts the VMs and the probes; call it once.
 pub(crate) fn start(simulation: &mut Simulation) {
+    note_members(simulation);
     let Simulation { map, world, .. } = simulation;
     for (host, server) in map.hosts.iter().zip(&map.servers) {
         world.visit(*server, |room, context| {
@@ -218,8 +260,7 @@ pub(crate) fn deliver(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
 /// Tells the load balancer of one verdict.
 fn tell(simulation: &mut Simulation, vm: usize, at: Instant, event: &ProbeEvent) -> Event {
     let place = &simulation.layout.backends[vm];
-    let own = probes_of(&simulation.scenario, place);
-    let (lb, probe) = own[usize::from(event.probe)];
+    let (lb, probe) = simulation.detections.asks[vm][usize::from(event.probe)];
     let balancer = &simulation.scenario.load_balancer[lb];
     let kind = if event.up { "probe-up" } else { "probe-down" };
     let mut told = Event::new(kind)
@@ -228,14 +269,20 @@ fn tell(simulation: &mut Simulation, vm: usize, at: Instant, event: &ProbeEvent)
         .with("backend", place.name.as_str());
     if !event.up {
         let server = &simulation.world.nodes()[simulation.map.servers[vm].0 as usize];
-        let since = server.server().down_since();
+        let server = server.server();
+        let rest = match server.behaviour().state {
+            plsim_host::VmState::Stopped => "stopped",
+            _ => "new in the pool",
+        };
+        let since = server.down_since();
+        let is_new = event.failure.is_none() && since.is_none();
         let since = since.or_else(|| simulation.detections.faults.get(&vm).copied());
-        let after = since.map(|since| at.since(since));
+        let after = since.filter(|_| !is_new).map(|since| at.since(since));
         told = told.with(
             "cause",
             event
                 .failure
-                .map_or("stopped".to_owned(), |failure| failure.to_string()),
+                .map_or_else(|| rest.to_owned(), |failure| failure.to_string()),
         );
         told = told.with("after_ns", after.map(Duration::as_nanos));
         if let Some(after) = after {

@@ -5,7 +5,6 @@ use plsim_scenario::{LoadBalancer, Probe, ProbeProtocol, Scenario};
 use plsim_types::Instant;
 
 use crate::numbers::counted;
-use crate::probe::probes_of;
 use crate::simulation::Simulation;
 
 /// Sums up the probes of all VMs.
@@ -16,10 +15,8 @@ pub(crate) fn summaries(simulation: &Simulation) -> Vec<ProbeSummary> {
         let Some(probes) = host.host().probes() else {
             continue;
         };
-        let own = probes_of(&simulation.scenario, place);
-        for (number, ((lb, probe), usage)) in
-            (0..).zip(own.into_iter().zip(probes.prober().usage()))
-        {
+        let own = simulation.detections.asks[vm].iter().copied();
+        for (number, ((lb, probe), usage)) in (0..).zip(own.zip(probes.prober().usage())) {
             let lb = &simulation.scenario.load_balancer[lb];
             let probe = &lb.probe[probe];
             rows.push(ProbeSummary {

@@ -153,6 +153,7 @@ impl Simulation {
         let mut agenda: Vec<usize> = (0..scenario.event.len()).collect();
         agenda.sort_by_key(|&index| scenario.event[index].at);
         let simulation = Self {
+            detections: Detections::new(&scenario, &layout),
             name,
             overrides,
             started: false,
@@ -162,7 +163,6 @@ impl Simulation {
             layout,
             map,
             world,
-            detections: Detections::default(),
             log: outputs.events.map(EventLog::new),
             series: outputs.timeseries.map(TimeSeries::new),
             agenda,

@@ -275,6 +275,21 @@ fn a_stopped_vm_is_down_at_once_and_not_probed() {
 }
 
 #[test]
+fn a_vm_is_asked_only_while_it_is_in_a_pool_and_earns_its_place() {
+    let mut pair = Pair::new(config(1, Vec::new()), Vm::Healthy(200));
+    pair.prober.set_asked(0, false, secs(0));
+    pair.run(secs(21));
+    assert_eq!((pair.sent.len(), pair.prober.poll_timeout()), (0, None));
+    pair.prober.set_asked(0, true, secs(21));
+    pair.collect(secs(21));
+    pair.run(secs(31));
+    assert_eq!(pair.changes(), [(21, false), (25, true)]);
+    pair.prober.set_asked(0, false, secs(31));
+    pair.collect(secs(31));
+    assert_eq!(pair.changes().len(), 2, "who has left is not spoken of");
+}
+
+#[test]
 fn a_flapping_instance_waits_longer_before_it_is_up() {
     let flap = |flap_wait| {
         let mut config = config(1, http());
