@@ -424,6 +424,57 @@ fn a_vm_that_joins_a_pool_is_asked_first_and_one_that_left_is_not_asked_any_more
 }
 
 #[test]
+fn a_restarted_vm_resets_what_it_does_not_know_any_more() {
+    let event = "\n[[event]]\nat = \"7s\"\naction = \"restart-vm\"\nbackend_vm = \"vm-0\"\n";
+    let (summary, calm) = with_and_without(HTTP, event);
+    let old = binds(&calm, "vm-0", "tcp");
+    assert_eq!(fate(&summary, "living"), [40, 40 - old, old, 0, 0]);
+    assert_eq!(fate(&summary, "new"), [40, 40, 0, 0, 0]);
+    assert_eq!(
+        probe(&summary, "vm-0").failed,
+        0,
+        "it was back before the next probe"
+    );
+}
+
+#[test]
+fn d_prb18_in_2018_the_number_of_probes_counted_and_an_answer_took_31_s() {
+    let old = format!("{HTTP}\npreset = \"azure-2018\"\nnumber_of_probes = 3");
+    let refuse = change("7s", "vm-0", "probe_status = 503");
+    let summary = simulate(&format!("{}{refuse}", scenario(&old)), &[]).summary;
+    // 10 s, 15 s, 20 s.
+    assert_eq!(
+        probe(&summary, "vm-0").first_down.unwrap().as_nanos(),
+        20_000_080_000
+    );
+    // The attempt of 10 s waits for 31 s, the next ones begin at 45 s and 80 s.
+    let hang = change("7s", "vm-0", "state = \"crashed\"");
+    let long = ["run.duration=200s"];
+    let summary = simulate(&format!("{}{hang}", scenario(&old)), &long).summary;
+    assert_eq!(
+        probe(&summary, "vm-0").first_down.unwrap().as_nanos(),
+        111_000_000_000
+    );
+    // Today the number is not looked at.
+    let now = old.replace("preset = \"azure-2018\"\n", "");
+    let summary = simulate(&format!("{}{refuse}", scenario(&now)), &[]).summary;
+    assert_eq!(
+        probe(&summary, "vm-0").first_down.unwrap().as_nanos(),
+        10_000_080_000
+    );
+}
+
+#[test]
+fn probes_can_begin_at_times_of_their_own() {
+    let text = scenario(&format!("{TCP}\nphase = \"spread\""));
+    let text = text.replace("count = 2", "count = 2\nstate = \"not-listening\"");
+    let summary = simulate(&text, &[]).summary;
+    let first = |vm| probe(&summary, vm).first_down.unwrap().as_nanos();
+    assert_ne!(first("vm-0"), first("vm-1"));
+    assert!(first("vm-0").max(first("vm-1")) < 5_000_040_000);
+}
+
+#[test]
 fn a_rule_without_a_probe_takes_its_backends_for_healthy() {
     let text =
         format!("{SMALL}{LIVING}").replace("name = \"vm\"", "name = \"vm\"\nstate = \"crashed\"");
