@@ -296,6 +296,45 @@ fn tshark_reads_the_proxy_headers() {
     assert_eq!(tshark(&file, &["-Y", trouble]), "");
 }
 
+/// D-PRB23: from 168.63.129.16, and an orderly conversation where the VM sees it.
+#[test]
+fn tshark_reads_the_health_probes() {
+    if !has_tshark() {
+        return;
+    }
+    let probe = "[[load_balancer.probe]]\nname = \"probe\"\nprotocol = \"http\"\nport = 80\n\
+                 request_path = \"/healthz\"\n\n[[load_balancer.rule]]";
+    let content = SMALL.replacen("[[load_balancer.rule]]", probe, 1);
+    let content = content.replace(
+        "backend_port = 8443",
+        "backend_port = 8443\nprobe = \"probe\"",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = capture(folder.path(), &content, &[]);
+    let one = folder.path().join("one.pcapng");
+    let nic = "frame.interface_name == \"vm nic\"";
+    tshark(&file, &["-Y", nic, "-w", one.to_str().unwrap()]);
+    let fields = |filter, fields: [&str; 3]| {
+        let mut arguments = vec!["-Y", filter, "-T", "fields"];
+        arguments.extend(fields.iter().flat_map(|field| ["-e", field]));
+        tshark(&one, &arguments)
+    };
+    let asked = fields("http.request", ["ip.src", "http.host", "http.request.uri"]);
+    let line = "168.63.129.16\t10.2.1.5\t/healthz\n";
+    assert_eq!(asked, line.repeat(6), "every 5 s in 30 s");
+    let told = fields(
+        "http.response",
+        ["ip.dst", "http.response.code", "tcp.srcport"],
+    );
+    assert_eq!(told, "168.63.129.16\t200\t80\n".repeat(6));
+    assert_eq!(
+        tshark(&one, &["-Y", "_ws.malformed or tcp.analysis.flags"]),
+        ""
+    );
+    // Handshake, question, answer, four-way close.
+    assert_eq!(count(&one, "tcp"), 6 * 8);
+}
+
 /// Whatever was sent stands in the file, if only among the drops.
 #[test]
 fn a_capture_of_malformed_packets_opens() {
