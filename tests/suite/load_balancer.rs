@@ -346,3 +346,48 @@ fn the_order_of_backend_vms_in_the_file_changes_nothing() {
     }
     assert_ne!(digest(OPEN), digest(&format!("{a}{OPEN}")));
 }
+
+/// What is uneven by configuration is told with its remedy; what a change of the pool made so is not.
+#[test]
+fn an_uneven_distribution_is_told_with_what_would_help() {
+    let more = OPEN.replace("= 100", "= 500");
+    let by_address = "load_balancer.balancer.rule.tcp.distribution=SourceIP";
+    let told = |text: &str, overrides: &[&str]| run(text, overrides).findings;
+    assert_eq!(told(&more, &[TWO]), []);
+    let found = told(&more, &[TWO, by_address]);
+    let [finding] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert!(
+        finding
+            .what
+            .ends_with("got 2.0 times the mean of 500 tcp flows; 1 of 2 got nothing.")
+    );
+    assert!(finding.help[0].contains("5-tuple"));
+    let weak = [
+        TWO,
+        "load_balancer.balancer.hash=weak-parity",
+        "client_vm.client.ephemeral_port_order=even-first",
+    ];
+    let found = told(&more, &weak);
+    assert!(found[0].help[0].starts_with("A weak hash"), "{found:?}");
+    let down = event("20s", "backend-down", "backend_vm = \"vm-0\"");
+    assert_eq!(told(&format!("{more}{down}"), &[TWO, by_address]), []);
+}
+
+#[test]
+fn a_vm_that_is_in_no_pool_may_go_down_and_come_back() {
+    let late =
+        "[[backend_vm]]\nname = \"late\"\nsubnet = \"provider/backend\"\nbackend_pools = []\n";
+    let vm = "backend_vm = \"late\"";
+    let joins = format!("{vm}\nbackend_pool = \"balancer/pool\"");
+    let events = [
+        event("1s", "backend-down", vm),
+        event("2s", "add-backend", &joins),
+        event("3s", "remove-backend", vm),
+        event("4s", "backend-up", vm),
+    ];
+    let summary = run(&format!("{late}{TALK}{}", events.concat()), &[]);
+    assert_eq!(summary.connections.closed, 100);
+    assert_eq!(binds(&summary, "udp", "late"), 0);
+}

@@ -1,3 +1,4 @@
+use crate::choice::Unsettled;
 use crate::config::{
     Backend, ConfigError, Frontend, FrontendId, LbConfig, LbPoolId, Listen, NoHealthyBackends,
     ProbeConfig, Rule,
@@ -6,7 +7,7 @@ use crate::distribution::FlowHash;
 use crate::event::LbEvent;
 use crate::pool::{Group, Pool};
 use crate::rehash::{BackendIndex, Chooser};
-use crate::stickiness::{FlowKey, Full, StickyTable, Way};
+use crate::stickiness::StickyTable;
 use crate::usage::{BackendUsage, MembershipChange, RuleUsage};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
@@ -86,15 +87,15 @@ pub struct LoadBalancer {
     pub(crate) backends: Vec<BackendState>,
     pub(crate) backend_index: BTreeMap<BackendId, BackendIndex>,
     pub(crate) probes: Vec<ProbeState>,
-    flow_hash: FlowHash,
-    lone_backend_ends: bool,
+    pub(crate) flow_hash: FlowHash,
+    pub(crate) lone_backend_ends: bool,
     pub(crate) sticky: StickyTable,
     /// Where datagrams of UDP flows went that are not sticky: only to count those that move.
-    stateless: StickyTable,
+    pub(crate) stateless: StickyTable,
     pub(crate) changes: Vec<MembershipChange>,
     pub(crate) events: VecDeque<LbEvent>,
     unmatched: u64,
-    was_full: bool,
+    pub(crate) was_full: bool,
 }
 
 /// Where a packet goes.
@@ -356,149 +357,6 @@ impl LoadBalancer {
         let found = self.rule_index.get(&key).copied();
         found.or_else(|| *self.all_ports.get(usize::from(frontend.0))?)
     }
-
-    /// Returns the way of a packet.
-    #[inline]
-    fn choose(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
-        let state = &self.rules[usize::from(packet.rule)];
-        let rule = &state.usage.rule;
-        if !self.pools[usize::from(rule.pool.0)].may_change {
-            return self.hashed(packet);
-        }
-        match packet.tuple.protocol {
-            Protocol::Tcp => self.sticky_tcp(packet, now),
-            Protocol::Udp if rule.connection_tracking => self.sticky_udp(packet, now),
-            Protocol::Udp => self.stateless_udp(packet, now),
-        }
-    }
-
-    fn sticky_tcp(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
-        self.sticky.advance(now);
-        let key = FlowKey::new(packet.link, packet.tuple);
-        let place = self.sticky.place(&key);
-        let Some(position) = self.sticky.find(&key, place) else {
-            let way = self.hashed(packet)?;
-            if packet.opens {
-                self.remember(key, place, way)?;
-            }
-            return Ok(way);
-        };
-        let way = self.sticky.way(position);
-        let state = &self.rules[usize::from(packet.rule)];
-        if packet.opens {
-            // A new connection: it takes the rule as it is now.
-            let way = match self.groups[state.group].is_eligible(way.backend) {
-                true => Way {
-                    route: state.route,
-                    ..way
-                },
-                false => self.hashed(packet)?,
-            };
-            self.sticky.move_to(position, way);
-            return Ok(way);
-        }
-        if self.lone_backend_ends && self.is_alone_and_down(state, way.backend) {
-            return Err(LbError::NoHealthyBackend);
-        }
-        self.sticky.touch(position);
-        Ok(way)
-    }
-
-    /// A datagram of a flow whose backend is kept as long as it is in the choice.
-    fn sticky_udp(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
-        self.sticky.advance(now);
-        let key = FlowKey::new(packet.link, packet.tuple);
-        let place = self.sticky.place(&key);
-        let Some(position) = self.sticky.find(&key, place) else {
-            let way = self.hashed(packet)?;
-            self.remember(key, place, way)?;
-            return Ok(way);
-        };
-        let way = self.sticky.way(position);
-        let state = &self.rules[usize::from(packet.rule)];
-        if self.groups[state.group].is_eligible(way.backend) {
-            self.sticky.touch(position);
-            return Ok(way);
-        }
-        let way = self.hashed(packet)?;
-        self.sticky.move_to(position, way);
-        self.count_moved(packet.rule);
-        Ok(way)
-    }
-
-    /// A datagram that goes where the hash says; where the one before went is only counted.
-    fn stateless_udp(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
-        let way = self.hashed(packet)?;
-        self.stateless.advance(now);
-        let key = FlowKey::new(packet.link, packet.tuple);
-        let place = self.stateless.place(&key);
-        match self.stateless.find(&key, place) {
-            None => {
-                // Of a flow for which there is no room, a move is not noticed.
-                let _: Result<(), Full> = self.stateless.insert(key, place, way);
-            }
-            Some(position) => {
-                let moved = self.stateless.way(position).backend != way.backend;
-                self.stateless.move_to(position, way);
-                if moved {
-                    self.count_moved(packet.rule);
-                }
-            }
-        }
-        Ok(way)
-    }
-
-    fn count_moved(&mut self, rule: u16) {
-        if let Some(change) = self.rules[usize::from(rule)].latest_change {
-            self.changes[change].moved += 1;
-        }
-    }
-
-    /// Tells whether a backend is the only one of its pool, and unhealthy.
-    fn is_alone_and_down(&self, state: &RuleState, backend: BackendIndex) -> bool {
-        let group = &self.groups[state.group];
-        let pool = &self.pools[group.pool];
-        let alone = matches!(pool.members.as_slice(), &[(only, _)] if only == backend);
-        alone && !group.is_eligible(backend) && !self.is_healthy(group.probe, backend)
-    }
-
-    /// Returns the way that the hash says.
-    #[inline]
-    fn hashed(&self, packet: &Unsettled<'_>) -> Result<Way, LbError> {
-        let state = &self.rules[usize::from(packet.rule)];
-        let rule = &state.usage.rule;
-        let number = self.flow_hash.number(
-            rule.distribution,
-            &self.frontends[usize::from(rule.frontend.0)],
-            packet.nat_ip,
-            packet.link,
-            packet.tuple,
-        );
-        let backend = self.groups[state.group].pick(number);
-        Ok(Way {
-            backend: backend.ok_or(LbError::NoHealthyBackend)?,
-            route: state.route,
-        })
-    }
-
-    fn remember(&mut self, key: FlowKey, place: u64, way: Way) -> Result<(), LbError> {
-        self.sticky.insert(key, place, way).map_err(|Full| {
-            if !core::mem::replace(&mut self.was_full, true) {
-                let limit = self.sticky.len();
-                self.events.push_back(LbEvent::TableFull { limit });
-            }
-            LbError::EdgeTableFull
-        })
-    }
-}
-
-/// A packet whose rule is found, but not its backend.
-struct Unsettled<'p> {
-    rule: u16,
-    link: LinkId,
-    tuple: &'p FiveTuple,
-    opens: bool,
-    nat_ip: Option<u8>,
 }
 
 impl fmt::Display for LbError {

@@ -29,6 +29,7 @@ extern crate alloc;
 extern crate std;
 
 mod balancer;
+mod choice;
 mod config;
 mod distribution;
 mod event;

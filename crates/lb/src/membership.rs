@@ -17,7 +17,7 @@ use plsim_types::{BackendId, Instant};
 /// Why a change is not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeError {
-    /// The load balancer does not know the backend, or no pool has it.
+    /// The load balancer does not know the backend.
     UnknownBackend(BackendId),
     /// There is no such pool.
     UnknownPool(LbPoolId),
@@ -66,7 +66,8 @@ impl LoadBalancer {
     /// Takes a backend out of the choice for new flows, or back into it, in all its pools and
     /// whatever probes say; [`AdminState::Up`] overrules it.
     ///
-    /// TCP flows that are on it stay (D-PRB23). Setting what is already so changes nothing.
+    /// TCP flows that are on it stay (D-PRB23). Setting what is already so changes nothing. It holds
+    /// for pools that the backend joins later, too.
     ///
     /// # Errors
     /// [`ChangeError`]; nothing changes.
@@ -78,9 +79,6 @@ impl LoadBalancer {
     ) -> Result<(), ChangeError> {
         let index = self.backend(backend)?;
         let mut pools = (0..).zip(&self.pools).filter(|(_, pool)| pool.has(index));
-        if pools.clone().next().is_none() {
-            return Err(ChangeError::UnknownBackend(backend));
-        }
         if let Some((fixed, _)) = pools.find(|(_, pool)| !pool.may_change) {
             return Err(ChangeError::FixedPool(pool_id(fixed)));
         }
@@ -504,7 +502,7 @@ impl Change {
 impl fmt::Display for ChangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownBackend(backend) => write!(f, "backend {} is in no pool", backend.0),
+            Self::UnknownBackend(backend) => write!(f, "there is no backend {}", backend.0),
             Self::UnknownPool(pool) => write!(f, "there is no pool {}", pool.0),
             Self::UnknownProbe(probe) => write!(f, "there is no probe {}", probe.0),
             Self::UnknownRule(rule) => write!(f, "there is no rule {}", rule.0),

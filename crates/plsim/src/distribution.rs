@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use plsim_lb::MembershipChange;
-use plsim_observe::{MembershipSummary, NatSummary, Over, SkewSummary};
-use plsim_scenario::Scenario;
+use plsim_observe::{Finding, MembershipSummary, NatSummary, Over, SkewSummary, Summary};
+use plsim_scenario::{HashStrength, HashTuple, Scenario};
 use plsim_types::Protocol;
 
 use crate::build::Map;
 use crate::layout::Layout;
 use crate::membership;
+use crate::numbers::grouped;
 use crate::simulation::PlsimWorld;
 
 /// Returns how evenly the flows of each service were spread over its VMs and NAT IPs; nothing where
@@ -58,6 +59,64 @@ fn leads_to_one_pool(
     pools.sort_unstable();
     pools.dedup();
     pools.len() == 1
+}
+
+/// Flows for each VM, on average, from which on an uneven distribution is no accident.
+const MANY: u64 = 100;
+/// Max/mean, in thousandths, from which on it is worth a word.
+const UNEVEN: u64 = 1_500;
+
+/// Returns a finding for each service whose VMs got very different shares, though its pool never
+/// changed.
+pub(crate) fn uneven(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
+    let rows = summary.skew.iter().filter(|row| {
+        let many = MANY * row.shares.len() as u64;
+        row.over == Over::Backends && row.flows() >= many && row.max_over_mean() >= UNEVEN
+    });
+    rows.filter_map(|row| {
+        let mut services = scenario.private_link_service.iter();
+        let service = services.find(|service| *service.name == *row.pls)?;
+        let path = &service.load_balancer_frontend;
+        let mut balancers = scenario.load_balancer.iter();
+        let lb = balancers.find(|lb| lb.name == path.load_balancer)?;
+        let mut changes = summary.membership_changes.iter();
+        if changes.any(|change| *change.load_balancer == *lb.name) {
+            return None;
+        }
+        let idle = row.shares.iter().filter(|(_, flows)| *flows == 0).count();
+        let idle = match idle {
+            0 => String::new(),
+            idle => format!("; {idle} of {} got nothing", row.shares.len()),
+        };
+        let (busiest, _) = row.shares.iter().max_by_key(|(_, flows)| *flows)?;
+        let times = row.max_over_mean();
+        let what = format!(
+            "{}: VM {busiest} got {}.{} times the mean of {} {} flows{idle}.",
+            row.pls,
+            times / 1_000,
+            times % 1_000 / 100,
+            grouped(row.flows()),
+            row.protocol,
+        );
+        let mut rules = lb.rule.iter().filter(|rule| rule.frontend == path.frontend);
+        let by_address =
+            rules.any(|rule| rule.protocol.carries(row.protocol) && rule.distribution.fields() < 5);
+        let mut help = Vec::new();
+        if by_address {
+            let whose = match lb.hash_tuple {
+                HashTuple::PreNat => "A client keeps its VM, whatever it opens",
+                HashTuple::NatIp => "All flows of a NAT IP go to one VM",
+            };
+            help.push(format!(
+                "{whose}; distribution = \"5-tuple\" hashes the ports, too."
+            ));
+        }
+        if lb.hash == HashStrength::WeakParity && row.shares.len().is_multiple_of(2) {
+            help.push("A weak hash favours half of an even pool: add or remove a VM.".to_owned());
+        }
+        Some(Finding { what, help })
+    })
+    .collect()
 }
 
 /// Adds up the flows of each name; names stay in the order of their first row.

@@ -5,6 +5,7 @@ use plsim_observe::{Finding, NatSummary, RefusalSummary, Summary};
 use plsim_scenario::{Close, OnExhaustion, PrivateLinkService, Scenario};
 use plsim_types::{DropReason, Duration, PlsId, Protocol};
 
+use crate::distribution;
 use crate::nat;
 use crate::numbers::{counted, grouped};
 
@@ -14,6 +15,7 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     let mut found = Vec::new();
     found.extend(reader.exhausted());
     found.extend(reader.skew());
+    found.extend(distribution::uneven(scenario, summary));
     found.extend(reader.limits());
     found.extend(reader.reused());
     found.extend(reader.idle());

@@ -182,10 +182,6 @@ fn changes_that_make_no_sense_are_refused_and_change_nothing() {
         Err(ChangeError::NotAMember(POOL, foreign))
     );
     assert_eq!(
-        b.set_backend(foreign, false, at(0)),
-        Err(ChangeError::UnknownBackend(foreign))
-    );
-    assert_eq!(
         b.set_health(ProbeId(1), member, false, at(0)),
         Err(ChangeError::UnknownProbe(ProbeId(1)))
     );
@@ -227,4 +223,22 @@ fn changes_that_make_no_sense_are_refused_and_change_nothing() {
         Err(ChangeError::UnknownFrontend(nowhere))
     );
     assert_eq!((b.poll_event(), b.changes().len()), (None, 0));
+}
+
+/// A VM that goes down before it joins is down when it does.
+#[test]
+fn what_was_said_of_a_backend_holds_when_it_joins() {
+    let mut config = config(2, true);
+    config.pools = vec![pool(&[0], true)];
+    let mut balancer = LoadBalancer::new(&config).unwrap();
+    balancer.set_backend(BackendId(1), false, at(0)).unwrap();
+    balancer.add_backend(POOL, BackendId(1), at(0)).unwrap();
+    let chosen = |balancer: &mut LoadBalancer| {
+        let ports = 0..100;
+        let each = ports.map(|port| syn(&mut balancer.clone(), port, at(0)).unwrap().backend);
+        each.filter(|backend| *backend == BackendId(1)).count()
+    };
+    assert_eq!(chosen(&mut balancer), 0);
+    balancer.set_backend(BackendId(1), true, at(0)).unwrap();
+    assert!(chosen(&mut balancer) > 20);
 }

@@ -272,13 +272,12 @@ proptest! {
                     packet(&mut engine, &mut model, (link, client, rule, opens));
                 }
                 Step::Backend(backend, up) => {
-                    let known = model.members.iter().any(|pool| pool.contains_key(&backend));
                     let now = Instant::from_nanos(model.now);
                     let set = engine.set_backend(BackendId(backend), up, now);
-                    assert_eq!(set.is_ok(), known);
-                    if known && up {
+                    assert_eq!(set, Ok(()));
+                    if up {
                         model.down.remove(&backend);
-                    } else if known {
+                    } else {
                         model.down.insert(backend);
                     }
                 }
