@@ -110,6 +110,54 @@ fn keepalives_of_a_silent_connection_pass_the_shift() {
     assert_eq!(summary.ledger.dropped(), 0);
 }
 
+/// PP-2 and PP-3 in the bytes that the VM gets; the frontend's address is the first of its subnet.
+#[test]
+fn the_destination_in_the_header_is_a_setting() {
+    let workload = "
+[[workload]]
+name = \"w\"
+client_vm = \"client\"
+private_endpoint = \"endpoint\"
+port = 443
+rate = \"1/s\"
+connections = 1
+";
+    for (destination, address) in [
+        ("private-endpoint", [10, 1, 0, 10]),
+        ("frontend", [10, 2, 1, 4]),
+    ] {
+        let key = format!("private_link_service.service.proxy_destination={destination}");
+        let capture = captured(
+            &format!("{SMALL}{workload}"),
+            &[&PROXY[..], &[&key]].concat(),
+        );
+        let mut expected = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x14\x0A\x01\0\x04".to_vec();
+        expected.extend(address);
+        let found = capture
+            .windows(expected.len())
+            .filter(|bytes| *bytes == expected);
+        // Before and after the VM's link.
+        assert_eq!(found.count(), 2, "{destination}");
+    }
+}
+
+/// Returns the bytes of a run's capture.
+fn captured(text: &str, overrides: &[&str]) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a folder for the capture");
+    let file = folder.path().join("scenario.toml");
+    let out = folder.path().join("out");
+    std::fs::write(&file, text).expect("a scenario file");
+    let mut arguments = vec!["run", "--quiet", file.to_str().expect("a plain path")];
+    arguments.extend(["--out", out.to_str().expect("a plain path")]);
+    let capture = ["output.capture=true"];
+    for pair in overrides.iter().chain(&capture) {
+        arguments.extend(["--set", pair]);
+    }
+    let output = crate::support::run(&arguments);
+    assert!(output.status.success(), "{output:?}");
+    std::fs::read(out.join("capture.pcapng")).expect("a capture")
+}
+
 #[test]
 fn udp_has_no_header() {
     let more = "protocol = \"udp\"\nrate = \"20/s\"\nconnections = 50";

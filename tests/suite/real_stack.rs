@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 
-use plsim_fabric::{Consumer, Splices};
+use plsim_fabric::{Consumer, ProxyService, Splices};
 use plsim_packet::{Packet, ProxyHeader};
 use plsim_types::{KeyedHash, LinkId, PlsId};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
@@ -229,7 +229,10 @@ fn converse(seed: u64, consumer: &Consumer) -> [Machine; 2] {
         .get_mut::<Socket<'_>>(client.socket)
         .connect(client.interface.context(), addresses[1], addresses[0])
         .unwrap();
-    let mut splices = Splices::new(vec![PlsId(0)]);
+    let mut splices = Splices::new(vec![ProxyService {
+        pls: PlsId(0),
+        destination: None,
+    }]);
     let [mut up, mut inside, mut down, mut back] = <[Leg; 4]>::default();
     for now in 0..PATIENCE {
         client.act(Instant::from_millis(now));

@@ -33,5 +33,5 @@ pub use floating_ip::{FloatingIp, FloatingIps};
 pub use private_endpoint::{PrivateEndpointConfig, PrivateEndpointNode, Traffic};
 pub use probe::{Dialogue, HealthProbes, TimedProbeEvent};
 pub use provider_edge::{ProviderEdge, ProviderEdgeConfig, TimedLbEvent};
-pub use splice::{Consumer, SpliceStats, Splices};
+pub use splice::{Consumer, ProxyService, SpliceStats, Splices};
 pub use virtual_network::{VirtualNetworkNode, VirtualNetworkNodeConfig};

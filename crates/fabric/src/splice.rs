@@ -1,4 +1,4 @@
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_nat::{Outward, Reset, Splice};
 use plsim_packet::{Form, Origin, Packet, ProxyHeader};
@@ -14,6 +14,15 @@ pub struct Consumer {
     pub endpoint: SocketAddrV4,
     /// The private endpoint connection.
     pub link: LinkId,
+}
+
+/// A service with PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProxyService {
+    /// The service.
+    pub pls: PlsId,
+    /// What its headers name as destination instead of the private endpoint's address.
+    pub destination: Option<Ipv4Addr>,
 }
 
 /// What was done for the services with PROXY protocol.
@@ -35,7 +44,7 @@ pub struct SpliceStats {
 /// binding's end. Services without PROXY protocol have none.
 #[derive(Debug, Default)]
 pub struct Splices {
-    services: Vec<PlsId>,
+    services: Vec<ProxyService>,
     /// By NAT IP and port, and the backend's port.
     flows: FixedMap<(SocketAddrV4, u16), Splice>,
     /// The latest segment of a connection whose header waits for room: it will carry it.
@@ -46,7 +55,7 @@ pub struct Splices {
 impl Splices {
     /// Starts without any connection.
     #[must_use]
-    pub fn new(services: Vec<PlsId>) -> Self {
+    pub fn new(services: Vec<ProxyService>) -> Self {
         Self {
             services,
             ..Self::default()
@@ -62,7 +71,7 @@ impl Splices {
     /// Puts a client's segment, already translated, into the server's numbers, with the header where
     /// it belongs; returns a segment that is to go ahead of it.
     pub fn outward(&mut self, packet: &mut Packet, consumer: &Consumer) -> Option<Box<Packet>> {
-        if packet.form() != Form::Tcp || !self.services.contains(&packet.encap.pls) {
+        if packet.form() != Form::Tcp || self.service(packet.encap.pls).is_none() {
             return None;
         }
         let segment = packet.tcp_segment()?;
@@ -160,8 +169,16 @@ impl Splices {
         }
     }
 
+    fn service(&self, pls: PlsId) -> Option<&ProxyService> {
+        self.services.iter().find(|service| service.pls == pls)
+    }
+
     fn insert(&mut self, packet: &mut Packet, consumer: &Consumer) {
-        let header = ProxyHeader::proxy(consumer.client, consumer.endpoint, consumer.link);
+        let mut dialled = consumer.endpoint;
+        if let Some(service) = self.service(packet.encap.pls) {
+            dialled.set_ip(service.destination.unwrap_or(*dialled.ip()));
+        }
+        let header = ProxyHeader::proxy(consumer.client, dialled, consumer.link);
         let fits = packet.prepend(&header);
         assert!(
             fits,

@@ -11,7 +11,7 @@ mod wire;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use end::End;
-use plsim_fabric::{Consumer, Splices};
+use plsim_fabric::{Consumer, ProxyService, Splices};
 use plsim_packet::{Packet, ProxyHeader};
 use plsim_types::{LinkId, PlsId};
 use random::Random;
@@ -86,7 +86,10 @@ impl Case {
         Self {
             client: End::new(client, NAT, BACKEND, &mut random),
             server: End::new(server, BACKEND, NAT, &mut random),
-            splices: Splices::new(vec![PlsId(0)]),
+            splices: Splices::new(vec![ProxyService {
+                pls: PlsId(0),
+                destination: None,
+            }]),
             network,
             random,
             legs: Default::default(),

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
-use plsim_fabric::Splices;
+use plsim_fabric::{ProxyService, Splices};
 use plsim_host::{
     Application, Close, Hold, Rate, TcpSession, UdpSession, WorkloadConfig, WorkloadKind,
 };
@@ -302,9 +302,19 @@ pub(crate) fn listeners(scenario: &Scenario, place: &BackendPlace) -> Vec<(Proto
 
 /// Returns the splices of a backend VM: the services that reach it and send PROXY headers.
 pub(crate) fn splices(scenario: &Scenario, layout: &Layout, place: &BackendPlace) -> Splices {
-    let services = services_of(scenario, layout, place).map(|(pls, _)| pls);
-    let services = services
-        .filter(|pls| scenario.private_link_service[usize::from(pls.0)].enable_proxy_protocol);
+    let reached = services_of(scenario, layout, place);
+    let services = reached.filter_map(|(pls, _)| {
+        let service = &scenario.private_link_service[usize::from(pls.0)];
+        let place = &layout.services[usize::from(pls.0)];
+        let frontend = layout.frontends[place.load_balancer][usize::from(place.frontend)];
+        service.enable_proxy_protocol.then_some(ProxyService {
+            pls,
+            destination: match service.proxy_destination {
+                file::ProxyDestination::PrivateEndpoint => None,
+                file::ProxyDestination::Frontend => Some(frontend),
+            },
+        })
+    });
     Splices::new(services.collect())
 }
 

@@ -44,8 +44,9 @@ pub use model::{
     LinkSettings, LoadBalancer, LoneBackend, NatIpSelection, NetworkPolicies, NoHealthyBackends,
     OnExhaustion, OnIdle, Output, PoolConfiguration, PortAllocation, PortSpace, Preset,
     PrivateEndpoint, PrivateLinkService, Probe, ProbePhase, ProbePreset, ProbeProtocol,
-    ProbeProxyHeader, RegionLatency, Rehash, Rule, RuleProtocol, Run, Scenario, Sku, Subnet,
-    TimerSet, TlsVersion, Transport, VirtualNetwork, VirtualNetworkPeering, VmState, Workload,
+    ProbeProxyHeader, ProxyDestination, RegionLatency, Rehash, Rule, RuleProtocol, Run, Scenario,
+    Sku, Subnet, TimerSet, TlsVersion, Transport, VirtualNetwork, VirtualNetworkPeering, VmState,
+    Workload,
 };
 pub use read::{MAX_BYTES, ReadError, read_file};
 pub use rules::{Lint, lints};

@@ -26,7 +26,7 @@ pub use nat::{
     Preset, TimerSet,
 };
 pub use network::{NetworkPolicies, RegionLatency, Subnet, VirtualNetwork, VirtualNetworkPeering};
-pub use private_link::{ConnectionState, PrivateEndpoint, PrivateLinkService};
+pub use private_link::{ConnectionState, PrivateEndpoint, PrivateLinkService, ProxyDestination};
 pub use probe::{
     NoHealthyBackends, Probe, ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader,
 };

@@ -65,6 +65,9 @@ pub struct PrivateLinkService {
     /// first byte of each TCP connection (PP-1); the backend's `application` must read it.
     #[serde(default)]
     pub enable_proxy_protocol: bool,
+    /// What the PROXY header names as destination; unpublished.
+    #[serde(default)]
+    pub proxy_destination: ProxyDestination,
     /// Whose NAT it behaves like: all that is not given below comes from here, and what is given
     /// stays. The flow limit of a VM is the VM's own key.
     #[serde(default)]
@@ -123,6 +126,17 @@ pub struct PrivateLinkService {
     /// What a client hears whose new flow finds no port, or meets a limit.
     #[serde(default)]
     pub on_exhaustion: OnExhaustion,
+}
+
+/// What a PROXY header names as destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyDestination {
+    /// The private endpoint that the client dialled, as the protocol wants the original connection.
+    #[default]
+    PrivateEndpoint,
+    /// The address of the load balancer's frontend, with the port that the client dialled.
+    Frontend,
 }
 
 impl PrivateLinkService {

@@ -88,6 +88,7 @@ lints! {
     PL081 Warning Some("PP-8"), "backends understand how their connections begin";
     PL082 Warning Some("PP-1"), "a service with PROXY protocol carries TCP";
     PL083 Error None, "a service with PROXY protocol does not forward fragments";
+    PL084 Error None, "only PROXY headers have a destination";
     PL090 Error Some("PLS-1"), "a Private Link Service needs a Standard load balancer";
     PL091 Error Some("PLS-23"), "a backend pool is configured by NIC";
     PL092 Error Some("MAG"), "a Maglev table has a prime number of places, one for each backend";

@@ -1,6 +1,6 @@
 use super::Rules;
-use super::lints::{PL080, PL081, PL082, PL083};
-use crate::model::{Application, Fragments, PrivateLinkService};
+use super::lints::{PL080, PL081, PL082, PL083, PL084};
+use crate::model::{Application, Fragments, PrivateLinkService, ProxyDestination};
 use plsim_types::Protocol;
 use std::collections::BTreeMap;
 
@@ -14,6 +14,12 @@ impl Rules<'_> {
             };
             if service.enable_proxy_protocol {
                 self.no_header(index, balancer, service);
+            } else if service.proxy_destination != ProxyDestination::PrivateEndpoint {
+                let path = format!("private_link_service[{index}].proxy_destination");
+                let message = format!("`{}` sends no PROXY headers", service.name);
+                self.report(PL084, &path, message)
+                    .label("there is none that could name it")
+                    .help("write enable_proxy_protocol = true, or leave the key out");
             }
             self.applications(index, balancer, service);
         }
