@@ -25,6 +25,7 @@ fn balancer(may_change: bool) -> LoadBalancer {
             probe: None,
             distribution: Distribution::FiveTuple,
             connection_tracking: false,
+            forget_after: None,
         }],
         backends: (0..4)
             .map(|id| Backend {

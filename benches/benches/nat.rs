@@ -308,6 +308,7 @@ fn balancer(vms: u16) -> LoadBalancer {
             probe: None,
             distribution: Distribution::FiveTuple,
             connection_tracking: false,
+            forget_after: None,
         }],
         backends: (0..vms)
             .map(|id| Backend {

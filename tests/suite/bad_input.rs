@@ -170,8 +170,8 @@ fn unknown_names_get_a_suggestion() {
 #[test]
 fn what_is_not_modelled_yet_is_refused_and_not_ignored() {
     for key in [
-        "idle_timeout = \"4min\"",
-        "enable_tcp_reset = true",
+        "disable_outbound_snat = true",
+        "tcp_tracking = \"strict\"",
         "load_distribution = \"SourceIP\"",
     ] {
         let name = key.split(' ').next().unwrap();

@@ -25,6 +25,8 @@ mod fragments;
 #[cfg(test)]
 mod icmp;
 #[cfg(test)]
+mod idle;
+#[cfg(test)]
 mod invariance;
 #[cfg(test)]
 mod laboratory;

@@ -84,7 +84,7 @@ fn a_drained_vm_has_its_connections_reset_when_the_time_is_over() {
             (own, 100 - own)
         );
         assert_eq!(
-            summary.ledger.injected_by.nat,
+            summary.ledger.injected_by.lb,
             2 * own,
             "an RST for each end"
         );

@@ -57,6 +57,7 @@ fn the_small_scenarios_meet_their_expectations() {
     let names = [
         "quickstart",
         "idle-timeout",
+        "idle-240-vs-300",
         "overlapping-consumers",
         "unapproved-endpoint",
         "refused-with-icmp",

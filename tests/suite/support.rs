@@ -137,6 +137,7 @@ frontend = "frontend"
 backend_pool = "pool"
 frontend_port = 443
 backend_port = 8443
+idle_timeout = "30min"
 [[load_balancer.rule]]
 name = "udp"
 frontend = "frontend"

@@ -7,6 +7,7 @@ mod bench_text;
 mod directory;
 mod distribution;
 mod exit;
+mod idle;
 mod page;
 mod progress;
 mod run;

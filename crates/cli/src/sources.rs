@@ -5,6 +5,7 @@ use plsim_scenario::Diagnostic;
 
 use crate::arguments::ValidateOptions;
 use crate::exit::Exit;
+use crate::page::Page;
 use crate::terminal::Terminal;
 
 /// A scenario file that was read and found right.
@@ -103,17 +104,19 @@ pub(crate) fn validate(options: &ValidateOptions, terminal: &Terminal) -> Exit {
         let implied = plsim::implications(&source.case.scenario);
         match Simulation::new(source.case, Outputs::none()) {
             Ok(_) if options.quiet => {}
-            Ok(_) => {
+            Ok(simulation) => {
                 let note = match warnings {
                     0 => String::new(),
                     count => format!(", {}", plsim::numbers::counted(count as u64, "warning")),
                 };
                 let shown = plsim_scenario::sanitised(&file.to_string_lossy());
-                let mut line = format!("{shown}: valid{note}\n");
+                let mut page = Page::new(terminal);
+                page.line(&format!("{shown}: valid{note}"));
                 for what in implied {
-                    line += &format!("  {what}\n");
+                    page.line(&format!("  {what}"));
                 }
-                if let Err(error) = terminal.print(&line) {
+                page.idle_ceilings(&simulation.idle_ceilings());
+                if let Err(error) = terminal.print(&page.finish()) {
                     return exit.worse(error);
                 }
             }

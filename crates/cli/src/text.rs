@@ -14,6 +14,7 @@ pub(crate) fn summary(summary: &Summary, terminal: &Terminal) -> String {
     page.head(summary);
     page.connections(summary);
     page.nat_ports(summary);
+    page.idle_ceilings(&summary.idle);
     page.distribution(summary);
     page.membership(summary);
     page.probes(summary);

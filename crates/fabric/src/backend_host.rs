@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use plsim_nat::{BindingInfo, NatEngine, NatEvent, OnExhaustion, Original, Reply, Reset};
+use plsim_nat::{BindingInfo, NatEngine, NatEvent, OnExhaustion, Original, Reply, Reset, Sender};
 use plsim_packet::{Fate, Form, Fragments, Origin, Packet, Payload, Rewrite, TcpHeader};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_types::canary::{Fault, planted};
@@ -329,7 +329,7 @@ impl BackendHost {
     }
 }
 
-/// Builds an RST of the NAT.
+/// Builds an RST of the NAT, or of the load balancer for which it keeps state.
 fn reset_packet(reset: &Reset) -> Packet {
     let header = TcpHeader {
         source: reset.source,
@@ -344,7 +344,11 @@ fn reset_packet(reset: &Reset) -> Packet {
         mss: None,
     };
     let mut packet = Packet::tcp(&header, Payload::Zeros(0));
-    packet.origin = Origin::Nat;
+    packet.origin = match reset.by {
+        Sender::Nat => Origin::Nat,
+        Sender::LbTimer => Origin::LbTimer,
+        Sender::LbDrain => Origin::LbDrain,
+    };
     packet.encap.pls = reset.pls;
     if let Some(link) = reset.link {
         packet.encap.link = link;

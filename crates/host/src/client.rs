@@ -225,10 +225,11 @@ impl ClientVms {
             }
             return;
         };
-        let (mss, is_from_nat) = (packet.mss(), packet.origin == Origin::Nat);
+        let is_idle_reset = matches!(packet.origin, Origin::Nat | Origin::LbTimer);
+        let mss = packet.mss();
         cx.deliver(packet);
         let (workload, stats) = (&mut self.workloads[at], &mut self.stats[at]);
-        let input = (segment, mss, is_from_nat);
+        let input = (segment, mss, is_idle_reset);
         self.tcp
             .on_segment(position, input, &self.group, workload, stats, cx);
     }

@@ -146,7 +146,7 @@ impl TcpClients {
     pub(crate) fn on_segment(
         &mut self,
         position: u32,
-        (segment, mss, is_from_nat): (TcpSegment, Option<u16>, bool),
+        (segment, mss, is_idle_reset): (TcpSegment, Option<u16>, bool),
         group: &Group,
         workload: &mut Workload,
         stats: &mut WorkloadStats,
@@ -157,7 +157,7 @@ impl TcpClients {
         let verdict = slot
             .tcb
             .on_segment(&segment, mss, turn.cx.now(), &turn.parameters);
-        self.conclude(position, verdict, is_from_nat, &mut turn);
+        self.conclude(position, verdict, is_idle_reset, &mut turn);
     }
 
     /// Takes an ICMP error that quotes a segment with this sequence number: it ends an attempt
@@ -211,7 +211,7 @@ impl TcpClients {
         &mut self,
         position: u32,
         verdict: Verdict,
-        is_from_nat: bool,
+        is_idle_reset: bool,
         turn: &mut Turn<'_, '_>,
     ) {
         let slot = self.slots.entry_mut(position);
@@ -225,7 +225,7 @@ impl TcpClients {
                 slot.send(&segment, turn);
                 None
             }
-            Verdict::Reset if is_from_nat => Some(Outcome::IdleExpired),
+            Verdict::Reset if is_idle_reset => Some(Outcome::IdleExpired),
             Verdict::Reset => Some(Outcome::Reset),
             Verdict::Refused => Some(Outcome::Refused),
             Verdict::Closed => Some(Outcome::Closed),

@@ -48,6 +48,7 @@ use plsim_types::{BackendId, DropReason, FiveTuple, Instant, KeyedHash, LinkId, 
 ///         probe: None,
 ///         distribution: Distribution::FiveTuple,
 ///         connection_tracking: false,
+///         forget_after: None,
 ///     }],
 ///     backends: vec![backend(0, "10.2.1.4")?, backend(1, "10.2.1.5")?],
 ///     pools: vec![PoolConfig {
@@ -222,7 +223,7 @@ impl LoadBalancer {
     ///
     /// TCP flows of a pool that may change keep the backend that their SYN got, except that a SYN
     /// is given to another backend when its own is not in the choice: it starts a new connection.
-    /// A segment of an unknown flow, and every UDP datagram, goes where the hash says at that
+    /// So does any segment of a flow that the rule has forgotten. A segment of an unknown flow, and every UDP datagram, goes where the hash says at that
     /// moment and leaves nothing behind. A UDP flow of a rule with connection tracking keeps its
     /// backend as long as that one is in the choice.
     ///

@@ -44,9 +44,15 @@ impl LoadBalancer {
         };
         let way = self.sticky.way(position);
         let state = &self.rules[usize::from(packet.rule)];
-        if packet.opens {
-            // A new connection: it takes the rule as it is now.
-            let way = match self.groups[state.group].is_eligible(way.backend) {
+        let forgotten = state
+            .usage
+            .rule
+            .forget_after
+            .is_some_and(|span| self.sticky.is_idle(position, span));
+        if packet.opens || forgotten {
+            // A new connection, or so it seems: it takes the rule as it is now.
+            let stays = !forgotten && self.groups[state.group].is_eligible(way.backend);
+            let way = match stays {
                 true => Way {
                     route: state.route,
                     ..way

@@ -70,6 +70,9 @@ pub struct Rule {
     /// Whether a UDP flow keeps its backend while that one is in the choice
     /// (`enableConnectionTracking`, API).
     pub connection_tracking: bool,
+    /// A remembered flow whose last packet is this long ago is a new one; `None`: only
+    /// [`Stickiness::idle`] counts.
+    pub forget_after: Option<Duration>,
 }
 
 /// A backend VM that is, or may become, a member of pools.

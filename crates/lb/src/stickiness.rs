@@ -152,6 +152,12 @@ impl StickyTable {
         }
     }
 
+    /// Tells whether the flow's last packet was at least this long ago.
+    #[inline]
+    pub(crate) fn is_idle(&self, position: u32, span: Duration) -> bool {
+        self.table.entry(position).deadline(span) <= self.latest
+    }
+
     /// Starts the flow's idle time anew.
     #[inline]
     pub(crate) fn touch(&mut self, position: u32) {

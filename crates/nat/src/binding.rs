@@ -1,4 +1,5 @@
 use crate::packet::Original;
+use crate::pool::Pool;
 use crate::tcp::Sequences;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use plsim_types::canary::{Fault, planted};
@@ -23,6 +24,9 @@ pub enum State {
     ClientFin,
     /// The server has sent FIN (S-FIN).
     ServerFin,
+    /// It was established, but the load balancer has dropped the flow because it was idle: only a
+    /// new SYN passes. It counts as a flow until its own time is over.
+    LbIdle,
     /// Both have sent FIN; held down.
     Closed,
     /// A valid RST ended an established connection; held down. Any later packet but an RST
@@ -63,6 +67,7 @@ impl State {
             | Self::Established
             | Self::ClientFin
             | Self::ServerFin
+            | Self::LbIdle
             | Self::Closed
             | Self::Reset
             | Self::Refused
@@ -214,14 +219,25 @@ pub(crate) struct Binding {
     pub(crate) aside: Aside,
 }
 
-/// What a binding needs in one kind of state only: eight bytes with two meanings, of which
-/// [`State::is_held`] says which holds.
+/// What a binding needs in one kind of state only: eight bytes with three meanings, of which the
+/// state says which holds.
 ///
 /// A live TCP binding: the client's latest SYN on top of a connection that the NAT believes to be
 /// alive, as its sequence number and its end. A held binding: its older and newer neighbour in
-/// the list of held ones. Equal numbers mean that there is neither.
+/// the list of held ones. Equal numbers mean that there is neither. [`State::LbIdle`]: the instant at
+/// which its own time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Aside(pub(crate) u32, pub(crate) u32);
+
+impl Aside {
+    pub(crate) const fn of_instant(at: Instant) -> Self {
+        Self((at.as_nanos() >> 32) as u32, at.as_nanos() as u32)
+    }
+
+    const fn instant(self) -> Instant {
+        Instant::from_nanos((self.0 as u64) << 32 | self.1 as u64)
+    }
+}
 
 const _: () = assert!(size_of::<Binding>() == 64);
 
@@ -246,9 +262,19 @@ impl Binding {
         true
     }
 
+    /// Returns the instant at which the binding is gone, or the load balancer drops its flow, unless
+    /// something refreshes it.
+    #[inline]
+    pub(crate) fn deadline(&self, pool: &Pool) -> Instant {
+        match self.lb_deadline(pool) {
+            Some((at, _)) => at,
+            None => self.expiry(&pool.timers),
+        }
+    }
+
     /// Returns the instant at which the binding is gone unless something refreshes it.
     #[inline]
-    pub(crate) fn deadline(&self, timers: &Timers) -> Instant {
+    pub(crate) fn expiry(&self, timers: &Timers) -> Instant {
         let deadline = match self.state {
             State::Vacant => self.last,
             State::Udp => timers.idle_deadline(self.last, timers.udp_idle),
@@ -257,6 +283,7 @@ impl Binding {
             State::ClientFin | State::ServerFin => {
                 timers.idle_deadline(self.last, timers.half_closed_idle)
             }
+            State::LbIdle => return self.aside.instant(),
             State::Closed if planted(Fault::FinFreedEarly) => self.last,
             State::Closed => self.last + timers.hold_down_fin,
             State::Reset | State::Refused => self.last + timers.hold_down_rst,

@@ -1,4 +1,5 @@
 use crate::error::ConfigError;
+use crate::lb_idle::{self, LbTimer};
 use crate::port::Allocation;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -61,6 +62,9 @@ pub struct PoolConfig {
     pub reply_refreshes: bool,
     /// The time-outs.
     pub timers: Timers,
+    /// The idle timers of the load-balancing rules, at most one for each frontend port. Without one
+    /// the load balancer forgets nothing.
+    pub lb_timers: Vec<LbTimer>,
 }
 
 impl NatConfig {
@@ -193,6 +197,7 @@ pub(crate) fn validate(config: &NatConfig) -> Result<(), ConfigError> {
         if let Some(timer) = pool.timers.zero() {
             return Err(ConfigError::ZeroTimer(timer));
         }
+        lb_idle::check(pool.pls, &pool.lb_timers)?;
     }
     Ok(())
 }

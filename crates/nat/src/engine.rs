@@ -131,7 +131,7 @@ impl NatEngine {
     ///
     /// # Errors
     /// [`NatError::NoFlow`], [`NatError::VmFlowLimit`] (also for a SYN that would re-open a
-    /// held-down binding) or [`NatError::PortsExhausted`]; only counters change.
+    /// held-down binding), [`NatError::PortsExhausted`] or [`NatError::LbIdle`]; only counters change.
     pub fn original(&mut self, packet: &Original, now: Instant) -> Result<Translation, NatError> {
         let mut translated = Err(NatError::NoFlow);
         self.original_into(packet, &self.flow_of(packet), now, &mut translated);
@@ -209,7 +209,7 @@ impl NatEngine {
     /// # Errors
     /// [`NatError::NoFlow`] if nobody owns the NAT IP and port, [`NatError::Filtered`] if the
     /// packet does not come from the backend's address and the port that was contacted
-    /// (RFC 4787 §5, address-and-port-dependent filtering). Nothing changes.
+    /// (RFC 4787 §5, address-and-port-dependent filtering), [`NatError::LbIdle`]. Nothing changes.
     pub fn reply(&mut self, packet: &Reply, now: Instant) -> Result<Translation, NatError> {
         let mut translated = Err(NatError::NoFlow);
         self.reply_into(packet, None, now, &mut translated);
@@ -261,7 +261,7 @@ impl NatEngine {
     /// REQ-6, RFC 4787 REQ-12).
     ///
     /// # Errors
-    /// [`NatError::NoFlow`].
+    /// [`NatError::NoFlow`] or [`NatError::LbIdle`].
     pub fn original_error(
         &mut self,
         packet: &Original,
@@ -269,6 +269,7 @@ impl NatEngine {
     ) -> Result<Translation, NatError> {
         self.catch_up(now);
         let position = self.find(&self.flow_of(packet)).ok_or(NatError::NoFlow)?;
+        self.check_lb(position)?;
         Ok(self.outward(self.flows.entry(position)))
     }
 
@@ -276,10 +277,12 @@ impl NatEngine {
     /// of the backend; nothing changes.
     ///
     /// # Errors
-    /// [`NatError::NoFlow`] or [`NatError::Filtered`], as for [`reply`](Self::reply).
+    /// [`NatError::NoFlow`], [`NatError::Filtered`] or [`NatError::LbIdle`], as for
+    /// [`reply`](Self::reply).
     pub fn reply_error(&mut self, packet: &Reply, now: Instant) -> Result<Translation, NatError> {
         self.catch_up(now);
         let position = self.answered(packet)?;
+        self.check_lb(position)?;
         Ok(self.inward(self.flows.entry(position)))
     }
 

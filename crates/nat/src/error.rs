@@ -18,6 +18,8 @@ pub enum NatError {
     NoFlow,
     /// The reply comes from another address or port than the one that was contacted.
     Filtered,
+    /// The load balancer has dropped the flow because it was idle.
+    LbIdle,
 }
 
 impl NatError {
@@ -29,7 +31,7 @@ impl NatError {
             | Self::EndpointPortLimit
             | Self::VmFlowLimit
             | Self::NatTableFull => true,
-            Self::NoFlow | Self::Filtered => false,
+            Self::NoFlow | Self::Filtered | Self::LbIdle => false,
         }
     }
 }
@@ -43,6 +45,7 @@ impl From<NatError> for DropReason {
             NatError::NatTableFull => Self::NatTableFull,
             NatError::NoFlow => Self::NoFlow,
             NatError::Filtered => Self::Filtered,
+            NatError::LbIdle => Self::LbIdle,
         }
     }
 }
@@ -56,6 +59,7 @@ impl fmt::Display for NatError {
             Self::NatTableFull => "the NAT has as many bindings as it may have",
             Self::NoFlow => "no binding, and the packet may not create one",
             Self::Filtered => "the reply does not come from where the flow goes",
+            Self::LbIdle => "the load balancer has dropped the idle flow",
         })
     }
 }
@@ -81,6 +85,8 @@ pub enum ConfigError {
     PortRange(u16, u16),
     /// The pool shall reuse held-down ports, but its allocator may give up while a port is free.
     ReuseGivesUp(PlsId),
+    /// Two timers of load-balancing rules are for the same port of the service.
+    DuplicateLbTimer(PlsId),
     /// The named time-out is zero.
     ZeroTimer(&'static str),
     /// The named limit is zero.
@@ -112,6 +118,9 @@ impl fmt::Display for ConfigError {
                 "service {} reuses held-down ports, but its allocator may give up",
                 pls.0
             ),
+            Self::DuplicateLbTimer(pls) => {
+                write!(f, "service {} has two rule timers for one port", pls.0)
+            }
             Self::ZeroTimer(name) => write!(f, "timer {name} is zero"),
             Self::ZeroLimit(name) => write!(f, "{name} is zero"),
         }

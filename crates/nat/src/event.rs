@@ -38,6 +38,16 @@ pub enum NatEvent {
         /// Which timer ran out.
         cause: Expiry,
     },
+    /// The load balancer dropped an idle flow; its port stays bound until the binding's own time is
+    /// over, of which an `Expired` tells.
+    LbIdle {
+        /// The deadline of the rule's timer.
+        at: Instant,
+        /// The binding as it is now.
+        binding: BindingInfo,
+        /// Whether both ends got an RST.
+        reset: bool,
+    },
     /// A held-down binding ended; its port is free.
     Released {
         /// When.
@@ -64,6 +74,8 @@ pub enum Expiry {
     HalfOpen,
     /// An established TCP connection was idle.
     EstablishedIdle,
+    /// A TCP connection was idle that the load balancer had dropped before.
+    AfterLbIdle,
     /// A TCP connection of which one side had sent FIN was idle.
     HalfClosedIdle,
     /// A UDP flow was idle.
@@ -79,6 +91,17 @@ pub enum Release {
     Reused,
 }
 
+/// Who sends an RST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// The NAT.
+    Nat,
+    /// The load balancer, whose rule's idle timer the NAT keeps.
+    LbTimer,
+    /// The load balancer, for its owner ([`reset_flows`](crate::NatEngine::reset_flows)).
+    LbDrain,
+}
+
 /// An RST that the NAT sends: because a connection idled out (I#94724), or in answer to a packet
 /// that is too late ([`LatePackets::Reset`](crate::LatePackets::Reset)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +111,8 @@ pub struct Reset {
     /// The private endpoint connection; `None` in answer to a backend's packet that has no
     /// binding.
     pub link: Option<LinkId>,
+    /// Who sends it.
+    pub by: Sender,
     /// `Original`: to the backend; `Reply`: to the client.
     pub toward: Direction,
     /// The source as the receiver knows it: the NAT IP and port, or the private endpoint.

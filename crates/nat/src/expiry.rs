@@ -4,7 +4,7 @@ use crate::batch::AHEAD;
 use crate::binding::{Aside, Binding, FlowKey, State, armed_mark};
 use crate::config::{HeldPorts, OnIdle};
 use crate::engine::NatEngine;
-use crate::event::{Expiry, NatEvent, Release, Reset};
+use crate::event::{Expiry, NatEvent, Release, Reset, Sender};
 use crate::pool::{NIL, Pool};
 use crate::select::Choice;
 use crate::space::Space;
@@ -25,7 +25,7 @@ impl TimerOwner for Deadlines<'_> {
         if binding.tag != tag {
             return None;
         }
-        let deadline = binding.deadline(&self.pools[binding.key.pool()].timers);
+        let deadline = binding.deadline(&self.pools[binding.key.pool()]);
         binding.armed = armed_mark(deadline);
         Some(deadline)
     }
@@ -98,11 +98,15 @@ impl NatEngine {
         }
     }
 
-    /// Ends the binding whose time is over, or holds its port down.
+    /// Ends the binding whose time is over, or holds its port down; or the load balancer's time is,
+    /// which drops the flow.
     fn end(&mut self, position: u32) {
         let binding = *self.flows.entry(position);
         let pool = &self.pools[binding.key.pool()];
-        let at = binding.deadline(&pool.timers);
+        if let Some((at, timer)) = binding.lb_deadline(pool) {
+            return self.drop_by_lb(position, at, &timer);
+        }
+        let at = binding.expiry(&pool.timers);
         let timers = pool.timers;
         let (cause, rest) = match binding.state {
             State::HalfOpen => (
@@ -114,6 +118,7 @@ impl NatEngine {
                 Some((State::UdpHeld, timers.hold_down_udp)),
             ),
             State::Established => (Expiry::EstablishedIdle, None),
+            State::LbIdle => (Expiry::AfterLbIdle, None),
             State::ClientFin | State::ServerFin => (Expiry::HalfClosedIdle, None),
             State::Closed
             | State::Reset
@@ -125,7 +130,7 @@ impl NatEngine {
             }
         };
         if binding.state.is_established() && pool.on_idle == OnIdle::Reset {
-            self.reset_both(&binding);
+            self.reset_both(&binding, Sender::Nat);
         }
         if self.report {
             let binding = self.info(&binding);
@@ -135,7 +140,7 @@ impl NatEngine {
         let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.key.protocol());
         if cause == Expiry::HalfOpen {
             side.expired_half_open += 1;
-        } else {
+        } else if cause != Expiry::AfterLbIdle {
             side.expired_idle += 1;
             side.expired_half_closed += u64::from(cause == Expiry::HalfClosedIdle);
             side.first_expired.get_or_insert(at);
@@ -169,6 +174,9 @@ impl NatEngine {
         let binding = self.flows.entry_mut(position);
         let before = core::mem::replace(&mut binding.state, next);
         binding.last = now;
+        if before == State::LbIdle {
+            binding.aside = Aside::default();
+        }
         let binding = *binding;
         let side = self.nat_ips[usize::from(binding.nat_ip)].side(next.protocol());
         match (before.is_held(), next.is_held()) {
@@ -191,7 +199,7 @@ impl NatEngine {
             }
             (false, false) | (true, true) => {}
         }
-        let deadline = binding.deadline(&self.pools[binding.key.pool()].timers);
+        let deadline = binding.deadline(&self.pools[binding.key.pool()]);
         if next.is_held() && deadline <= now {
             // No hold-down is configured.
             self.release_held(position, now, Release::HoldDownOver);
@@ -235,13 +243,14 @@ impl NatEngine {
         self.pools[binding.key.pool()].full = [None; 2];
     }
 
-    pub(crate) fn reset_both(&mut self, binding: &Binding) {
+    pub(crate) fn reset_both(&mut self, binding: &Binding, by: Sender) {
         let info = self.info(binding);
         let (pls, link) = (info.pls, binding.key.link());
         let mut push = |toward, source: SocketAddrV4, destination: SocketAddrV4, sequence| {
             self.resets.push_back(Reset {
                 pls,
                 link: Some(link),
+                by,
                 toward,
                 source,
                 destination,

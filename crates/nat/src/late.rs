@@ -2,7 +2,7 @@
 
 use crate::config::LatePackets;
 use crate::engine::NatEngine;
-use crate::event::Reset;
+use crate::event::{Reset, Sender};
 use crate::packet::{Original, Reply};
 use plsim_types::{Direction, TcpFlags, TcpSegment};
 
@@ -17,6 +17,7 @@ impl NatEngine {
             self.resets.push_back(Reset {
                 pls: packet.pls,
                 link: Some(packet.link),
+                by: Sender::Nat,
                 toward: Direction::Reply,
                 source: packet.endpoint,
                 destination: packet.client,
@@ -41,6 +42,7 @@ impl NatEngine {
             self.resets.push_back(Reset {
                 pls: pool.pls,
                 link: None,
+                by: Sender::Nat,
                 toward: Direction::Original,
                 source: packet.destination,
                 destination: packet.source,

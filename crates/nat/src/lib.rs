@@ -22,7 +22,8 @@
 //!   the algorithms that [give up](Allocation::never_gives_up) by design; a held-down port is not
 //!   free.
 //! - A binding lives until its deadline minus one nanosecond and is gone at the deadline, in both
-//!   directions, whether or not `handle_timeout` has run.
+//!   directions, whether or not `handle_timeout` has run. So it is with the load balancer's own timer,
+//!   after which the flow's packets are dropped but the port stays bound ([`LbTimer`]).
 //! - Binding one flow never harms another live one.
 //! - A call that returns an error changes nothing but counters. With [`LatePackets::Reset`] it may
 //!   queue an RST.
@@ -41,6 +42,7 @@ mod error;
 mod event;
 mod expiry;
 mod late;
+mod lb_idle;
 mod packet;
 mod pool;
 mod port;
@@ -61,7 +63,8 @@ pub use config::{
 };
 pub use engine::NatEngine;
 pub use error::{ConfigError, NatError};
-pub use event::{Expiry, NatEvent, Release, Reset};
+pub use event::{Expiry, NatEvent, Release, Reset, Sender};
+pub use lb_idle::{LbIdleAction, LbTimer};
 pub use packet::{Original, Reply, Translation};
 pub use plsim_types::{NatPreset, Timers};
 pub use port::{

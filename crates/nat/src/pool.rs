@@ -1,6 +1,7 @@
 use crate::config::{
     HeldPorts, LatePackets, OnExhaustion, OnIdle, PoolConfig, PortSpace, Selection,
 };
+use crate::lb_idle::LbTimer;
 use crate::port::Allocation;
 use crate::side::Side;
 use alloc::boxed::Box;
@@ -27,6 +28,7 @@ pub(crate) struct Pool {
     pub(crate) late_packets: LatePackets,
     pub(crate) reply_refreshes: bool,
     pub(crate) timers: Timers,
+    pub(crate) lb_timers: Vec<LbTimer>,
     /// For each protocol, the NAT IP whose turn is next.
     pub(crate) turns: [usize; 2],
     /// For each protocol, the backend port for whose flows no NAT IP had a port when one was last
@@ -61,6 +63,7 @@ impl Pool {
             late_packets: config.late_packets,
             reply_refreshes: config.reply_refreshes,
             timers: config.timers,
+            lb_timers: config.lb_timers.clone(),
             turns: [0; 2],
             full: [None; 2],
         }

@@ -27,6 +27,7 @@ impl PoolConfig {
             late_packets: LatePackets::Drop,
             reply_refreshes: true,
             timers: preset.timers(),
+            lb_timers: Vec::new(),
         };
         match preset {
             NatPreset::Azure => azure,

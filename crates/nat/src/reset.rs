@@ -2,6 +2,7 @@
 
 use crate::binding::{BindingInfo, State};
 use crate::engine::NatEngine;
+use crate::event::Sender;
 use plsim_types::Instant;
 
 impl NatEngine {
@@ -16,7 +17,7 @@ impl NatEngine {
         for position in 0..self.flows.positions() {
             let binding = *self.flows.entry(position);
             if binding.state.is_established() && is_it(&self.info(&binding)) {
-                self.reset_both(&binding);
+                self.reset_both(&binding, Sender::LbDrain);
                 self.change(position, State::Reset, now);
                 count += 1;
             }

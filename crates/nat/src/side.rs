@@ -23,10 +23,12 @@ pub(crate) struct Side {
     pub(crate) expired_idle: u64,
     pub(crate) expired_half_open: u64,
     pub(crate) expired_half_closed: u64,
+    pub(crate) lb_idle: u64,
     pub(crate) reused_held: u64,
     first_exhausted: Option<Instant>,
     held_when_exhausted: u32,
     pub(crate) first_expired: Option<Instant>,
+    pub(crate) first_lb_idle: Option<Instant>,
     /// An `Exhausted` event waits to be polled.
     pub(crate) exhaustion_queued: bool,
 }
@@ -114,10 +116,12 @@ impl Side {
             expired_idle: self.expired_idle,
             expired_half_open: self.expired_half_open,
             expired_half_closed: self.expired_half_closed,
+            lb_idle: self.lb_idle,
             reused_held: self.reused_held,
             first_exhausted: self.first_exhausted,
             held_when_exhausted: self.held_when_exhausted,
             first_expired: self.first_expired,
+            first_lb_idle: self.first_lb_idle,
         }
     }
 

@@ -142,9 +142,12 @@ pub(crate) fn step(
                 Step::Refresh
             }
         }
-        // RFC 7857 §2.2: a packet after the RST shows that the RST was not taken.
-        State::Reset if flags.has(TcpFlags::FIN) => on_fin(State::Established, direction),
-        State::Reset => Step::Go(State::Established),
+        // RFC 7857 §2.2: a packet after the RST shows that the RST was not taken. So it is where the
+        // load balancer takes it for one of a new flow.
+        State::Reset | State::LbIdle if flags.has(TcpFlags::FIN) => {
+            on_fin(State::Established, direction)
+        }
+        State::Reset | State::LbIdle => Step::Go(State::Established),
         State::Closed | State::Udp | State::UdpHeld | State::Vacant => Step::Pass,
     }
 }
@@ -160,7 +163,8 @@ fn on_reset(
     let next = match state {
         State::HalfOpen => State::Refused,
         State::Established | State::ClientFin | State::ServerFin => State::Reset,
-        State::Closed
+        State::LbIdle
+        | State::Closed
         | State::Reset
         | State::Refused
         | State::Unanswered
@@ -189,9 +193,12 @@ fn on_reset(
 fn on_open(state: State, segment: &TcpSegment, seen: &Sequences) -> Step {
     match state {
         State::HalfOpen if segment.sequence.wrapping_add(1) == seen.server_ack => Step::Touch,
-        State::HalfOpen | State::Closed | State::Reset | State::Refused | State::Unanswered => {
-            Step::Restart
-        }
+        State::HalfOpen
+        | State::LbIdle
+        | State::Closed
+        | State::Reset
+        | State::Refused
+        | State::Unanswered => Step::Restart,
         // The server answers: with a challenge ACK if it still has the connection (RFC 5961 §4).
         State::Established | State::ClientFin | State::ServerFin => Step::Attempt,
         State::Udp | State::UdpHeld | State::Vacant => Step::Pass,

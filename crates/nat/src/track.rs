@@ -28,10 +28,17 @@ impl NatEngine {
         if binding.state == State::UdpHeld {
             return self.revive_udp(position, direction, refreshes, now);
         }
+        if binding.state == State::LbIdle {
+            let opens = segment.is_some_and(|segment| segment.flags.opens());
+            if direction == Direction::Reply || !opens {
+                self.check_lb(position)?;
+            }
+        }
+        let binding = self.flows.entry_mut(position);
         let Some(segment) = segment else {
             // A fragment after the first.
             let alive = match direction {
-                Direction::Original => !binding.state.is_held(),
+                Direction::Original => !binding.state.is_held() && binding.state != State::LbIdle,
                 Direction::Reply => binding.state.is_established(),
             };
             if alive && refreshes {
@@ -126,7 +133,7 @@ impl NatEngine {
     /// Makes sure that the wheel comes back no later than the binding's deadline.
     pub(crate) fn arm(&mut self, position: u32, now: Instant) {
         let binding = self.flows.entry_mut(position);
-        let deadline = binding.deadline(&self.pools[binding.key.pool()].timers);
+        let deadline = binding.deadline(&self.pools[binding.key.pool()]);
         let mark = armed_mark(deadline);
         if binding.tag != 0 && mark > binding.armed {
             return;

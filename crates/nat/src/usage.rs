@@ -31,12 +31,15 @@ pub struct Usage {
     /// How many of these were refused although a port was free, because the allocator's algorithm
     /// gave up.
     pub gave_up: u64,
-    /// Established TCP and UDP flows that idled out.
+    /// Established TCP and UDP flows that idled out; not those that the load balancer had dropped
+    /// before.
     pub expired_idle: u64,
     /// Those of them of which one side had sent FIN.
     pub expired_half_closed: u64,
     /// TCP attempts that were never answered.
     pub expired_half_open: u64,
+    /// Idle TCP flows that the load balancer dropped ([`LbTimer`](crate::LbTimer)).
+    pub lb_idle: u64,
     /// Held-down ports taken early by [`HeldPorts::ReuseOldest`](crate::HeldPorts::ReuseOldest).
     pub reused_held: u64,
     /// The first instant at which a port space had no free port.
@@ -45,6 +48,8 @@ pub struct Usage {
     pub held_when_exhausted: u32,
     /// The instant at which the first established TCP or UDP flow had idled out.
     pub first_expired: Option<Instant>,
+    /// The first instant at which the load balancer dropped an idle flow.
+    pub first_lb_idle: Option<Instant>,
 }
 
 /// How many new flows the limits of a NAT refused.

@@ -195,12 +195,22 @@ fn rewrite_comment(before: FiveTuple, after: FiveTuple, link: LinkId) -> String 
     }
 }
 
-/// An RST of the NAT: of an idle timeout, or the answer to a packet that belongs to no flow. The
-/// latter has no link where the backend VM is its receiver.
+/// An RST of the load balancer: of an idle timeout; or of the NAT: of an idle timeout, or the answer to
+/// a packet that belongs to no flow. The last has no link where the backend VM is its receiver.
 fn reset_comment(packet: &Packet) -> Option<String> {
     let is_reset = packet.tcp_segment()?.flags.has(TcpFlags::RST);
-    (packet.origin == Origin::Nat && is_reset).then(|| match packet.encap.link {
-        LinkId(0) => "reset by the NAT: no such flow".to_owned(),
-        link => format!("reset by the NAT: idle timeout or no such flow, link {link}"),
-    })
+    if !is_reset {
+        return None;
+    }
+    let link = packet.encap.link;
+    let by = match packet.origin {
+        Origin::Host | Origin::Icmp | Origin::Probe => return None,
+        Origin::Nat if link == LinkId(0) => {
+            return Some("reset by the NAT: no such flow".to_owned());
+        }
+        Origin::Nat => "the NAT: idle timeout or no such flow",
+        Origin::LbTimer => "the load balancer: idle timeout of the rule",
+        Origin::LbDrain => "the load balancer: drained or taken down",
+    };
+    Some(format!("reset by {by}, link {link}"))
 }

@@ -89,6 +89,7 @@ impl Ledger {
         match origin {
             Origin::Host => self.injected_by.host += 1,
             Origin::Nat => self.injected_by.nat += 1,
+            Origin::LbTimer | Origin::LbDrain => self.injected_by.lb += 1,
             Origin::Icmp => self.injected_by.icmp += 1,
             Origin::Probe => self.injected_by.probe += 1,
         }

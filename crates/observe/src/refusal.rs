@@ -85,6 +85,7 @@ const fn refuses(reason: DropReason) -> Option<bool> {
         | DropReason::NoHost
         | DropReason::NoFlow
         | DropReason::Filtered
+        | DropReason::LbIdle
         | DropReason::TtlExpired
         | DropReason::LinkLoss
         | DropReason::LinkQueueFull

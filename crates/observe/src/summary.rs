@@ -7,6 +7,7 @@ use crate::connections::{Connections, WorkloadSummary};
 use crate::digest::Digest;
 use crate::distribution::{MembershipSummary, Over, SkewSummary};
 use crate::expectation::Verdict;
+use crate::idle::IdleCeiling;
 use crate::ledger::Ledger;
 use crate::probe::ProbeSummary;
 
@@ -44,6 +45,8 @@ pub struct Summary {
     pub connections: Connections,
     /// NAT port spaces, one per (Private Link Service, NAT IP, backend VM, protocol).
     pub nat: Vec<NatSummary>,
+    /// How long connections may be silent, for each service and rule.
+    pub idle: Vec<IdleCeiling>,
     /// Who refused what.
     pub refusals: Vec<RefusalSummary>,
     /// What the run showed, in words.
@@ -104,12 +107,14 @@ pub struct NatSummary {
     pub gave_up: u64,
     /// Ports or words that the searches for a port looked at.
     pub probes: u64,
-    /// Bindings that ended by their idle timeout.
+    /// Bindings that ended by their idle timeout; not those in `lb_idle`.
     pub expired_idle: u64,
     /// How many of these after one side had sent FIN.
     pub expired_half_closed: u64,
     /// Bindings that ended before their handshake did.
     pub expired_half_open: u64,
+    /// Connections whose flow the load balancer dropped after the idle timeout of its rule.
+    pub lb_idle: u64,
     /// Held-down ports that new connections took early (`held_ports = "reuse-oldest"`).
     pub reused_held: u64,
     /// The first instant without a free port.
@@ -118,6 +123,8 @@ pub struct NatSummary {
     pub held_when_exhausted: u32,
     /// The first instant at which an established connection or a UDP flow had idled out.
     pub first_expired: Option<Instant>,
+    /// The first instant at which the load balancer dropped an idle flow.
+    pub first_lb_idle: Option<Instant>,
 }
 
 /// Packets and connections that one place refused for one reason.
@@ -224,6 +231,7 @@ impl Summary {
             ("ledger", self.ledger_value()),
             ("connections", object(self.connections.fields())),
             ("nat", rows(&self.nat, NatSummary::to_value)),
+            ("idle", rows(&self.idle, IdleCeiling::to_value)),
             ("refusals", rows(&self.refusals, RefusalSummary::to_value)),
             ("findings", rows(&self.findings, Finding::to_value)),
             ("expectations", rows(&self.expectations, Verdict::to_value)),
@@ -274,11 +282,14 @@ impl Summary {
                 expired_idle: 0,
                 expired_half_closed: 0,
                 expired_half_open: 0,
+                lb_idle: 0,
                 reused_held: 0,
                 first_exhausted: None,
                 held_when_exhausted: 0,
                 first_expired: None,
+                first_lb_idle: None,
             }],
+            idle: vec![IdleCeiling::default()],
             refusals: vec![RefusalSummary {
                 pls: name(),
                 backend: Some(name()),
@@ -390,6 +401,7 @@ impl NatSummary {
             ("expired_idle", self.expired_idle.into()),
             ("expired_half_closed", self.expired_half_closed.into()),
             ("expired_half_open", self.expired_half_open.into()),
+            ("lb_idle", self.lb_idle.into()),
             ("reused_held", self.reused_held.into()),
             (
                 "first_exhausted_ns",
@@ -399,6 +411,10 @@ impl NatSummary {
             (
                 "first_expired_ns",
                 self.first_expired.map(Instant::as_nanos).into(),
+            ),
+            (
+                "first_lb_idle_ns",
+                self.first_lb_idle.map(Instant::as_nanos).into(),
             ),
         ])
     }

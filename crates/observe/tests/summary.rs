@@ -141,10 +141,12 @@ fn nat(backend: &str, protocol: Protocol, in_use: u32) -> NatSummary {
         expired_idle: 1,
         expired_half_closed: 0,
         expired_half_open: 0,
+        lb_idle: 0,
         reused_held: 0,
         first_exhausted: Some(Instant::from_nanos(64_511_650_000)),
         held_when_exhausted: 0,
         first_expired: None,
+        first_lb_idle: None,
     }
 }
 
@@ -188,6 +190,7 @@ fn a_summary_of_nothing_has_every_key_and_empty_lists() {
     let value = Summary::default().to_value();
     for list in [
         "nat",
+        "idle",
         "refusals",
         "expectations",
         "workloads",

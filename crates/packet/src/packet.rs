@@ -24,6 +24,10 @@ pub enum Origin {
     Host,
     /// The NAT itself, such as the RST of an idle timeout.
     Nat,
+    /// The load balancer, as an RST of a rule's idle timeout.
+    LbTimer,
+    /// The load balancer, as an RST at the end of a drain or of an admin state.
+    LbDrain,
     /// The NAT, as an ICMP error about a packet it refused.
     Icmp,
     /// The host of a VM, as part of a health probe.

@@ -17,6 +17,7 @@ use plsim_vnet::{
     ConnectionState, EndpointId, EndpointRoute, Peering, Subnet, VirtualNetworkConfig, VnetId,
 };
 
+use crate::idle;
 use crate::layout::{BackendPlace, Layout, narrow, position};
 use crate::membership;
 use crate::probe;
@@ -142,6 +143,7 @@ pub(crate) fn load_balancer(
             .map(|name| ProbeId(narrow(position(&lb.probe, |probe| probe.name == *name)))),
         distribution: distribution(rule.distribution),
         connection_tracking: lb.tracks(rule),
+        forget_after: idle::forget_after(lb, rule),
     });
     let frontends = (0..).zip(&layout.frontends[index]);
     let frontends = frontends.map(|(frontend, &address)| Frontend {

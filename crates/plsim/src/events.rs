@@ -98,9 +98,13 @@ impl Names<'_> {
                     Expiry::HalfOpen => "half-open",
                     Expiry::EstablishedIdle => "established-idle",
                     Expiry::HalfClosedIdle => "half-closed-idle",
+                    Expiry::AfterLbIdle => "after-lb-idle",
                     Expiry::UdpIdle => "udp-idle",
                 };
                 self.flow("flow-expired", binding).with("cause", cause)
+            }
+            NatEvent::LbIdle { binding, reset, .. } => {
+                self.flow("flow-lb-idle", binding).with("reset", *reset)
             }
             NatEvent::Released { binding, cause, .. } => {
                 let cause = match cause {

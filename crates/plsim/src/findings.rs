@@ -1,7 +1,7 @@
 mod proxy;
 
 use plsim_nat::{Allocation, LatePackets, OnIdle, PoolConfig, PortSpace, Selection};
-use plsim_observe::{Finding, NatSummary, RefusalSummary, Summary};
+use plsim_observe::{Finding, Heard, IdleCeiling, NatSummary, RefusalSummary, SetBy, Summary};
 use plsim_scenario::{Close, OnExhaustion, PrivateLinkService, Scenario};
 use plsim_types::{DropReason, Duration, PlsId, Protocol};
 
@@ -18,6 +18,7 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     found.extend(distribution::uneven(scenario, summary));
     found.extend(reader.limits());
     found.extend(reader.reused());
+    found.extend(reader.lb_idle());
     found.extend(reader.idle());
     found.extend(reader.not_approved());
     found.extend(reader.proxy_protocol());
@@ -237,6 +238,49 @@ impl Reader<'_> {
             ),
             help: vec!["Add NAT IPs or backend VMs, so that ports can rest.".into()],
         })
+    }
+
+    /// Connections that the load balancer dropped, one finding for each service.
+    fn lb_idle(&self) -> Vec<Finding> {
+        let services = self.scenario.private_link_service.iter();
+        services
+            .filter_map(|service| {
+                let name = service.name.as_str();
+                let dropped: u64 = self.rows(name).map(|row| row.lb_idle).sum();
+                let rules = self.summary.idle.iter();
+                let rules: Vec<&IdleCeiling> = rules
+                    .filter(|row| row.pls == name && row.set_by == SetBy::Rule)
+                    .collect();
+                let shortest = rules.iter().map(|row| row.rule_idle).min()?;
+                let told = |heard| rules.iter().any(|row| row.heard == heard);
+                let told = match (told(Heard::Reset), told(Heard::Silence)) {
+                    (true, false) => "both ends got a RST",
+                    (true, true) => "some rules send RST, some nothing",
+                    (false, true | false) => {
+                        "nobody was told, and what the ends send afterwards is dropped as lb-idle"
+                    }
+                };
+                let mut whose: Vec<String> = rules
+                    .iter()
+                    .map(|row| format!("{} ({})", row.rule, row.rule_idle))
+                    .collect();
+                whose.dedup();
+                let mut help = self.against_silence(name, shortest);
+                help.push(format!(
+                    "Raise idle_timeout of the rule to {} or more: the service's own timeout binds \
+                     then.",
+                    service.effective_timers().established_idle
+                ));
+                (dropped > 0).then(|| Finding {
+                    what: format!(
+                        "{name}: the load balancer dropped {} after the idle timeout of {}; {told}.",
+                        connections(dropped),
+                        whose.join(", "),
+                    ),
+                    help,
+                })
+            })
+            .collect()
     }
 
     /// Connections that idled out, one finding for each service.

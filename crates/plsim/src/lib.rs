@@ -36,6 +36,7 @@ mod distribution;
 mod events;
 mod expectations;
 mod findings;
+mod idle;
 mod layout;
 mod membership;
 mod nat;
@@ -54,6 +55,6 @@ pub use report::Report;
 pub use simulation::{Case, RunError, Simulation, Step};
 
 pub use plsim_observe::{
-    Finding, MembershipSummary, NatSummary, ProbeSummary, RefusalSummary, SkewSummary, Summary,
-    Verdict, WorkloadSummary,
+    Finding, Heard, IdleCeiling, MembershipSummary, NatSummary, ProbeSummary, RefusalSummary,
+    SetBy, SkewSummary, Summary, Verdict, WorkloadSummary,
 };

@@ -11,6 +11,7 @@ use plsim_scenario::{PrivateLinkService, Scenario};
 use plsim_types::PlsId;
 
 use crate::configure::services_of;
+use crate::idle;
 use crate::layout::Layout;
 
 /// Builds the NAT of one backend VM: a pool of NAT IPs for each service that reaches it.
@@ -19,7 +20,10 @@ pub(crate) fn engine(scenario: &Scenario, layout: &Layout, index: usize, seed: u
     let pools = services_of(scenario, layout, place).map(|(pls, _)| {
         let service = &scenario.private_link_service[usize::from(pls.0)];
         let nat_ips = layout.services[usize::from(pls.0)].nat_ips.clone();
-        pool(service, pls, nat_ips)
+        PoolConfig {
+            lb_timers: idle::timers(scenario, service),
+            ..pool(service, pls, nat_ips)
+        }
     });
     NatEngine::new(NatConfig {
         backend: place.address,

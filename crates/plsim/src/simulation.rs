@@ -3,8 +3,8 @@ use std::fmt;
 use std::io;
 
 use plsim_observe::{
-    Capture, CaptureConfig, Event, EventLog, LedgerError, Places, Recorder, RefusalKey, RunSample,
-    TimeSeries,
+    Capture, CaptureConfig, Event, EventLog, IdleCeiling, LedgerError, Places, Recorder,
+    RefusalKey, RunSample, TimeSeries,
 };
 use plsim_scenario::{Diagnostics, Scenario};
 use plsim_sim::{Progress, Stuck, World};
@@ -15,6 +15,7 @@ use crate::control;
 use crate::events;
 use crate::expectations::{self, Expected};
 use crate::findings;
+use crate::idle;
 use crate::layout::Layout;
 use crate::membership::{self, Drained};
 use crate::outputs::{Outputs, Sink};
@@ -226,6 +227,12 @@ impl Simulation {
         } else {
             Ok(Step::Finished)
         }
+    }
+
+    /// Returns how long connections of each service may be silent, for each rule they come by.
+    #[must_use]
+    pub fn idle_ceilings(&self) -> Vec<IdleCeiling> {
+        idle::ceilings(&self.scenario)
     }
 
     /// Ends the run here: writes the outputs to their ends and sums up.

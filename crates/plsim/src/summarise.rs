@@ -12,6 +12,7 @@ use plsim_types::{Direction, KeyedHash, Protocol};
 use crate::build::Map;
 use crate::configure;
 use crate::distribution;
+use crate::idle;
 use crate::layout::Layout;
 use crate::room::Room;
 use crate::simulation::{PlsimWorld, Simulation};
@@ -43,6 +44,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         skew: distribution::skew(scenario, layout, &nat),
         membership_changes: distribution::membership_changes(scenario, layout, map, world),
         nat,
+        idle: idle::ceilings(scenario),
         refusals: refusals(simulation),
         findings: Vec::new(),
         expectations: Vec::new(),
@@ -109,10 +111,12 @@ fn nat(scenario: &Scenario, layout: &Layout, map: &Map, world: &PlsimWorld) -> V
             expired_idle: usage.expired_idle,
             expired_half_closed: usage.expired_half_closed,
             expired_half_open: usage.expired_half_open,
+            lb_idle: usage.lb_idle,
             reused_held: usage.reused_held,
             first_exhausted: usage.first_exhausted,
             held_when_exhausted: usage.held_when_exhausted,
             first_expired: usage.first_expired,
+            first_lb_idle: usage.first_lb_idle,
         })
         .collect()
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Keys of Azure that are known but not simulated yet: refused, never ignored.
-const NOT_YET: [&str; 23] = [
+const NOT_YET: [&str; 21] = [
     "alias",
     "application_security_group",
     "auto_approval",
@@ -18,10 +18,8 @@ const NOT_YET: [&str; 23] = [
     "disable_outbound_snat",
     "dns",
     "dns_zone_group",
-    "enable_tcp_reset",
     "fqdns",
     "gateway",
-    "idle_timeout_in_minutes",
     "inbound_nat_rule",
     "jitter",
     "mtu",
@@ -161,8 +159,7 @@ impl Checker<'_> {
         let shown = sanitised(key);
         let near = nearest(key, node.properties.keys());
         let plain = key.to_ascii_lowercase().replace('-', "_");
-        let later = NOT_YET.contains(&plain.as_str())
-            || (plain == "idle_timeout" && path.starts_with("load_balancer"));
+        let later = NOT_YET.contains(&plain.as_str());
         let (noun, known_as, context) = match place.path.as_str() {
             "" => ("section", "the sections are", String::new()),
             _ => ("key", "the keys here are", format!(" in {}", place.title)),

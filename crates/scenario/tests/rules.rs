@@ -140,10 +140,40 @@ fn the_smallest_subnet_is_a_29_with_three_addresses() {
 
 #[test]
 fn a_keepalive_at_the_idle_timeout_is_warned_about_and_one_before_is_not() {
-    let keepalive =
-        |text: &str| reported(&[("close = \"abandon\"", &format!("keepalive = \"{text}\""))]);
-    assert_eq!(keepalive("299.999999999s"), "");
-    assert!(keepalive("300s").starts_with("warning[PL057]"));
+    let keepalive = |text: &str, rule: &str| {
+        reported(&[
+            ("close = \"abandon\"", &format!("keepalive = \"{text}\"")),
+            (
+                "backend_port = 8080",
+                &format!("backend_port = 8080\n{rule}"),
+            ),
+        ])
+    };
+    // The rule's 4 minutes come before the service's 300 s, but not 30 minutes.
+    for (rule, before, at) in [
+        ("", "239.999999999s", "240s"),
+        ("idle_timeout = \"30min\"", "299.999999999s", "300s"),
+    ] {
+        assert_eq!(keepalive(before, rule), "");
+        assert!(keepalive(at, rule).starts_with("warning[PL057]"));
+    }
+}
+
+#[test]
+fn the_idle_timeout_of_a_rule_is_4_to_100_minutes_and_above_30_in_dispute() {
+    let of_rule = |text: &str| {
+        let key = format!("backend_port = 8080\nidle_timeout = \"{text}\"");
+        reported(&[("backend_port = 8080", &key)])
+    };
+    for good in ["4min", "240s", "30min"] {
+        assert_eq!(of_rule(good), "");
+    }
+    for disputed in ["1800.000000001s", "100min"] {
+        assert!(of_rule(disputed).starts_with("warning[PL049]"));
+    }
+    for bad in ["0s", "239.999999999s", "6000.000000001s"] {
+        assert!(of_rule(bad).starts_with("error[PL048]"));
+    }
 }
 
 #[test]

@@ -55,6 +55,8 @@ drop_reasons! {
     NoFlow = "no-flow",
     /// The reply comes from another address or port than the one that was contacted.
     Filtered = "filtered",
+    /// The load balancer has dropped the flow after the idle timeout of its rule.
+    LbIdle = "lb-idle",
     /// The time to live reached zero.
     TtlExpired = "ttl-expired",
     /// The link lost the packet.

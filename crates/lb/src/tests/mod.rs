@@ -33,6 +33,7 @@ fn rule(protocol: Protocol, frontend_port: u16, pool: u16) -> Rule {
         probe: None,
         distribution: Distribution::FiveTuple,
         connection_tracking: false,
+        forget_after: None,
     }
 }
 

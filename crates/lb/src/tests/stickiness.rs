@@ -172,3 +172,21 @@ fn time_that_goes_back_counts_as_the_latest_seen() {
     balancer.handle_timeout(at(10) + IDLE);
     assert_eq!(balancer.sticky_flows(), 0);
 }
+
+#[test]
+fn a_rule_that_forgets_takes_a_flow_for_a_new_one_after_its_own_time() {
+    let mut config = config(2, true);
+    config.rules[0].forget_after = Some(Duration::from_nanos(100));
+    let mut balancer = LoadBalancer::new(&config).unwrap();
+    syn(&mut balancer, 1, at(0)).unwrap();
+    assert!(is_remembered(&balancer, at(99)));
+    assert!(!is_remembered(&balancer, at(100)));
+    // It is remembered where it is now.
+    let chosen = syn(&mut balancer, 1, at(50)).unwrap().backend;
+    balancer.set_backend(chosen, false, at(60)).unwrap();
+    let other = data(&mut balancer, 1, at(150)).unwrap().backend;
+    assert_ne!(other, chosen);
+    balancer.set_backend(chosen, true, at(160)).unwrap();
+    assert_eq!(data(&mut balancer, 1, at(249)).unwrap().backend, other);
+    assert_eq!(balancer.sticky_flows(), 1);
+}

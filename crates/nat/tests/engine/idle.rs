@@ -5,7 +5,7 @@ use crate::harness::{
     endpoint, segment, small,
 };
 use core::net::SocketAddrV4;
-use plsim_nat::{NatError, OnIdle, Reset, State};
+use plsim_nat::{NatError, OnIdle, Reset, Sender, State};
 use plsim_types::{Direction, Duration, Instant, LinkId, Protocol};
 
 const IDLE: u64 = 300 * SECOND;
@@ -181,6 +181,7 @@ fn an_idle_reset_carries_the_last_acknowledgement_of_each_receiver() {
     let reset = |toward, source, destination, sequence| Reset {
         pls: crate::harness::PLS,
         link: Some(LinkId(1)),
+        by: Sender::Nat,
         toward,
         source,
         destination,

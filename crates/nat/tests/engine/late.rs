@@ -5,7 +5,7 @@ use crate::harness::{
     SYN_ACK, client, endpoint, nat_ip, segment, small,
 };
 use core::net::{Ipv4Addr, SocketAddrV4};
-use plsim_nat::{LatePackets, NatError, OnIdle, Reset};
+use plsim_nat::{LatePackets, NatError, OnIdle, Reset, Sender};
 use plsim_types::{Direction, LinkId, Protocol, TcpFlags, TcpSegment};
 
 fn answering() -> Nat {
@@ -40,6 +40,7 @@ fn rfc9293_3_10_7_1_a_late_packet_of_the_client_is_answered_by_an_rst() {
         let expected = expected.map(|(sequence, acknowledgement)| Reset {
             pls: PLS,
             link: Some(LinkId(1)),
+            by: Sender::Nat,
             toward: Direction::Reply,
             source: endpoint(),
             destination: client(1),
@@ -59,6 +60,7 @@ fn rfc9293_3_10_7_1_a_late_packet_of_the_backend_is_answered_by_an_rst() {
         let expected = expected.map(|(sequence, acknowledgement)| Reset {
             pls: PLS,
             link: None,
+            by: Sender::Nat,
             toward: Direction::Original,
             source: unbound,
             destination: SocketAddrV4::new(BACKEND, SERVICE),

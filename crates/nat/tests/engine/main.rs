@@ -13,6 +13,7 @@ mod idle;
 mod isolation;
 #[cfg(test)]
 mod late;
+mod lb_idle;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

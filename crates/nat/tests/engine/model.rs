@@ -2,7 +2,9 @@
 //! is answered by a walk over a plain list of flows.
 
 use core::net::{Ipv4Addr, SocketAddrV4};
-use plsim_nat::{LatePackets, NatConfig, NatError, OnIdle, PoolConfig, PortSpace};
+use plsim_nat::{
+    LatePackets, LbIdleAction, LbTimer, NatConfig, NatError, OnIdle, PoolConfig, PortSpace,
+};
 use plsim_types::{LinkId, PlsId, Protocol, TcpSegment};
 use std::collections::BTreeMap;
 
@@ -10,7 +12,12 @@ use std::collections::BTreeMap;
 pub(crate) enum Phase {
     Udp,
     Init,
-    Open { client_fin: bool, server_fin: bool },
+    Open {
+        client_fin: bool,
+        server_fin: bool,
+    },
+    /// Dropped by the load balancer, bound until then.
+    Dropped(u64),
     HeldFin,
     HeldRst,
     HeldRefused,
@@ -52,6 +59,7 @@ pub(crate) struct Counters {
     pub(crate) expired_idle: u64,
     pub(crate) expired_half_closed: u64,
     pub(crate) expired_half_open: u64,
+    pub(crate) lb_idle: u64,
     pub(crate) reused_held: u64,
     pub(crate) first_exhausted: Option<u64>,
 }
@@ -187,6 +195,7 @@ impl Model {
                 server_fin: false,
             } => (timers.established_idle, true),
             Phase::Open { .. } => (timers.half_closed_idle, true),
+            Phase::Dropped(until) => return until,
             Phase::HeldFin => (timers.hold_down_fin, false),
             Phase::HeldRst | Phase::HeldRefused => (timers.hold_down_rst, false),
             Phase::HeldUnanswered => (timers.hold_down_half_open, false),
@@ -205,8 +214,55 @@ impl Model {
         }
     }
 
+    /// The timer of the load balancer's rule, if it runs out before the NAT's own and does anything.
+    fn lb_timer(&self, flow: &Flow) -> Option<(u64, LbTimer)> {
+        let timer = self.rule_of(flow)?;
+        let at = flow.since + timer.idle.as_nanos();
+        let told = timer.reset || timer.then == LbIdleAction::Drop;
+        let open = matches!(flow.phase, Phase::Open { .. });
+        (open && told && at < self.deadline(flow)).then_some((at, timer))
+    }
+
+    fn rule_of(&self, flow: &Flow) -> Option<LbTimer> {
+        let port = flow.key.endpoint.port();
+        let timers = &self.pool(flow.key.pls).lb_timers;
+        let mut timers = timers.iter().copied();
+        timers.find(|timer| timer.frontend_port.unwrap_or(port) == port)
+    }
+
+    /// Tells whether the load balancer drops what belongs to a flow.
+    fn drops(&self, flow: &Flow) -> bool {
+        let rule = self.rule_of(flow);
+        let action = rule.is_some_and(|rule| rule.then == LbIdleAction::Drop);
+        action && matches!(flow.phase, Phase::Dropped(_))
+    }
+
+    /// Lets the load balancer drop every flow that has been idle for its rule's time.
+    fn advance_lb(&mut self, now: u64) {
+        for at in 0..self.flows.len() {
+            let flow = self.flows[at].clone();
+            let Some((_, timer)) = self.lb_timer(&flow).filter(|(at, _)| *at <= now) else {
+                continue;
+            };
+            let (key, link) = (flow.key, Some(flow.key.link));
+            let backend = SocketAddrV4::new(self.config.backend, key.backend_port);
+            if timer.reset {
+                let ack = flow.server_ack.unwrap();
+                self.resets.push((true, link, flow.nat, backend, ack, None));
+                let ack = flow.client_ack;
+                self.resets
+                    .push((false, link, key.endpoint, key.client, ack, None));
+            }
+            self.counter(*flow.nat.ip(), key.protocol).lb_idle += 1;
+            let until = self.deadline(&flow);
+            self.flows[at].phase = Phase::Dropped(until);
+            self.flows[at].on_top = None;
+        }
+    }
+
     /// Ends everything whose time is over.
     pub(crate) fn advance(&mut self, now: u64) {
+        self.advance_lb(now);
         while let Some(at) = (0..self.flows.len()).find(|&at| self.deadline(&self.flows[at]) <= now)
         {
             let flow = self.flows.remove(at);
@@ -305,6 +361,9 @@ impl Model {
                 self.refused.flows += 1;
                 return Expected::Fails(NatError::VmFlowLimit);
             }
+            if !opens && self.drops(&self.flows[at]) {
+                return Expected::Fails(NatError::LbIdle);
+            }
             let nat = self.flows[at].nat;
             self.apply(at, true, segment, full(self), now);
             return Expected::Known(nat);
@@ -368,6 +427,9 @@ impl Model {
         let key = self.flows[at].key;
         if *source.ip() != self.config.backend || source.port() != key.backend_port {
             return Err(NatError::Filtered);
+        }
+        if self.drops(&self.flows[at]) {
+            return Err(NatError::LbIdle);
         }
         let limit = self.config.flow_limit;
         let full = limit.is_some_and(|limit| self.active() >= limit as usize);
@@ -473,7 +535,7 @@ impl Flow {
                 }
             }
             Phase::HeldRst if full => {}
-            Phase::HeldRst => {
+            Phase::HeldRst | Phase::Dropped(_) => {
                 self.phase = Phase::Open {
                     client_fin: false,
                     server_fin: false,

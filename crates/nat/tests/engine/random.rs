@@ -4,8 +4,9 @@ use crate::harness::BACKEND;
 use crate::model::{Expected, Key, Model, Phase, Rst};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use plsim_nat::{
-    Allocation, BindingInfo, Expiry, HeldPorts, LatePackets, LimitRefusals, NatConfig, NatEngine,
-    NatError, NatEvent, OnIdle, Original, PoolConfig, PortSpace, Reply, Selection, State, Timers,
+    Allocation, BindingInfo, Expiry, HeldPorts, LatePackets, LbIdleAction, LbTimer, LimitRefusals,
+    NatConfig, NatEngine, NatError, NatEvent, OnIdle, Original, PoolConfig, PortSpace, Reply,
+    Selection, State, Timers,
 };
 use plsim_types::{Direction, Duration, Instant, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
@@ -66,6 +67,22 @@ struct Settings {
     allocator: Allocation,
     selection: Selection,
     endpoint_port_limit: Option<u32>,
+    lb_timer: Option<LbTimer>,
+}
+
+/// A rule's timer in half of the pools: often before the NAT's own, once for another port.
+fn lb_timer() -> impl Strategy<Value = Option<LbTimer>> {
+    let idle = prop_oneof![Just(16_u64), Just(240), Just(300)];
+    let port = prop_oneof![2 => Just(None), 3 => Just(Some(443)), 1 => Just(Some(80))];
+    let timer = (idle, port, any::<bool>(), any::<bool>());
+    proptest::option::of(
+        timer.prop_map(|(idle, frontend_port, reset, drop)| LbTimer {
+            frontend_port,
+            idle: Duration::from_secs(idle),
+            reset,
+            then: [LbIdleAction::Forget, LbIdleAction::Drop][usize::from(drop)],
+        }),
+    )
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
@@ -86,12 +103,13 @@ fn settings() -> impl Strategy<Value = Settings> {
         1 => Just(Selection::ClientPairedStrict),
     ];
     let limit = prop_oneof![3 => Just(None), 1 => (1..4_u32).prop_map(Some)];
-    (0..64_u8, allocator, selection, limit).prop_map(
-        |(switches, allocator, selection, endpoint_port_limit)| Settings {
+    (0..64_u8, allocator, selection, limit, lb_timer()).prop_map(
+        |(switches, allocator, selection, endpoint_port_limit, lb_timer)| Settings {
             switches,
             allocator,
             selection,
             endpoint_port_limit,
+            lb_timer,
         },
     )
 }
@@ -111,6 +129,7 @@ fn pool(pls: u8, nat_ips: usize, ports: u16, settings: Settings, timers: Timers)
         late_packets: [LatePackets::Drop, LatePackets::Reset][usize::from(on(3))],
         reply_refreshes: !on(4),
         timers,
+        lb_timers: settings.lb_timer.into_iter().collect(),
         ..PoolConfig::azure(PlsId(u16::from(pls)), addresses.collect())
     }
 }
@@ -406,6 +425,7 @@ impl Pair {
                 expired_idle: usage.expired_idle,
                 expired_half_closed: usage.expired_half_closed,
                 expired_half_open: usage.expired_half_open,
+                lb_idle: usage.lb_idle,
                 reused_held: usage.reused_held,
                 first_exhausted: usage.first_exhausted.map(Instant::as_nanos),
             };
@@ -442,7 +462,7 @@ impl Pair {
                 NatEvent::Expired { binding, .. } | NatEvent::Released { binding, .. } => {
                     assert!(self.told.remove(&owned(&binding)));
                 }
-                NatEvent::Revived { binding, .. } => {
+                NatEvent::Revived { binding, .. } | NatEvent::LbIdle { binding, .. } => {
                     assert!(self.told.contains(&owned(&binding)));
                 }
                 NatEvent::Exhausted { .. } => {}
@@ -460,7 +480,7 @@ impl Pair {
         match cause {
             Expiry::HalfOpen => !timers.hold_down_half_open.is_zero(),
             Expiry::UdpIdle => !timers.hold_down_udp.is_zero(),
-            Expiry::EstablishedIdle | Expiry::HalfClosedIdle => false,
+            Expiry::EstablishedIdle | Expiry::HalfClosedIdle | Expiry::AfterLbIdle => false,
         }
     }
 }
@@ -481,6 +501,7 @@ fn state_of(phase: Phase) -> State {
             server_fin: true, ..
         } => State::ServerFin,
         Phase::Open { .. } => State::Established,
+        Phase::Dropped(_) => State::LbIdle,
         Phase::HeldFin => State::Closed,
         Phase::HeldRst => State::Reset,
         Phase::HeldRefused => State::Refused,

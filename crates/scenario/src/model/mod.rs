@@ -16,7 +16,9 @@ pub use distribution::{
     AdminDown, AdminState, Distribution, HashStrength, HashTuple, LoneBackend, PoolConfiguration,
     Rehash, RuleProtocol, Sku,
 };
-pub use load_balancer::{BackendPool, Fragments, Frontend, LoadBalancer, Rule, Transport};
+pub use load_balancer::{
+    BackendPool, Fragments, Frontend, LbIdleAction, LoadBalancer, Rule, Transport,
+};
 pub use machine::{
     Application, BackendVm, CertificateChain, ClientVm, EphemeralPortOrder, Flapping, TlsVersion,
     VmState,

@@ -71,6 +71,8 @@ lints! {
     PL045 Error Some("RFC 7422"), "port blocks fit the ports, and only block allocation has them";
     PL046 Error None, "held-down ports are reused only where every free port is found";
     PL047 Error Some("D-LBLIM"), "a rule for all ports has port 0, and is alone on its frontend";
+    PL048 Error Some("X9"), "the idle timeout of a rule is 4 to 100 minutes";
+    PL049 Warning Some("X9"), "the idle timeout of a rule is one that all documents allow";
     PL050 Error Some("PE-5"), "clients reach their private endpoint directly or over one peering";
     PL051 Warning Some("DP-7"), "a rule takes the port of a workload";
     PL052 Error None, "a workload has what its arrivals need, and nothing else";
@@ -78,11 +80,13 @@ lints! {
     PL054 Error None, "a workload has only keys of its protocol";
     PL055 Error None, "a workload starts within the run";
     PL056 Error None, "requests and responses have a size that can be sent";
-    PL057 Warning Some("DP-5"), "keepalives come before the idle timeout";
+    PL057 Warning Some("DP-5"), "keepalives come before the idle timeouts";
     PL058 Warning None, "an abandoned connection has neither hold nor keepalive";
     PL060 Error None, "an event happens within the run";
     PL061 Error None, "an event has the keys of its action";
     PL062 Error Some("PLS-13"), "a deleted connection cannot be approved or rejected";
+    PL063 Warning Some("D-RST20"), "only rules of TCP have an idle timeout and TCP reset";
+    PL064 Error Some("D-RST20"), "a rule of all ports has no TCP reset";
     PL070 Error None, "an expectation says one thing, with values that can be compared";
     PL080 Error Some("PP-9"), "the services of a load balancer agree about the PROXY protocol";
     PL081 Warning Some("PP-8"), "backends understand how their connections begin";

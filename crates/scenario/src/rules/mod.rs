@@ -4,6 +4,7 @@ mod addresses;
 mod balancer;
 mod control;
 mod distribution;
+mod idle;
 mod index;
 mod lints;
 mod membership;
@@ -50,6 +51,7 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
     rules.probes();
     rules.proxy_protocol();
     rules.distributions();
+    rules.idle();
     rules.traffic();
     rules.events();
     rules.memberships();

@@ -309,16 +309,16 @@ impl Rules<'_> {
         let Some(service) = service else {
             return;
         };
-        let timeout = self.scenario.private_link_service[service]
-            .effective_timers()
-            .established_idle;
+        let (timeout, whose) = self.idle_ceiling(service, workload.port);
         if keepalive >= timeout {
             let message = format!(
                 "the first keepalive comes after {keepalive}, the flow is gone after {timeout} without packets"
             );
             self.report(PL057, &format!("{path}.keepalive"), message)
                 .label("too late")
-                .help("keepalives must come before the idle timeout; Linux's default of 7200 s does not");
+                .help(format!(
+                    "keepalives must come before {whose}; Linux's default of 7200 s does not"
+                ));
         }
     }
 }

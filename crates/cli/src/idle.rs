@@ -1,0 +1,50 @@
+use plsim::{Heard, IdleCeiling, SetBy};
+
+use crate::page::{Column, Page};
+
+/// The most rows; the summary file has them all.
+const ROWS: usize = 16;
+
+impl Page {
+    /// Shows how long connections may be silent, and what their clients hear then.
+    pub(crate) fn idle_ceilings(&mut self, ceilings: &[IdleCeiling]) {
+        if ceilings.is_empty() {
+            return;
+        }
+        self.section(
+            "Idle ceiling",
+            "how long a TCP connection may be silent: the shorter of two timers",
+        );
+        let rows: Vec<&IdleCeiling> = ceilings.iter().take(ROWS).collect();
+        let columns = vec![
+            Column::name("service", 2, &rows, |row| row.pls.clone()),
+            Column::name("rule", 0, &rows, |row| row.rule.clone()),
+            Column::number("silent for", 0, &rows, |row| row.ceiling().to_string()),
+            Column::name("set by", 1, &rows, |row| set_by(row)),
+            Column::name("then its client gets", 0, &rows, |row| heard(row)),
+        ];
+        self.table(columns, ceilings.len());
+    }
+}
+
+fn set_by(row: &IdleCeiling) -> String {
+    match row.set_by {
+        SetBy::Rule => format!("the rule (service: {})", row.service_idle),
+        SetBy::Service => format!("the service (rule: {})", row.rule_idle),
+    }
+}
+
+fn heard(row: &IdleCeiling) -> String {
+    let heard = match row.heard {
+        Heard::Silence => "silence",
+        Heard::Reset => "a reset",
+        Heard::ResetWhenItSends => "a reset when it sends",
+    };
+    match row.forgets {
+        true => format!(
+            "{heard}; forgotten after {} if the pool changes",
+            row.rule_idle
+        ),
+        false => heard.to_owned(),
+    }
+}

@@ -1,0 +1,99 @@
+use plsim_types::{Duration, Protocol};
+use serde_json::Value;
+
+use crate::summary::object;
+
+/// How long a TCP connection may be silent that comes by one rule to one service.
+///
+/// Two timers run for it, the rule's and the service's; the shorter one binds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IdleCeiling {
+    /// The Private Link Service.
+    pub pls: String,
+    /// The rule's load balancer.
+    pub load_balancer: String,
+    /// The rule.
+    pub rule: String,
+    /// The rule's own time.
+    pub rule_idle: Duration,
+    /// The service's own time.
+    pub service_idle: Duration,
+    /// What binds.
+    pub set_by: SetBy,
+    /// What a client hears when it is reached.
+    pub heard: Heard,
+    /// Whether the load balancer only forgets the flow at the rule's time, which shows once its pool
+    /// has changed.
+    pub forgets: bool,
+}
+
+/// Which of the two timers binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SetBy {
+    /// The load-balancing rule's.
+    #[default]
+    Rule,
+    /// The Private Link Service's.
+    Service,
+}
+
+/// What a client hears when its connection has been silent for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Heard {
+    /// Nothing, whatever it sends.
+    #[default]
+    Silence,
+    /// An RST at that instant.
+    Reset,
+    /// Nothing at that instant, and an RST when it sends something.
+    ResetWhenItSends,
+}
+
+impl SetBy {
+    /// Returns the name in the summary.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rule => "rule",
+            Self::Service => "service",
+        }
+    }
+}
+
+impl Heard {
+    /// Returns the name in the summary.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Silence => "silence",
+            Self::Reset => "reset",
+            Self::ResetWhenItSends => "reset-when-it-sends",
+        }
+    }
+}
+
+impl IdleCeiling {
+    /// Returns the time that binds.
+    #[must_use]
+    pub const fn ceiling(&self) -> Duration {
+        match self.set_by {
+            SetBy::Rule => self.rule_idle,
+            SetBy::Service => self.service_idle,
+        }
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        object([
+            ("pls", self.pls.as_str().into()),
+            ("load_balancer", self.load_balancer.as_str().into()),
+            ("rule", self.rule.as_str().into()),
+            ("protocol", Protocol::Tcp.name().into()),
+            ("ceiling_ns", self.ceiling().as_nanos().into()),
+            ("set_by", self.set_by.name().into()),
+            ("client_hears", self.heard.name().into()),
+            ("rule_ns", self.rule_idle.as_nanos().into()),
+            ("service_ns", self.service_idle.as_nanos().into()),
+            ("forgets", self.forgets.into()),
+        ])
+    }
+}

@@ -1,0 +1,89 @@
+//! The two idle timers of a TCP connection: its rule's and its service's.
+
+use plsim_nat::{LatePackets, LbIdleAction, LbTimer, OnIdle};
+use plsim_observe::{Heard, IdleCeiling, SetBy};
+use plsim_scenario as file;
+use plsim_scenario::{LoadBalancer, PrivateLinkService, Rule, RuleProtocol, Scenario};
+use plsim_types::{Duration, PlsId};
+
+use crate::layout::position;
+use crate::nat;
+
+/// Returns the rules that carry TCP to a service.
+fn rules_of<'a>(
+    scenario: &'a Scenario,
+    service: &'a PrivateLinkService,
+) -> (&'a LoadBalancer, impl Iterator<Item = &'a Rule>) {
+    let path = &service.load_balancer_frontend;
+    let balancers = &scenario.load_balancer;
+    let balancer = &balancers[position(balancers, |lb| lb.name == path.load_balancer)];
+    let rules = balancer.rule.iter();
+    let rules = rules.filter(|rule| rule.frontend == path.frontend && rule.carries_tcp());
+    (balancer, rules)
+}
+
+/// Returns the timers of a service's rules, for the NAT to keep.
+pub(crate) fn timers(scenario: &Scenario, service: &PrivateLinkService) -> Vec<LbTimer> {
+    let (balancer, rules) = rules_of(scenario, service);
+    rules
+        .map(|rule| LbTimer {
+            frontend_port: (rule.protocol != RuleProtocol::All).then_some(rule.frontend_port),
+            idle: rule.effective_idle_timeout(),
+            reset: rule.enable_tcp_reset,
+            then: action(balancer),
+        })
+        .collect()
+}
+
+/// Returns when the edge takes a flow for a new one because it was idle.
+pub(crate) fn forget_after(balancer: &LoadBalancer, rule: &Rule) -> Option<Duration> {
+    (action(balancer) == LbIdleAction::Forget).then(|| rule.effective_idle_timeout())
+}
+
+const fn action(balancer: &LoadBalancer) -> LbIdleAction {
+    match balancer.lb_idle_action {
+        file::LbIdleAction::Drop => LbIdleAction::Drop,
+        file::LbIdleAction::Forget => LbIdleAction::Forget,
+    }
+}
+
+/// Returns how long connections may be silent, by service and rule, in the order of the file.
+pub(crate) fn ceilings(scenario: &Scenario) -> Vec<IdleCeiling> {
+    let services = scenario.private_link_service.iter();
+    services
+        .flat_map(|service| {
+            let (balancer, rules) = rules_of(scenario, service);
+            rules.map(|rule| ceiling(balancer, rule, service))
+        })
+        .collect()
+}
+
+fn ceiling(balancer: &LoadBalancer, rule: &Rule, service: &PrivateLinkService) -> IdleCeiling {
+    let (rule_idle, service_idle) = (
+        rule.effective_idle_timeout(),
+        service.effective_timers().established_idle,
+    );
+    let forgets = action(balancer) == LbIdleAction::Forget;
+    let earlier = rule_idle < service_idle;
+    let set_by = match earlier && (rule.enable_tcp_reset || !forgets) {
+        true => SetBy::Rule,
+        false => SetBy::Service,
+    };
+    let pool = nat::pool(service, PlsId(0), Vec::new());
+    let heard = match (set_by, pool.on_idle, pool.late_packets) {
+        (SetBy::Rule, ..) if rule.enable_tcp_reset => Heard::Reset,
+        (SetBy::Rule, ..) | (SetBy::Service, OnIdle::Silent, LatePackets::Drop) => Heard::Silence,
+        (SetBy::Service, OnIdle::Reset, _) => Heard::Reset,
+        (SetBy::Service, OnIdle::Silent, LatePackets::Reset) => Heard::ResetWhenItSends,
+    };
+    IdleCeiling {
+        pls: service.name.to_string(),
+        load_balancer: balancer.name.to_string(),
+        rule: rule.name.to_string(),
+        rule_idle,
+        service_idle,
+        set_by,
+        heard,
+        forgets: forgets && earlier && set_by == SetBy::Service,
+    }
+}
