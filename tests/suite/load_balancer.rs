@@ -112,6 +112,65 @@ fn a_vm_that_comes_back_in_time_keeps_its_connections() {
     );
 }
 
+/// A second time to drain begins anew: the first one is over with the VM's return.
+#[test]
+fn a_vm_that_drains_twice_has_its_whole_second_time() {
+    let drain = |at| {
+        let more = "backend_vm = \"vm-0\"\ndrain_period = \"10s\"";
+        event(at, "drain-backend", more)
+    };
+    let back = "backend_vm = \"vm-0\"\nbackend_pool = \"balancer/pool\"";
+    let events = [drain("5s"), event("10s", "add-backend", back), drain("12s")].concat();
+    let text = format!("{OPEN}{events}");
+    let until = |end| run(&text, &[TWO, end]).connections.reset;
+    assert_eq!(until("run.duration=21999ms"), 0, "not at 15 s");
+    assert!(until("run.duration=23s") > 30);
+}
+
+/// What ends with a pool are the flows that came by it, not all of a rule that leads to it later.
+#[test]
+fn draining_a_pool_spares_connections_of_another_on_the_same_vm() {
+    let second =
+        "[[load_balancer.backend_pool]]\nname = \"other\"\n\n[[load_balancer.backend_pool]]";
+    let small = SMALL.replacen("[[load_balancer.backend_pool]]", second, 1);
+    let other = "backend_vm = \"vm-0\"\nbackend_pool = \"balancer/other\"";
+    let events = [
+        event("1s", "add-backend", other),
+        event(
+            "5s",
+            "drain-backend",
+            &format!("{other}\ndrain_period = \"1s\""),
+        ),
+        event(
+            "20s",
+            "change-rule",
+            "rule = \"balancer/tcp\"\nbackend_pool = \"balancer/other\"",
+        ),
+    ];
+    let text = format!("{small}{OPEN}{}", events.concat());
+    let summary = simulate(&text, &[TWO]).summary;
+    assert_eq!(
+        (summary.connections.closed, summary.connections.reset),
+        (100, 0)
+    );
+}
+
+/// A NAT IP that is added changes what is hashed, and must not tear connections apart.
+#[test]
+fn where_nat_ips_are_hashed_another_one_harms_no_connection() {
+    let grows = event("5s", "add-nat-ip", "private_link_service = \"service\"");
+    let hashed = "load_balancer.balancer.hash_tuple=nat-ip";
+    let summary = run(&format!("{OPEN}{TALK}{grows}"), &[TWO, hashed]);
+    assert_eq!(summary.connections.closed, 200);
+    assert_eq!(summary.ledger.dropped(), 0);
+    let changes = summary.membership_changes.iter();
+    let moved: u64 = changes
+        .filter(|change| change.cause == "nat-ip")
+        .map(|change| change.moved)
+        .sum();
+    assert!(moved > 10, "{moved} datagram flows moved");
+}
+
 #[test]
 fn a_vm_that_joins_gets_its_share_of_new_connections() {
     let more = r#"

@@ -1,7 +1,7 @@
 use crate::choice::Unsettled;
 use crate::config::{
     Backend, ConfigError, Frontend, FrontendId, LbConfig, LbPoolId, Listen, NoHealthyBackends,
-    ProbeConfig, Rule,
+    ProbeConfig, Rule, RuleId,
 };
 use crate::distribution::FlowHash;
 use crate::event::LbEvent;
@@ -141,11 +141,23 @@ pub(crate) struct RuleState {
     pub(crate) latest_change: Option<usize>,
 }
 
-/// A rule with a backend port that it has or had: flows keep the one they began with.
+/// A rule with a backend port and a pool that it has or had: flows keep those they began with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Route {
-    pub(crate) rule: u16,
-    pub(crate) backend_port: u16,
+    rule: u16,
+    backend_port: u16,
+    /// Position in `pools`.
+    pub(crate) pool: usize,
+}
+
+impl Route {
+    pub(crate) fn of(number: u16, rule: &Rule) -> Self {
+        Self {
+            rule: number,
+            backend_port: rule.backend_port,
+            pool: usize::from(rule.pool.0),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -207,10 +219,7 @@ impl LoadBalancer {
                 latest_change: None,
             };
             balancer.rules.push(state);
-            balancer.routes.push(Route {
-                rule: number,
-                backend_port: rule.backend_port,
-            });
+            balancer.routes.push(Route::of(number, rule));
         }
         Ok(balancer)
     }
@@ -436,6 +445,11 @@ fn number_backends(config: &LbConfig) -> (BTreeMap<BackendId, BackendIndex>, Vec
 /// Names a pool by its position.
 pub(crate) fn pool_id(position: usize) -> LbPoolId {
     LbPoolId(u16::try_from(position).expect("broken invariant: pools are counted with 16 bits"))
+}
+
+/// Names a rule by its position.
+pub(crate) fn rule_id(position: usize) -> RuleId {
+    RuleId(u16::try_from(position).expect("broken invariant: rules are counted with 16 bits"))
 }
 
 const fn unused(rule: Rule) -> RuleUsage {

@@ -38,6 +38,11 @@ impl FlowHash {
         }
     }
 
+    /// Tells whether a flow's NAT IP is hashed.
+    pub(crate) fn takes_nat_ips(&self) -> bool {
+        self.config.tuple == HashTuple::NatIp
+    }
+
     /// Returns the NAT IP that the hash stands for, as a position in the frontend's list.
     #[inline]
     pub(crate) fn nat_ip(

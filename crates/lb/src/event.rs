@@ -51,7 +51,7 @@ pub enum LbEvent {
         pool: LbPoolId,
         /// The backend.
         backend: BackendId,
-        /// Flows that stay on it.
+        /// TCP flows that stay on it.
         sticky_flows: u32,
     },
     /// The flows that a pool still had on a backend were ended.

@@ -1,6 +1,6 @@
 //! What an owner or a probe changes while traffic flows.
 
-use crate::balancer::{LoadBalancer, Route, pool_id};
+use crate::balancer::{LoadBalancer, Route, pool_id, rule_id};
 use crate::config::{
     AdminState, Distribution, FrontendId, LbPoolId, Listen, NoHealthyBackends, ProbeId, Rule,
     RuleId,
@@ -9,7 +9,8 @@ use crate::event::LbEvent;
 use crate::pool::Group;
 use crate::rehash::BackendIndex;
 use crate::stickiness::Way;
-use crate::usage::{Cause, MembershipChange};
+use crate::usage::{Cause, EndedFlow, MembershipChange};
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::Ipv4Addr;
 use plsim_types::{BackendId, Instant};
@@ -35,7 +36,7 @@ pub enum ChangeError {
     AlreadyAMember(LbPoolId, BackendId),
     /// The backend port is zero, or the rule is for all ports and has none of its own.
     Port(RuleId),
-    /// Rules have changed their port too often (32 767 ports in all).
+    /// Rules have changed their port and pool too often (32 767 pairs in all).
     TooManyRoutes,
 }
 
@@ -222,10 +223,11 @@ impl LoadBalancer {
         Ok(())
     }
 
-    /// Forgets the flows that the rules of a pool have on a backend, and returns how many.
+    /// Forgets the flows that came to a backend by a pool, and returns them in a deterministic order.
     ///
-    /// Whoever drives the balancer resets their connections at the backend's host; a later segment
-    /// of one goes where the hash says.
+    /// They are those of rules that led to the pool when they began. Whoever drives the balancer
+    /// resets their connections at the backend's host; a later segment of one goes where the hash
+    /// says.
     ///
     /// # Errors
     /// [`ChangeError`]; nothing changes.
@@ -234,26 +236,19 @@ impl LoadBalancer {
         pool: LbPoolId,
         backend: BackendId,
         now: Instant,
-    ) -> Result<u32, ChangeError> {
+    ) -> Result<Vec<EndedFlow>, ChangeError> {
         let (at, index) = self.changing(pool, backend)?;
         self.sticky.advance(now);
-        let Self {
-            sticky,
-            routes,
-            rules,
-            groups,
-            ..
-        } = self;
-        let flows = sticky.forget(index, |route| {
-            let rule = routes[usize::from(route)].rule;
-            groups[rules[usize::from(rule)].group].pool == at
-        });
+        let Self { sticky, routes, .. } = self;
+        let ended = sticky.forget(index, |route| routes[usize::from(route)].pool == at);
+        // The limit of the table is a u32.
+        let flows = ended.len() as u32;
         self.events.push_back(LbEvent::FlowsEnded {
             pool,
             backend,
             flows,
         });
-        Ok(flows)
+        Ok(ended)
     }
 
     /// Tells whether a pool has a backend now.
@@ -299,8 +294,8 @@ impl LoadBalancer {
         if after == before {
             return Ok(());
         }
-        if after.backend_port != before.backend_port {
-            self.add_route(rule, after.backend_port)?;
+        if (after.backend_port, after.pool) != (before.backend_port, before.pool) {
+            self.add_route(rule, &after)?;
         }
         let group = self.group_of(&after);
         let state = &mut self.rules[number];
@@ -308,17 +303,15 @@ impl LoadBalancer {
         state.group = group;
         self.events.push_back(LbEvent::RuleChanged { rule });
         if (after.pool, after.distribution) != (before.pool, before.distribution) {
-            let record = MembershipChange {
-                rule: Some(rule),
-                ..self.record(group, 0, &Change::of_rule(now))
-            };
-            let latest = self.keep(record);
-            self.rules[number].latest_change = latest;
+            self.note_rule(number, Cause::Rule, now);
         }
         Ok(())
     }
 
     /// Tells of a NAT IP that the service of a frontend got.
+    ///
+    /// With [`HashTuple::NatIp`](crate::HashTuple::NatIp) many flows have another NAT IP from now
+    /// on, and so another backend: TCP flows keep theirs, UDP moves.
     ///
     /// # Errors
     /// [`ChangeError`]; nothing changes.
@@ -326,11 +319,26 @@ impl LoadBalancer {
         &mut self,
         frontend: FrontendId,
         address: Ipv4Addr,
+        now: Instant,
     ) -> Result<(), ChangeError> {
-        let Some(state) = self.frontends.get_mut(usize::from(frontend.0)) else {
+        if usize::from(frontend.0) >= self.frontends.len() {
             return Err(ChangeError::UnknownFrontend(frontend));
-        };
-        state.nat_ips.push(address);
+        }
+        let moves = self.flow_hash.takes_nat_ips();
+        let own = |rule: &usize| moves && self.rules[*rule].usage.rule.frontend == frontend;
+        let concerned: Vec<usize> = (0..self.rules.len()).filter(own).collect();
+        let mut pools = concerned
+            .iter()
+            .map(|&rule| self.rules[rule].usage.rule.pool);
+        if let Some(fixed) = pools.find(|pool| !self.pools[usize::from(pool.0)].may_change) {
+            return Err(ChangeError::FixedPool(fixed));
+        }
+        self.frontends[usize::from(frontend.0)]
+            .nat_ips
+            .push(address);
+        for rule in concerned {
+            self.note_rule(rule, Cause::NatIp, now);
+        }
         Ok(())
     }
 
@@ -376,11 +384,8 @@ impl LoadBalancer {
         }
     }
 
-    fn add_route(&mut self, rule: RuleId, backend_port: u16) -> Result<(), ChangeError> {
-        let route = Route {
-            rule: rule.0,
-            backend_port,
-        };
+    fn add_route(&mut self, rule: RuleId, now: &Rule) -> Result<(), ChangeError> {
+        let route = Route::of(rule.0, now);
         let known = self.routes.iter().position(|known| *known == route);
         let number = known.unwrap_or(self.routes.len());
         let number = u16::try_from(number)
@@ -446,12 +451,10 @@ impl LoadBalancer {
         )
     }
 
-    /// Counts the sticky flows that the rules of a pool have on a backend.
+    /// Counts the TCP flows that came to a backend by a pool.
     fn flows_of(&self, pool: usize, backend: BackendIndex) -> u32 {
-        self.sticky.count(backend, |route| {
-            let rule = self.routes[usize::from(route)].rule;
-            self.groups[self.rules[usize::from(rule)].group].pool == pool
-        })
+        let is_it = |route| self.routes[usize::from(route)].pool == pool;
+        self.sticky.count_tcp(backend, is_it)
     }
 
     fn record(&self, group: usize, kept: u32, change: &Change) -> MembershipChange {
@@ -472,6 +475,21 @@ impl LoadBalancer {
         }
     }
 
+    /// Records that a rule itself chooses in another way now.
+    fn note_rule(&mut self, rule: usize, cause: Cause, now: Instant) {
+        let change = Change {
+            at: now,
+            cause,
+            backend: None,
+        };
+        let record = MembershipChange {
+            rule: Some(rule_id(rule)),
+            ..self.record(self.rules[rule].group, 0, &change)
+        };
+        let latest = self.keep(record);
+        self.rules[rule].latest_change = latest;
+    }
+
     fn keep(&mut self, record: MembershipChange) -> Option<usize> {
         if self.changes.len() >= Self::MOST_CHANGES {
             return None;
@@ -487,14 +505,6 @@ impl Change {
             at,
             cause,
             backend: Some(backend),
-        }
-    }
-
-    const fn of_rule(at: Instant) -> Self {
-        Self {
-            at,
-            cause: Cause::Rule,
-            backend: None,
         }
     }
 }
@@ -515,7 +525,9 @@ impl fmt::Display for ChangeError {
                 write!(f, "backend {} is in pool {} already", backend.0, pool.0)
             }
             Self::Port(rule) => write!(f, "rule {} cannot have that backend port", rule.0),
-            Self::TooManyRoutes => f.write_str("rules have changed their ports too often"),
+            Self::TooManyRoutes => {
+                f.write_str("rules have changed their ports and pools too often")
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 use crate::config::Stickiness;
 use crate::rehash::BackendIndex;
+use crate::usage::EndedFlow;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, SocketAddrV4};
 use core::ops::Range;
 use plsim_table::{FlowTable, TimerWheel};
 use plsim_types::{Duration, FiveTuple, Instant, KeyedHash, LinkId, Protocol};
@@ -202,27 +203,36 @@ impl StickyTable {
         self.on_backend[usize::from(way.backend)] += 1;
     }
 
-    /// Forgets the flows on a backend whose route is one of those; returns how many there were.
-    pub(crate) fn forget(&mut self, backend: BackendIndex, is_route: impl Fn(u16) -> bool) -> u32 {
-        let mut count = 0;
+    /// Forgets the flows on a backend whose route is one of those; returns them.
+    pub(crate) fn forget(
+        &mut self,
+        backend: BackendIndex,
+        is_route: impl Fn(u16) -> bool,
+    ) -> Vec<EndedFlow> {
+        let mut ended = Vec::new();
         for position in 0..self.table.positions() {
             let flow = *self.table.entry(position);
             if flow.is_live() && flow.backend == backend && is_route(flow.tag >> 1) {
                 self.remove(position);
-                count += 1;
+                ended.push(EndedFlow {
+                    protocol: flow.protocol(),
+                    link: flow.link,
+                    client: SocketAddrV4::new(flow.client, flow.client_port),
+                    frontend_port: flow.frontend_port,
+                });
             }
         }
-        count
+        ended
     }
 
-    /// Counts the flows on a backend whose route is one of those.
-    pub(crate) fn count(&self, backend: BackendIndex, is_route: impl Fn(u16) -> bool) -> u32 {
+    /// Counts the TCP flows on a backend whose route is one of those.
+    pub(crate) fn count_tcp(&self, backend: BackendIndex, is_route: impl Fn(u16) -> bool) -> u32 {
         if self.on_backend(backend) == 0 {
             return 0;
         }
         let flows = (0..self.table.positions()).map(|position| self.table.entry(position));
-        let on_it = flows
-            .filter(|flow| flow.is_live() && flow.backend == backend && is_route(flow.tag >> 1));
+        let tcp = flows.filter(|flow| flow.is_live() && flow.protocol() == Protocol::Tcp);
+        let on_it = tcp.filter(|flow| flow.backend == backend && is_route(flow.tag >> 1));
         // The limit is a u32.
         on_it.count() as u32
     }

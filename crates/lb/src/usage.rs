@@ -1,5 +1,6 @@
 use crate::config::{LbPoolId, ProbeId, Rule, RuleId};
-use plsim_types::{BackendId, Instant};
+use core::net::SocketAddrV4;
+use plsim_types::{BackendId, Instant, LinkId, Protocol};
 
 /// What one backend got so far.
 ///
@@ -34,6 +35,19 @@ pub struct RuleUsage {
     pub table_full: u64,
 }
 
+/// A flow that was remembered and is not any more, as its owner ended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndedFlow {
+    /// TCP, or tracked UDP.
+    pub protocol: Protocol,
+    /// The private endpoint connection.
+    pub link: LinkId,
+    /// The client.
+    pub client: SocketAddrV4,
+    /// The port that it dialled.
+    pub frontend_port: u16,
+}
+
 /// Why the backends that rules choose among changed, or the way they choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
@@ -49,6 +63,8 @@ pub enum Cause {
     Removed,
     /// A rule got another pool or distribution.
     Rule,
+    /// The service of a rule got a NAT IP, and NAT IPs are hashed.
+    NatIp,
 }
 
 impl Cause {
@@ -62,6 +78,7 @@ impl Cause {
             Self::Added => "added",
             Self::Removed => "removed",
             Self::Rule => "rule",
+            Self::NatIp => "nat-ip",
         }
     }
 }
@@ -83,7 +100,8 @@ pub struct MembershipChange {
     pub rule: Option<RuleId>,
     /// How many backends may be chosen since.
     pub eligible: u16,
-    /// TCP flows that were on the backend and stayed, though it is not in the choice any more.
+    /// TCP flows that stayed on the backend, though it is not in the choice any more: those that
+    /// are remembered, so also those that ended less than the stickiness idle time ago.
     pub kept: u32,
     /// Flows whose next packet went to another backend than the one before: UDP.
     pub moved: u64,

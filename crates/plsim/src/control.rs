@@ -106,10 +106,10 @@ fn add_nat_ip(simulation: &mut Simulation, index: usize) -> Vec<Event> {
         simulation.map.edges[place.load_balancer],
     );
     let added = simulation.world.visit(edge, |room, context| {
-        let add = |balancer: &mut LoadBalancer, _| balancer.add_nat_ip(frontend, address);
+        let add = |balancer: &mut LoadBalancer, now| balancer.add_nat_ip(frontend, address, now);
         room.edge_mut().change(add, context)
     });
-    added.expect("broken invariant: a service has a frontend");
+    added.expect("broken invariant: a pool whose rules hash NAT IPs may change");
     vec![told.with("nat_ip", address.to_string())]
 }
 

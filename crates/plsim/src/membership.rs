@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use plsim_fabric::{FloatingIp, FloatingIps};
-use plsim_lb::{ChangeError, LbPoolId, LoadBalancer, RuleChange, RuleId};
+use plsim_lb::{ChangeError, EndedFlow, LbPoolId, LoadBalancer, RuleChange, RuleId};
+use plsim_nat::BindingInfo;
 use plsim_observe::Event;
 use plsim_scenario as file;
 use plsim_scenario::{Action, Scenario};
-use plsim_types::{BackendId, Duration, Instant, PlsId, Protocol};
+use plsim_types::{BackendId, Duration, Instant, PlsId};
 
 use crate::configure;
 use crate::layout::{BackendPlace, Layout, narrow, pool_place, position};
@@ -22,6 +23,12 @@ pub(crate) struct Drained {
     pub(crate) at: Instant,
     pool: PoolPlace,
     backend: BackendId,
+}
+
+impl Drained {
+    fn is(&self, pool: PoolPlace, backend: BackendId) -> bool {
+        (self.pool, self.backend) == (pool, backend)
+    }
 }
 
 /// Where a rule leads, at the start or later.
@@ -61,6 +68,7 @@ pub(crate) fn may_change(scenario: &Scenario, layout: &Layout, pool: PoolPlace) 
         let vms = layout.backends_named(scenario, name).into_iter();
         vms.map(|id| &layout.backends[usize::from(id.0)])
     };
+    let by_nat_ip = hashes_new_nat_ips(scenario, pool);
     let by_backend = scenario.event.iter().any(|event| {
         let changes = matches!(
             event.action,
@@ -81,6 +89,7 @@ pub(crate) fn may_change(scenario: &Scenario, layout: &Layout, pool: PoolPlace) 
     let mut probed = lb.rule.iter().filter(|rule| rule.probe.is_some());
     let by_probe = probed.any(|rule| aims(scenario, pool.0, rule).pools.contains(&pool.1));
     by_backend
+        || by_nat_ip
         || by_probe
         || rule_changes(scenario).any(|event| {
             let path = event.rule.as_ref();
@@ -88,6 +97,30 @@ pub(crate) fn may_change(scenario: &Scenario, layout: &Layout, pool: PoolPlace) 
             let rule = rules.find(|rule| path.is_some_and(|path| is_it(path, lb, rule)));
             rule.is_some_and(|rule| aims(scenario, pool.0, rule).pools.contains(&pool.1))
         })
+}
+
+/// Tells whether flows of a pool hash to another backend because a service gets a NAT IP.
+fn hashes_new_nat_ips(scenario: &Scenario, pool: PoolPlace) -> bool {
+    let lb = &scenario.load_balancer[pool.0];
+    let grows = |service: &file::PrivateLinkService| {
+        let mut events = scenario.event.iter();
+        events.any(|event| {
+            event.action == Action::AddNatIp
+                && event.private_link_service.as_ref() == Some(&service.name)
+        })
+    };
+    let leads_here = |service: &file::PrivateLinkService| {
+        let frontend = &service.load_balancer_frontend;
+        let mut rules = lb.rule.iter();
+        frontend.load_balancer == lb.name
+            && rules.any(|rule| {
+                rule.frontend == frontend.frontend
+                    && aims(scenario, pool.0, rule).pools.contains(&pool.1)
+            })
+    };
+    let mut services = scenario.private_link_service.iter();
+    lb.hash_tuple == file::HashTuple::NatIp
+        && services.any(|service| grows(service) && leads_here(service))
 }
 
 fn rule_changes(scenario: &Scenario) -> impl Iterator<Item = &file::Event> {
@@ -122,6 +155,10 @@ pub(crate) fn change_backends(simulation: &mut Simulation, index: usize) -> Vec<
             });
             changed.expect("broken invariant: a checked event finds a pool that may change");
             match action {
+                // Who comes back in time keeps its connections.
+                Action::AddBackend => simulation
+                    .drains
+                    .retain(|drained| !drained.is(pool, backend)),
                 Action::RemoveBackend | Action::DrainBackend => {
                     drain(simulation, pool, backend, period.map(|period| period.0));
                 }
@@ -182,14 +219,10 @@ fn drain(
     drains.insert(place, drained);
 }
 
-/// Ends the connections that a VM still has, unless it has come back to the pool.
+/// Ends the connections that a VM still has that has left a pool.
 pub(crate) fn drained(simulation: &mut Simulation, drained: Drained) -> Vec<Event> {
     let Drained { pool, backend, .. } = drained;
-    let has_left = !pools_now(simulation, backend, Some(pool), Action::AddBackend).is_empty();
-    match has_left {
-        true => end_flows(simulation, pool, backend).into_iter().collect(),
-        false => Vec::new(),
-    }
+    end_flows(simulation, pool, backend).into_iter().collect()
 }
 
 /// X8: with admin_down = "reset", connections of a member end when its owner takes it down.
@@ -210,20 +243,19 @@ fn reset_by_owner(
 fn end_flows(simulation: &mut Simulation, pool: PoolPlace, backend: BackendId) -> Option<Event> {
     let id = LbPoolId(narrow(pool.1));
     let ended = change(simulation, pool.0, |lb, now| lb.end_flows(id, backend, now));
-    ended.expect("broken invariant: a checked event names a pool that may change");
-    let targets = targets(simulation, pool);
+    let ended = ended.expect("broken invariant: a checked event names a pool that may change");
+    let ended: BTreeSet<EndedFlow> = ended.into_iter().collect();
     let host = simulation.map.hosts[usize::from(backend.0)];
     let count = simulation.world.visit(host, |room, context| {
-        room.host_mut().reset_flows(
-            |binding| {
-                let port = binding.backend.port();
-                let fits = |target: &Target| {
-                    target.pls == binding.pls && target.port.is_none_or(|own| own == port)
-                };
-                targets.iter().any(fits)
-            },
-            context,
-        )
+        let is_it = |binding: &BindingInfo| {
+            ended.contains(&EndedFlow {
+                protocol: binding.protocol,
+                link: binding.link,
+                client: binding.client,
+                frontend_port: binding.endpoint.port(),
+            })
+        };
+        room.host_mut().reset_flows(is_it, context)
     });
     let place = &simulation.layout.backends[usize::from(backend.0)];
     let lb = &simulation.scenario.load_balancer[pool.0];
@@ -263,18 +295,6 @@ fn targets_of(
         })
     })
     .collect()
-}
-
-/// Returns what the TCP rules of a pool lead to.
-fn targets(simulation: &Simulation, pool: PoolPlace) -> Vec<Target> {
-    let (scenario, layout) = (&simulation.scenario, &simulation.layout);
-    let rules = scenario.load_balancer[pool.0].rule.iter();
-    let own = rules.filter(|rule| {
-        let pools = aims(scenario, pool.0, rule).pools;
-        rule.protocol.carries(Protocol::Tcp) && pools.contains(&pool.1)
-    });
-    own.flat_map(|rule| targets_of(scenario, layout, pool.0, rule))
-        .collect()
 }
 
 /// Returns the frontends' addresses that a backend VM gets packets for.

@@ -8,6 +8,7 @@ use crate::{
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
+use core::ops::Range;
 use plsim_types::{BackendId, Protocol};
 
 const POOL: LbPoolId = LbPoolId(0);
@@ -124,7 +125,10 @@ fn flows_of_another_pool_are_not_ended() {
     }
     let mut ended = 0;
     for backend in [0, 1] {
-        ended += balancer.end_flows(POOL, BackendId(backend), at(0)).unwrap();
+        ended += balancer
+            .end_flows(POOL, BackendId(backend), at(0))
+            .unwrap()
+            .len();
     }
     assert_eq!((ended, balancer.sticky_flows()), (50, 50));
     // Places and timers of what is gone serve the next.
@@ -219,7 +223,7 @@ fn changes_that_make_no_sense_are_refused_and_change_nothing() {
     );
     let nowhere = FrontendId(2);
     assert_eq!(
-        b.add_nat_ip(nowhere, Ipv4Addr::new(10, 2, 0, 20)),
+        b.add_nat_ip(nowhere, Ipv4Addr::new(10, 2, 0, 20), at(0)),
         Err(ChangeError::UnknownFrontend(nowhere))
     );
     assert_eq!((b.poll_event(), b.changes().len()), (None, 0));
@@ -241,4 +245,47 @@ fn what_was_said_of_a_backend_holds_when_it_joins() {
     assert_eq!(chosen(&mut balancer), 0);
     balancer.set_backend(BackendId(1), true, at(0)).unwrap();
     assert!(chosen(&mut balancer) > 20);
+}
+
+/// A flow belongs to the pool that its rule led to when it began.
+#[test]
+fn flows_of_a_rule_that_went_to_another_pool_end_with_their_own() {
+    let mut config = config(2, true);
+    config.pools.push(pool(&[0, 1], true));
+    let mut balancer = LoadBalancer::new(&config).unwrap();
+    let begin = |balancer: &mut LoadBalancer, ports: Range<u16>| {
+        let chosen = ports.map(|port| syn(balancer, port, at(0)).unwrap().backend);
+        chosen.filter(|chosen| *chosen == BackendId(0)).count()
+    };
+    let old = begin(&mut balancer, 0..50);
+    let elsewhere = RuleChange {
+        pool: Some(LbPoolId(1)),
+        ..RuleChange::default()
+    };
+    balancer.change_rule(RuleId(0), elsewhere, at(0)).unwrap();
+    let new = begin(&mut balancer, 50..100);
+    for (from, flows) in [(POOL, old), (LbPoolId(1), new)] {
+        balancer.remove_backend(from, BackendId(0), at(0)).unwrap();
+        let ended = balancer.end_flows(from, BackendId(0), at(0)).unwrap();
+        assert!(flows > 0 && ended.len() == flows, "{flows}");
+    }
+    assert_eq!(balancer.sticky_flows() as usize, 100 - old - new);
+}
+
+/// A tracked UDP flow is no TCP flow that stays: it moves.
+#[test]
+fn only_tcp_is_counted_as_kept() {
+    let mut config = config(2, true);
+    config.rules[1].connection_tracking = true;
+    let mut balancer = LoadBalancer::new(&config).unwrap();
+    let mut on_it = 0;
+    for port in 0..50 {
+        on_it += u32::from(syn(&mut balancer, port, at(0)).unwrap().backend == BackendId(0));
+        let datagram = tuple(Protocol::Udp, port);
+        balancer
+            .select(FRONTEND, LINK, &datagram, false, at(0))
+            .unwrap();
+    }
+    balancer.remove_backend(POOL, BackendId(0), at(0)).unwrap();
+    assert_eq!(balancer.changes()[0].kept, on_it);
 }

@@ -2,7 +2,8 @@
 
 use super::{FRONTEND, LINK, at, config, tuple};
 use crate::{
-    Distribution, FrontendId, HashStrength, HashTuple, LbConfig, Listen, LoadBalancer, Rehash,
+    Cause, ChangeError, Distribution, FrontendId, HashStrength, HashTuple, LbConfig, LbPoolId,
+    Listen, LoadBalancer, Rehash, RuleId,
 };
 use alloc::collections::BTreeSet;
 use alloc::vec;
@@ -127,6 +128,7 @@ fn two_tuple_over_nat_ips_reaches_as_many_backends_as_there_are_nat_ips() {
 #[test]
 fn a_nat_ip_is_picked_evenly_and_stays_with_its_flow() {
     let mut balancer = with(2, |config| {
+        config.pools[0].may_change = true;
         config.frontends[0].nat_ips = nat_ips(4);
         config.hash.tuple = HashTuple::NatIp;
     });
@@ -146,10 +148,57 @@ fn a_nat_ip_is_picked_evenly_and_stays_with_its_flow() {
         "{shares:?}"
     );
     balancer
-        .add_nat_ip(FRONTEND, Ipv4Addr::new(10, 2, 0, 20))
+        .add_nat_ip(FRONTEND, Ipv4Addr::new(10, 2, 0, 20), at(0))
         .unwrap();
     let picks = (0..200).map(|port| balancer.select(FRONTEND, LINK, &from(0, port), true, at(0)));
     assert!(picks.flatten().any(|chosen| chosen.nat_ip == Some(4)));
+}
+
+/// One more NAT IP: many flows have another one from now on, but TCP stays where it is.
+#[test]
+fn a_further_nat_ip_moves_datagrams_and_no_connection() {
+    let mut balancer = with(4, |config| {
+        config.frontends[0].nat_ips = nat_ips(1);
+        config.hash.tuple = HashTuple::NatIp;
+        config.pools[0].may_change = true;
+    });
+    let all = |balancer: &mut LoadBalancer, protocol, opens| {
+        let tuples = (0..200).map(|port| tuple(protocol, port));
+        let chosen = tuples.map(|tuple| balancer.select(FRONTEND, LINK, &tuple, opens, at(0)));
+        chosen
+            .map(|chosen| chosen.unwrap().backend)
+            .collect::<Vec<_>>()
+    };
+    let tcp = all(&mut balancer, Protocol::Tcp, true);
+    let udp = all(&mut balancer, Protocol::Udp, false);
+    let further = Ipv4Addr::new(10, 2, 0, 20);
+    balancer.add_nat_ip(FRONTEND, further, at(0)).unwrap();
+    assert_eq!(all(&mut balancer, Protocol::Tcp, false), tcp);
+    let after = all(&mut balancer, Protocol::Udp, false);
+    let moved = udp.iter().zip(&after).filter(|(one, other)| one != other);
+    let moved = moved.count() as u64;
+    let changes = balancer.changes().iter();
+    let udp = changes.filter(|change| change.rule == Some(RuleId(1)));
+    let told: Vec<_> = udp.map(|change| (change.cause, change.moved)).collect();
+    assert_eq!(told, [(Cause::NatIp, moved)]);
+    assert!(moved > 50, "{moved}");
+}
+
+/// In a pool that was said not to change nothing is remembered, so connections would break.
+#[test]
+fn a_further_nat_ip_needs_pools_that_may_change_where_it_is_hashed() {
+    for (hash, expected) in [
+        (HashTuple::PreNat, Ok(())),
+        (HashTuple::NatIp, Err(ChangeError::FixedPool(LbPoolId(0)))),
+    ] {
+        let mut balancer = with(2, |config| {
+            config.frontends[0].nat_ips = nat_ips(1);
+            config.hash.tuple = hash;
+            config.pools[0].may_change = false;
+        });
+        let further = Ipv4Addr::new(10, 2, 0, 20);
+        assert_eq!(balancer.add_nat_ip(FRONTEND, further, at(0)), expected);
+    }
 }
 
 #[test]

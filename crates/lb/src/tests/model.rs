@@ -1,6 +1,7 @@
 use super::{backends, pool};
 use crate::{
-    AdminState, FrontendId, LbConfig, LbError, LbPoolId, Listen, LoadBalancer, Rule, Stickiness,
+    AdminState, EndedFlow, FrontendId, LbConfig, LbError, LbPoolId, Listen, LoadBalancer, Rule,
+    Stickiness,
 };
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
@@ -165,20 +166,28 @@ impl Model {
     }
 
     /// Forgets the flows of a pool's rules on a backend.
-    fn end(&mut self, pool: u16, backend: u16) -> u32 {
+    fn end(&mut self, pool: u16, backend: u16) -> BTreeSet<EndedFlow> {
         self.expire();
         let ports: Vec<Listen> = rules()
             .iter()
             .filter(|rule| rule.pool.0 == pool)
             .map(|rule| rule.listen)
             .collect();
-        let before = self.flows.len();
-        self.flows.retain(|flow| {
-            let tuple = flow.0.1;
+        let mut ended = BTreeSet::new();
+        self.flows.retain(|((link, tuple), on, _)| {
             let listen = Listen::Port(tuple.protocol, tuple.destination.port());
-            flow.1 != backend || !ports.contains(&listen)
+            let stays = *on != backend || !ports.contains(&listen);
+            if !stays {
+                ended.insert(EndedFlow {
+                    protocol: tuple.protocol,
+                    link: *link,
+                    client: tuple.source,
+                    frontend_port: tuple.destination.port(),
+                });
+            }
+            stays
         });
-        (before - self.flows.len()) as u32
+        ended
     }
 
     fn remembers(&self, rule: &Rule) -> bool {
@@ -315,7 +324,8 @@ proptest! {
                     let ended = engine.end_flows(LbPoolId(pool), BackendId(backend), now);
                     assert_eq!(ended.is_ok(), pool != 2);
                     if pool != 2 {
-                        assert_eq!(ended, Ok(model.end(pool, backend)));
+                        let ended: BTreeSet<EndedFlow> = ended.unwrap().into_iter().collect();
+                        assert_eq!(ended, model.end(pool, backend));
                     }
                 }
                 Step::Advance(span) => model.now += span,
