@@ -60,7 +60,7 @@ pub struct Splice {
     answer: u32,
     /// The highest end of a client's segment.
     client_end: u32,
-    /// The largest segment that the server takes, in bytes.
+    /// The largest segment that the server takes, in bytes; at most [`LARGEST`].
     mss: u16,
     /// Bytes of the header.
     length: u8,
@@ -81,6 +81,10 @@ const WITHHELD: u8 = 4;
 const ROOM: u8 = 8;
 /// The server has said since that it lacks the header: its SYN-ACK again, or a bare acknowledgement.
 const LACKED: u8 = 16;
+
+/// The largest segment that a header goes before: an IPv4 packet with the longest headers of IP and
+/// TCP holds both, whatever the server claims to take.
+const LARGEST: u16 = u16::MAX - 60 - 60;
 
 const _: () = assert!(size_of::<Splice>() <= 24);
 
@@ -226,7 +230,8 @@ impl Splice {
         }
         let offset = acknowledgement.wrapping_sub(self.base);
         // What was never sent was acknowledged to somebody else.
-        let sent = self.client_end.wrapping_sub(self.base) + u32::from(self.length);
+        let sent = self.client_end.wrapping_sub(self.base);
+        let sent = sent.saturating_add(u32::from(self.length));
         if self.has(SENT) && offset <= sent {
             let more = offset.min(u32::from(self.length)) as u8;
             self.acknowledged = self.acknowledged.max(more);
@@ -257,7 +262,7 @@ impl Splice {
             answer: answer.sequence,
             client_end: self.pending,
             // Without the option the server takes 536 bytes (RFC 9293 §3.7.1).
-            mss: mss.unwrap_or(536),
+            mss: mss.unwrap_or(536).min(LARGEST),
             length: self.length,
             acknowledged: 0,
             scale: scale.unwrap_or(0),

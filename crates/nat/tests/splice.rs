@@ -321,3 +321,24 @@ fn numbers_wrap() {
     let inward = splice.inward(&segment(TcpFlags::ACK, FIRST, 51, 0));
     assert_eq!(inward.acknowledgement, 15);
 }
+
+/// With the longest headers of IP and TCP and 36 bytes more this is a packet of 65 535 bytes.
+#[test]
+fn the_header_never_makes_a_packet_too_long_whatever_the_server_takes() {
+    let most = u16::MAX - 60 - 60 - 36;
+    let begin = |length| opened(u16::MAX, Some(u16::MAX), None).outward(&client(0, length));
+    assert_eq!(begin(most), Outward::Header(BASE));
+    assert_eq!(begin(most + 1), Outward::HeaderAhead(BASE, BASE + 36));
+}
+
+/// A client whose numbers leap almost once around is judged like any other.
+#[test]
+fn numbers_that_leap_around_the_circle_do_no_harm() {
+    let mut splice = open();
+    splice.outward(&client(0, 0));
+    for leap in [0x7FFF_FFFF, 0xFFFF_FFFE, 0xFFFF_FFFF] {
+        splice.outward(&client(leap, 0));
+    }
+    assert!(!splice.observe(&server(36, 1000), None, None));
+    assert_eq!(splice.outward(&client(0, 0)), Outward::Shift(BASE + 36));
+}
