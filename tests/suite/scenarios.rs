@@ -69,6 +69,7 @@ fn the_small_scenarios_meet_their_expectations() {
         "probe-failure",
         "all-backends-down",
         "rolling-upgrade",
+        "real/aro-gateway",
     ];
     let files = names.map(scenario);
     let mut arguments = vec!["run", "--quiet"];
