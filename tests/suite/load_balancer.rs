@@ -368,6 +368,39 @@ floating_ip = true
 }
 
 /// The NAT IP that was hashed is the one that the NAT takes, as long as it has ports.
+/// Thirty-two services with eight NAT IPs each: what rule PL110 lets pass, the NAT takes.
+#[test]
+fn a_vm_takes_256_nat_ips() {
+    let more: String = (1..32)
+        .map(|index| {
+            format!(
+                "[[load_balancer.frontend]]\nname = \"f{index}\"\nsubnet = \"provider/backend\"\n\n\
+                 [[load_balancer.rule]]\nname = \"r{index}\"\nfrontend = \"f{index}\"\n\
+                 backend_pool = \"pool\"\nfrontend_port = 443\nbackend_port = {}\n\n\
+                 [[private_link_service]]\nname = \"s{index}\"\nnat_subnet = \"provider/nat\"\n\
+                 load_balancer_frontend = \"balancer/f{index}\"\nnat_ip_count = 8\n\
+                 port_range = \"1024-1033\"\n\n",
+                9_000 + index
+            )
+        })
+        .collect();
+    let text = SMALL
+        .replace(
+            "nat_ips = [\"10.2.0.10\"]",
+            "nat_ip_count = 8\nport_range = \"1024-1033\"",
+        )
+        .replace("prefix = \"10.2.0.0/24\"\n", "prefix = \"10.2.32.0/23\"\n")
+        .replace(
+            "name = \"balancer\"\n",
+            "name = \"balancer\"\nprivate_link_service_limit = 32\n",
+        )
+        .replace("[[backend_vm]]", &format!("{more}[[backend_vm]]"));
+    let summary = simulate(&format!("{text}{OPEN}"), &["workload.tcp.connections=80"]).summary;
+    // TCP and UDP; only the first service is used, and to its last port.
+    assert_eq!(summary.nat.len(), 8 + 256);
+    assert_eq!(summary.connections.closed, 80);
+}
+
 #[test]
 fn the_nat_takes_the_nat_ip_that_the_load_balancer_has_hashed() {
     let nat_ip = [

@@ -33,8 +33,8 @@ fn every_rule_is_broken_by_a_bad_file() {
             texts += &fs::read_to_string(path).unwrap();
         }
     }
-    // A thousand endpoints, or 301 rules, make no readable file: the next tests have them.
-    let long = ["PL038", "PL097"];
+    // A thousand endpoints, 301 rules or 33 services make no readable file: the next tests have them.
+    let long = ["PL038", "PL097", "PL110"];
     let missing = lints().iter().filter(|lint| {
         !long.contains(&lint.code) && !texts.contains(&format!("[{}]: ", lint.code))
     });
@@ -64,6 +64,94 @@ fn a_nic_is_reached_by_at_most_300_rules() {
         report.contains("PL097") && report.contains("301 rules"),
         "{report}"
     );
+}
+
+/// Reports on the good file with more services on its VMs, one for each number of NAT IPs, and
+/// changes of that.
+fn with_services(nat_ips: &[u32], changes: &[(&str, &str)]) -> String {
+    let subnet = "[[virtual_network.subnet]]\nname = \"many\"\nprefix = \"10.0.16.0/20\"\n\
+                  private_link_service_network_policies = \"Disabled\"\n\n";
+    let frontend = |index| {
+        format!(
+            "[[load_balancer.frontend]]\nname = \"f{index}\"\nsubnet = \"provider/many\"\n\n\
+             [[load_balancer.rule]]\nname = \"r{index}\"\nfrontend = \"f{index}\"\n\
+             backend_pool = \"pool\"\nfrontend_port = 80\nbackend_port = {}\n\n",
+            10_000 + index
+        )
+    };
+    let service = |(index, nat_ips)| {
+        format!(
+            "[[private_link_service]]\nname = \"s{index}\"\nload_balancer_frontend = \"lb/f{index}\"\n\
+             nat_subnet = \"provider/many\"\nnat_ip_count = {nat_ips}\n\n"
+        )
+    };
+    let frontends: String = (0..nat_ips.len()).map(frontend).collect();
+    let services: String = nat_ips.iter().enumerate().map(service).collect();
+    let limit = "name = \"lb\"\nprivate_link_service_limit = 600\n";
+    let (network, more) = (
+        format!("{subnet}[[client_vm]]"),
+        format!("{frontends}{services}[[backend_vm]]"),
+    );
+    let base = [
+        ("[[client_vm]]", network.as_str()),
+        ("name = \"lb\"\n", limit),
+        ("[[backend_vm]]", more.as_str()),
+        ("count = 2\n", "count = 2\nvm_flow_limit = \"off\"\n"),
+    ];
+    reported(&[&base, changes].concat())
+}
+
+#[test]
+fn the_nat_of_a_vm_has_256_nat_ips_at_most() {
+    // The good file's own service has two.
+    let mut most = vec![8; 31];
+    most.push(6);
+    assert_eq!(with_services(&most, &[]), "");
+    let event = "[[event]]\nat = \"1s\"\naction = \"add-nat-ip\"\nprivate_link_service = \"s31\"\n\n[[expect]]";
+    for report in [
+        with_services(&most, &[("[[expect]]", event)]),
+        with_services(&[8; 32], &[]),
+    ] {
+        assert!(
+            report.contains("error[PL110]: 33 services with 25"),
+            "{report}"
+        );
+        assert!(
+            report.contains("at: backend_vm[0].backend_pools"),
+            "{report}"
+        );
+        assert!(report.ends_with("\n1 error\n"), "{report}");
+    }
+    // And 255 services: with one NAT IP each they are the limit that comes first.
+    assert_eq!(with_services(&[1; 254], &[]), "");
+    let one = (
+        "nat_ips = [\"10.0.1.10\", \"10.0.1.11\"]",
+        "nat_ip_count = 1",
+    );
+    let report = with_services(&[1; 255], &[one]);
+    let told = "256 services with 256 NAT IPs reach VM `web-0`";
+    assert!(report.contains(told), "{report}");
+}
+
+#[test]
+fn room_for_nat_ips_is_needed_for_what_events_bring_too() {
+    let event = |keys: &str| format!("[[event]]\nat = \"1s\"\n{keys}\n\n[[expect]]");
+    let no_member = ("backend_pools = [\"lb/pool\"]", "backend_pools = []");
+    assert!(!with_services(&[8; 32], &[no_member]).contains("PL110"));
+    let join = "action = \"add-backend\"\nbackend_vm = \"web-1\"\nbackend_pool = \"lb/pool\"";
+    let report = with_services(&[8; 32], &[no_member, ("[[expect]]", &event(join))]);
+    assert!(report.contains("reach VM `web-1`"), "{report}");
+
+    let other = "[[load_balancer.backend_pool]]\nname = \"other\"\n\n[[load_balancer.rule]]";
+    let other = ("[[load_balancer.rule]]", other);
+    let apart = (
+        "name = \"r0\"\nfrontend = \"f0\"\nbackend_pool = \"pool\"",
+        "name = \"r0\"\nfrontend = \"f0\"\nbackend_pool = \"other\"",
+    );
+    assert!(!with_services(&[8; 32], &[other, apart]).contains("PL110"));
+    let change = "action = \"change-rule\"\nrule = \"lb/r0\"\nbackend_pool = \"lb/pool\"";
+    let report = with_services(&[8; 32], &[other, apart, ("[[expect]]", &event(change))]);
+    assert!(report.contains("PL110"), "{report}");
 }
 
 #[test]

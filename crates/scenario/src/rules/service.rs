@@ -1,11 +1,11 @@
 use super::Rules;
 use super::lints::{
-    PL030, PL031, PL032, PL033, PL034, PL035, PL036, PL037, PL038, PL039, PL045, PL046,
+    PL030, PL031, PL032, PL033, PL034, PL035, PL036, PL037, PL038, PL039, PL045, PL046, PL110,
 };
 use crate::model::{
-    Action, HeldPorts, NetworkPolicies, PortAllocation, Preset, PrivateLinkService,
+    Action, BackendVm, HeldPorts, NetworkPolicies, PortAllocation, Preset, PrivateLinkService,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// NAT IPs of a Private Link Service (PLS-4).
 const MAX_NAT_IPS: usize = 8;
@@ -13,6 +13,9 @@ const MAX_NAT_IPS: usize = 8;
 const MAX_ENDPOINTS: usize = 1_000;
 /// Free addresses that Azure recommends in the NAT subnet (PLS-3).
 const RECOMMENDED_FREE: u64 = 8;
+/// What the NAT of a backend VM has room for.
+const MAX_NAT_IPS_OF_A_VM: usize = 256;
+const MAX_SERVICES_OF_A_VM: usize = 255;
 
 impl Rules<'_> {
     /// Private Link Services and their endpoints.
@@ -54,6 +57,7 @@ impl Rules<'_> {
             }
         }
         self.endpoints();
+        self.nat_ips_of_vms();
     }
 
     fn nat_ips(&mut self, path: &str, service: &PrivateLinkService) {
@@ -68,17 +72,7 @@ impl Rules<'_> {
             (Some(_), None) => format!("{path}.nat_ips"),
             (None, _) => format!("{path}.nat_ip_count"),
         };
-        let added = self
-            .scenario
-            .event
-            .iter()
-            .enumerate()
-            .filter(|(_, event)| {
-                event.action == Action::AddNatIp
-                    && event.private_link_service.as_ref() == Some(&service.name)
-            })
-            .map(|(index, _)| format!("event[{index}].action"))
-            .collect::<Vec<_>>();
+        let added = self.added_nat_ips(service);
         let (given, total) = (service.nat_ip_total(), service.nat_ip_total() + added.len());
         if given == 0 || given > MAX_NAT_IPS {
             let message =
@@ -103,6 +97,94 @@ impl Rules<'_> {
                 .see(&key, format!("{given} at the start"))
                 .help("remove the event, or start with fewer");
         }
+    }
+
+    /// Returns the paths of the events that add NAT IPs to a service.
+    fn added_nat_ips(&self, service: &PrivateLinkService) -> Vec<String> {
+        let events = self.scenario.event.iter().enumerate();
+        let adding = events.filter(|(_, event)| {
+            event.action == Action::AddNatIp
+                && event.private_link_service.as_ref() == Some(&service.name)
+        });
+        adding
+            .map(|(index, _)| format!("event[{index}].action"))
+            .collect()
+    }
+
+    /// The NAT of a backend VM has room for the services that reach it, at the start or later.
+    fn nat_ips_of_vms(&mut self) {
+        let services = self.scenario.private_link_service.iter();
+        let services: Vec<_> = services
+            .map(|service| {
+                let nat_ips = service.nat_ip_total() + self.added_nat_ips(service).len();
+                // More are an error by themselves.
+                (self.pools_behind(service), nat_ips.min(MAX_NAT_IPS))
+            })
+            .collect();
+        let is_too_much = |reached: &[usize]| {
+            reached.iter().sum::<usize>() > MAX_NAT_IPS_OF_A_VM
+                || reached.len() > MAX_SERVICES_OF_A_VM
+        };
+        for (index, vm) in self.scenario.backend_vm.iter().enumerate() {
+            let mut reached = vm.machines().map(|machine| {
+                let pools = self.pools_of(vm, &machine);
+                let services = services.iter().filter(|(to, _)| !to.is_disjoint(&pools));
+                let nat_ips: Vec<usize> = services.map(|(_, nat_ips)| *nat_ips).collect();
+                (machine, nat_ips)
+            });
+            let Some((machine, nat_ips)) = reached.find(|(_, nat_ips)| is_too_much(nat_ips)) else {
+                continue;
+            };
+            let message = format!(
+                "{} services with {} NAT IPs reach VM `{machine}`",
+                nat_ips.len(),
+                nat_ips.iter().sum::<usize>()
+            );
+            self.report(PL110, &format!("backend_vm[{index}].backend_pools"), message)
+                .label(format!(
+                    "its NAT has room for {MAX_NAT_IPS_OF_A_VM} NAT IPs of {MAX_SERVICES_OF_A_VM} services"
+                ))
+                .help("put the VM into fewer pools, or give the services fewer NAT IPs")
+                .help("the limit is plsim's own: eight services of one load balancer have at most 64");
+        }
+    }
+
+    /// Returns the pools that a service's rules lead to, at the start or later.
+    fn pools_behind(&self, service: &PrivateLinkService) -> BTreeSet<(usize, usize)> {
+        let path = &service.load_balancer_frontend;
+        let Some(balancer) = self.index.balancer(&path.load_balancer) else {
+            return BTreeSet::new();
+        };
+        let rules = self.scenario.load_balancer[balancer].rule.iter();
+        let rules = rules.filter(|rule| rule.frontend == path.frontend);
+        let names: BTreeSet<_> = rules.clone().map(|rule| &rule.name).collect();
+        let changes = self.scenario.event.iter().filter(|event| {
+            let rule = event.rule.as_ref();
+            rule.is_some_and(|rule| {
+                rule.load_balancer == path.load_balancer && names.contains(&rule.rule)
+            })
+        });
+        let later = changes.filter_map(|event| self.index.pool(event.backend_pool.as_ref()?));
+        let pools = &self.scenario.load_balancer[balancer].backend_pool;
+        let now = rules.filter_map(|rule| {
+            let pool = pools
+                .iter()
+                .position(|pool| pool.name == rule.backend_pool)?;
+            Some((balancer, pool))
+        });
+        now.chain(later).collect()
+    }
+
+    /// Returns the pools that a machine is in, at the start or later.
+    fn pools_of(&self, vm: &BackendVm, machine: &str) -> BTreeSet<(usize, usize)> {
+        let joins = self.scenario.event.iter().filter(|event| {
+            let name = event.backend_vm.as_ref();
+            event.action == Action::AddBackend
+                && name.is_some_and(|name| name.as_str() == machine || *name == vm.name)
+        });
+        let later = joins.filter_map(|event| event.backend_pool.as_ref());
+        let pools = vm.backend_pools.iter().chain(later);
+        pools.filter_map(|pool| self.index.pool(pool)).collect()
     }
 
     fn nat_subnet(&mut self, path: &str, service: &PrivateLinkService) {
