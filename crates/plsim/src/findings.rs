@@ -207,7 +207,7 @@ impl Reader<'_> {
                 ),
                 DropReason::EndpointPortLimit => (
                     format!("A private endpoint of {} on VM {backend}", row.pls),
-                    service.endpoint_port_limit,
+                    service.endpoint_port_limit.0,
                     "ports",
                     "Raise endpoint_port_limit, or spread the clients over several endpoints.",
                 ),

@@ -56,7 +56,7 @@ pub(crate) fn pool(service: &PrivateLinkService, pls: PlsId, nat_ips: Vec<Ipv4Ad
                 file::PortSpace::PerVm => PortSpace::PerVm,
                 file::PortSpace::PerVmPort => PortSpace::PerVmPort,
             }),
-        endpoint_port_limit: service.endpoint_port_limit,
+        endpoint_port_limit: service.endpoint_port_limit.0,
         held_ports: match service.held_ports {
             file::HeldPorts::Refuse => HeldPorts::Refuse,
             file::HeldPorts::ReuseOldest => HeldPorts::ReuseOldest,

@@ -287,6 +287,24 @@ fn eight_nat_ips_of_64_512_ports_meet_the_flow_limit_of_a_vm() {
 }
 
 #[test]
+fn each_limit_can_be_off_but_not_zero() {
+    for (key, before) in [
+        ("endpoint_port_limit", "nat_ips = "),
+        ("vm_flow_limit", "backend_pools = "),
+        ("nat_table_limit", "backend_pools = "),
+    ] {
+        let told = |value: &str| reported(&[(before, &format!("{key} = {value}\n{before}"))]);
+        assert_eq!(told("\"off\""), "", "{key}");
+        assert_eq!(told("\"400k\""), told("400_000"), "{key}");
+        assert!(told("0").contains("must lie between 1 and 4294967295"));
+        assert!(told("\"0\"").contains("a limit of 0 would refuse every flow"));
+    }
+    let text = GOOD.replace("nat_ips = ", "endpoint_port_limit = \"off\"\nnat_ips = ");
+    let (scenario, _) = parse("good.toml", text.as_bytes(), &[]).unwrap();
+    assert_eq!(scenario.private_link_service[0].endpoint_port_limit.0, None);
+}
+
+#[test]
 fn the_largest_seed_is_two_to_the_64_less_one() {
     let text = GOOD.replace("seed = 7", "seed = 18446744073709551615");
     let (scenario, _) = parse("good.toml", text.as_bytes(), &[]).unwrap();

@@ -74,7 +74,7 @@ pub struct BackendVm {
     #[serde(default = "azure_flow_limit")]
     pub vm_flow_limit: FlowLimit,
     /// NAT bindings of one machine at once, held-down ports included (RFC 6888 REQ-5), or "off".
-    #[serde(default = "no_limit")]
+    #[serde(default = "FlowLimit::off")]
     pub nat_table_limit: FlowLimit,
     /// What the machines are good for when the run begins.
     #[serde(default)]
@@ -200,10 +200,6 @@ const fn ok() -> u16 {
 
 const fn one() -> u32 {
     1
-}
-
-const fn no_limit() -> FlowLimit {
-    FlowLimit(None)
 }
 
 const fn azure_flow_limit() -> FlowLimit {

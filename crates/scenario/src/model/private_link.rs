@@ -2,7 +2,7 @@ use crate::model::nat::{
     HeldPorts, LatePackets, NatIpSelection, OnExhaustion, OnIdle, PortAllocation, PortSpace,
     Preset, TimerSet,
 };
-use crate::units::{FrontendPath, Name, PortRange, SubnetPath, TimeSpan};
+use crate::units::{FlowLimit, FrontendPath, Name, PortRange, SubnetPath, TimeSpan};
 use core::net::Ipv4Addr;
 use plsim_types::{NatPreset, Timers};
 use schemars::JsonSchema;
@@ -117,9 +117,9 @@ pub struct PrivateLinkService {
     /// What a NAT port is unique for (azure: per-vm). With per-vm-port the figures of a NAT IP and VM
     /// are sums over the backend ports in use.
     pub port_space: Option<PortSpace>,
-    /// Most ports that one private endpoint may have on one backend VM (RFC 6888 REQ-4).
-    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
-    pub endpoint_port_limit: Option<u32>,
+    /// Most ports that one private endpoint may have on one backend VM (RFC 6888 REQ-4), or "off".
+    #[serde(default = "FlowLimit::off")]
+    pub endpoint_port_limit: FlowLimit,
     /// What a new flow may do when only held-down ports are left.
     #[serde(default)]
     pub held_ports: HeldPorts,

@@ -7,7 +7,8 @@ use core::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Count(pub u64);
 
-/// How many flows a VM can hold at once, 1..=4 294 967 295, or `"off"` for no limit.
+/// How many flows, or ports for them, there can be at once: 1..=4 294 967 295, or `"off"` for no
+/// limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowLimit(pub Option<u32>);
 
@@ -45,12 +46,20 @@ impl FromStr for Count {
     }
 }
 
+impl FlowLimit {
+    /// Returns no limit.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self(None)
+    }
+}
+
 impl FromStr for FlowLimit {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         if text == "off" {
-            return Ok(Self(None));
+            return Ok(Self::off());
         }
         Self::try_from(text.parse::<Count>()?)
     }
@@ -62,12 +71,12 @@ impl TryFrom<Count> for FlowLimit {
     fn try_from(count: Count) -> Result<Self, UnitError> {
         match u32::try_from(count.0) {
             Ok(0) => Err(UnitError::with_help(
-                "a flow limit of 0 would refuse every flow",
+                "a limit of 0 would refuse every flow",
                 "write \"off\" for no limit",
             )),
             Ok(limit) => Ok(Self(Some(limit))),
             Err(_) => Err(UnitError::with_help(
-                "a flow limit cannot be above 4294967295",
+                "a limit cannot be above 4294967295",
                 "write \"off\" for no limit",
             )),
         }
