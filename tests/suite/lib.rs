@@ -19,6 +19,8 @@ mod conformance;
 #[cfg(test)]
 mod determinism;
 #[cfg(test)]
+mod facts;
+#[cfg(test)]
 mod findings;
 #[cfg(test)]
 mod fragments;
@@ -36,6 +38,8 @@ mod load_balancer;
 mod malformed;
 #[cfg(test)]
 mod output;
+#[cfg(test)]
+mod private_link;
 #[cfg(test)]
 mod probes;
 #[cfg(test)]

@@ -270,6 +270,7 @@ fn a_source_that_the_vm_does_not_own_is_dropped() {
     family(&cases, 11);
 }
 
+/// PLS-14.
 #[test]
 fn nothing_but_an_approved_endpoint_is_reachable() {
     let to = |to: [u8; 4]| datagram().with(|ip| ip.destination = to).bytes();
@@ -306,6 +307,7 @@ fn ports_without_a_rule_and_port_0_are_dropped() {
     family(&cases, 6);
 }
 
+/// PLS-22.
 #[test]
 fn no_other_protocol_leaks() {
     // What the client would say about a datagram of the endpoint, if there had been one.

@@ -59,7 +59,7 @@ fn headers_arrive_however_much_is_lost() {
     assert_eq!((failed.proxy_missing, failed.unreadable), (0, 0));
 }
 
-/// D4: the NAT's RST names the byte that the server expects. A server that got another number would
+/// The NAT's RST names the byte that the server expects. A server that got another number would
 /// challenge it, and its challenge would find no flow.
 #[test]
 fn the_reset_of_an_idle_timeout_keeps_the_shift() {

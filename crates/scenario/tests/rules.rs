@@ -154,6 +154,7 @@ fn room_for_nat_ips_is_needed_for_what_events_bring_too() {
     assert!(report.contains("PL110"), "{report}");
 }
 
+/// D-LIM.
 #[test]
 fn a_service_has_at_most_1000_private_endpoints() {
     let endpoints = |count: usize| -> String {

@@ -99,13 +99,30 @@ mod tests {
         assert_eq!(NatPreset::AwsNatGateway.ports().len(), 55_000);
     }
 
+    /// AWS-NGW, AWS-NLB, AWS-PL.
     #[test]
     fn an_aws_port_that_is_used_once_a_minute_gives_55_000_connections_a_minute() {
-        for preset in [NatPreset::AwsNatGateway, NatPreset::AwsPrivateLink] {
+        for (preset, udp) in [
+            (NatPreset::AwsNatGateway, 350),
+            (NatPreset::AwsPrivateLink, 120),
+        ] {
             let timers = preset.timers();
             assert_eq!(timers.hold_down_fin, Duration::from_secs(60));
             assert_eq!(timers.hold_down_rst, Duration::from_secs(60));
             assert_eq!(timers.established_idle, Duration::from_secs(350));
+            assert_eq!(timers.udp_idle, Duration::from_secs(udp));
         }
+    }
+
+    /// GCP-TIME, GCP-PORTS.
+    #[test]
+    fn google_has_the_times_and_ports_that_it_documents() {
+        let preset = NatPreset::GcpCloudNat;
+        assert_eq!(preset.ports().len(), 64_512);
+        let timers = preset.timers();
+        let transitory = [timers.half_open, timers.half_closed_idle, timers.udp_idle];
+        assert_eq!(transitory, [Duration::from_secs(30); 3]);
+        assert_eq!(timers.established_idle, Duration::from_secs(1_200));
+        assert_eq!(timers.hold_down_fin, Duration::from_secs(120));
     }
 }

@@ -145,6 +145,7 @@ mod tests {
         }
     }
 
+    /// D-NGW and DP-5, RFC 5382 and 4787, KERN.
     #[test]
     fn the_times_are_those_of_the_sources() {
         let minutes = 60;

@@ -45,6 +45,7 @@ fn room(nat: &mut Nat, backend_port: u16, most: u32) -> u32 {
     bound.count() as u32
 }
 
+/// AWS-NGW, AWS-NLB.
 #[test]
 fn aws_counts_55_000_flows_for_each_port_of_a_target() {
     for preset in [NatPreset::AwsNatGateway, NatPreset::AwsPrivateLink] {
@@ -54,6 +55,7 @@ fn aws_counts_55_000_flows_for_each_port_of_a_target() {
     }
 }
 
+/// DP-1.
 #[test]
 fn azure_counts_its_ports_for_the_whole_vm() {
     let mut nat = nat(NatPreset::Azure, 1);
@@ -61,6 +63,7 @@ fn azure_counts_its_ports_for_the_whole_vm() {
     assert_eq!(room(&mut nat, 8_443, 1), 0);
 }
 
+/// GCP-PORTS.
 #[test]
 fn google_gives_a_vm_64_ports_that_serve_each_destination_and_no_other_nat_ip() {
     let mut nat = nat(NatPreset::GcpCloudNat, 4);
@@ -78,6 +81,7 @@ fn google_gives_a_vm_64_ports_that_serve_each_destination_and_no_other_nat_ip() 
     assert!(datagram(&mut nat, 2, vm(2_000), 443).is_ok());
 }
 
+/// KERN.
 #[test]
 fn linux_keeps_a_clients_nat_ip_and_the_port_that_nobody_has() {
     let mut nat = nat(NatPreset::LinuxNfNat, 8);
@@ -122,6 +126,7 @@ fn told(preset: NatPreset) -> (bool, bool) {
     (at_once, nat.engine.poll_reset().is_some())
 }
 
+/// AWS-NGW, AWS-NLB: a RST for who goes on. For Azure: I#94724.
 #[test]
 fn only_azure_tells_both_ends_and_only_aws_answers_who_speaks_on() {
     assert_eq!(told(NatPreset::Azure), (true, false));

@@ -1,8 +1,10 @@
 //! Blocks of ports: whose they are, when they come and go, and RFC 7422's own table.
 
-use plsim_nat::{BlockPorts, DeterministicBlocks, NoPort, PortAllocator, PortRequest};
+use plsim_nat::{
+    Allocation, BlockPorts, DeterministicBlocks, NoPort, PortAllocator, PortRequest, Ports,
+};
 use plsim_types::KeyedHash;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const fn of(subscriber: u32, random: u64) -> PortRequest {
     PortRequest {
@@ -173,6 +175,24 @@ fn blocks_agree_with_a_map_of_ports() {
             assert_eq!(ports.blocks_of(subscriber), held.count() as u32);
         }
     }
+}
+
+/// D-LBOUT: multiples of 8.
+#[test]
+fn azures_blocks_have_8_ports_and_a_subscriber_takes_as_many_as_there_are() {
+    let key = KeyedHash::new(1, "key");
+    let mut ports = Ports::new(Allocation::AzureBlocks, 1_024..=1_055, key);
+    let mut take = |subscriber, count| {
+        let found = (0..count).map(|number| ports.allocate(&of(subscriber, number)));
+        let blocks = found.map(|found| found.map(|found| found.port / 8));
+        blocks.collect::<Result<BTreeSet<u16>, _>>()
+    };
+    assert_eq!(take(1, 8).unwrap().len(), 1);
+    assert_eq!(take(2, 1).unwrap().len(), 1);
+    assert_eq!(take(1, 16).unwrap().len(), 2);
+    // Seven ports are free, and somebody's.
+    assert!(matches!(take(1, 1), Err(NoPort::GaveUp { .. })));
+    assert_eq!(take(2, 7).unwrap().len(), 1);
 }
 
 #[test]

@@ -210,6 +210,7 @@ fn rfc4787_port_preservation_keeps_the_clients_port_while_it_can() {
     }
 }
 
+/// KERN.
 #[test]
 fn linux_gives_up_after_248_ports_and_the_clients_own() {
     let mut ports = LinuxPorts::new(1_024..=9_999, key());
