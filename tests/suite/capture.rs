@@ -247,6 +247,14 @@ fn captures_of_the_small_shipped_scenarios_open_cleanly() {
     }
 }
 
+/// What README.md and the scenario tell to type.
+const PROXY: [&str; 4] = [
+    "-o",
+    "tcp.try_heuristic_first:TRUE",
+    "--enable-heuristic",
+    "proxy_tcp",
+];
+
 /// PP-1 and PP-2, as another program reads them: the header is the first that the VM gets of each
 /// connection, with the client's address, the endpoint's and the LINKID.
 #[test]
@@ -257,17 +265,15 @@ fn tshark_reads_the_proxy_headers() {
     let folder = tempfile::tempdir().unwrap();
     let content = std::fs::read_to_string(crate::support::scenario("proxy-protocol")).unwrap();
     let file = capture(folder.path(), &content, &[]);
+    // As a user types it: two services send headers, and the client's address is in each.
+    let clients = ["-Y", "proxy", "-T", "fields", "-e", "proxy.src.ipv4"];
+    let clients = tshark(&file, &[&PROXY[..], &clients].concat());
+    assert_eq!(clients, "10.1.0.4\n".repeat(200));
     // A flow stands once per tap, and tshark reads no header in what looks repeated.
     let one = folder.path().join("one.pcapng");
     let nic = "frame.interface_name == \"web-told nic\"";
     tshark(&file, &["-Y", nic, "-w", one.to_str().unwrap()]);
-    let heuristics = [
-        "-o",
-        "tcp.try_heuristic_first:TRUE",
-        "--enable-heuristic",
-        "proxy_tcp",
-    ];
-    let with = |arguments: &[&str]| tshark(&one, &[&heuristics[..], arguments].concat());
+    let with = |arguments: &[&str]| tshark(&one, &[&PROXY[..], arguments].concat());
     let fields = [
         "proxy.src.ipv4",
         "proxy.dst.ipv4",
@@ -294,6 +300,32 @@ fn tshark_reads_the_proxy_headers() {
     assert_eq!(with(&["-Y", trouble]), "");
     let trouble = "_ws.malformed or ip.checksum.status == 0 or tcp.checksum.status == 0";
     assert_eq!(tshark(&file, &["-Y", trouble]), "");
+}
+
+/// PP-7: of each VM of the gateway both ports are asked with a header that says LOCAL (0) and has no
+/// addresses.
+#[test]
+fn tshark_reads_the_proxy_headers_of_health_probes() {
+    if !has_tshark() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let content = std::fs::read_to_string(crate::support::scenario("real/aro-gateway")).unwrap();
+    let short = ["--no-expect", "--set", "run.duration=1s"];
+    let file = capture(folder.path(), &content, &short);
+    let mut arguments = vec!["-Y", "proxy and ip.src == 168.63.129.16", "-T", "fields"];
+    let fields = [
+        "frame.interface_name",
+        "tcp.dstport",
+        "proxy.v2.cmd",
+        "proxy.v2.length",
+    ];
+    arguments.extend(fields.iter().flat_map(|field| ["-e", field]));
+    let headers = tshark(&file, &[&PROXY[..], &arguments].concat());
+    let expected: String = (0..3)
+        .flat_map(|vm| [80, 13133].map(|port| format!("gateway-{vm} nat\t{port}\t0\t0\n")))
+        .collect();
+    assert_eq!(headers, expected);
 }
 
 /// D-PRB23: from 168.63.129.16, and an orderly conversation where the VM sees it.
