@@ -44,6 +44,43 @@ fn every_rule_is_broken_by_a_bad_file() {
     );
 }
 
+/// Each change of a flapping VM is an event: a billion of them a second would be no run at all.
+#[test]
+fn a_vm_flaps_no_faster_than_every_millisecond() {
+    let with = |up: &str| {
+        let flapping = format!("[[backend_vm]]\nflapping = {{ up = \"{up}\", down = \"1ms\" }}");
+        reported(&[("[[backend_vm]]", &flapping)])
+    };
+    assert!(!with("1ms").contains("PL106"), "{}", with("1ms"));
+    let refused = with("999us");
+    assert!(
+        refused.contains("error[PL106]: a flapping VM is up for 1 ms or more"),
+        "{refused}"
+    );
+}
+
+/// The VM would be addressed in two ways on one port of one service.
+#[test]
+fn a_backend_port_of_a_frontend_has_floating_ip_or_has_not() {
+    let with = |floating_ip: bool| {
+        let twin = format!(
+            "[[load_balancer.rule]]\nname = \"twin\"\nfrontend = \"front\"\n\
+             backend_pool = \"pool\"\nfrontend_port = 10000\nbackend_port = 9000\n\
+             floating_ip = {floating_ip}\n\n{}[[backend_vm]]",
+            "[[load_balancer.rule]]\nname = \"other\"\nfrontend = \"front\"\n\
+             backend_pool = \"pool\"\nfrontend_port = 10001\nbackend_port = 9000\n\
+             floating_ip = true\n\n",
+        );
+        reported(&[("[[backend_vm]]", &twin)])
+    };
+    let mixed = with(false);
+    assert!(
+        mixed.contains("error[PL044]") && mixed.contains("with and without floating IP"),
+        "{mixed}"
+    );
+    assert!(!with(true).contains("with and without"));
+}
+
 /// D-LBLIM.
 #[test]
 fn a_nic_is_reached_by_at_most_300_rules() {

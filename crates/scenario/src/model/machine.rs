@@ -138,9 +138,9 @@ impl VmState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Flapping {
-    /// How long it is running.
+    /// How long it is running, 1 ms or more.
     pub up: TimeSpan,
-    /// How long it is not listening.
+    /// How long it is not listening, 1 ms or more.
     pub down: TimeSpan,
 }
 

@@ -71,10 +71,28 @@ impl Rules<'_> {
         for (index, balancer) in self.scenario.load_balancer.iter().enumerate() {
             let path = |place: usize| format!("load_balancer[{index}].rule[{place}].backend_port");
             let mut seen = BTreeMap::new();
+            let mut floating = BTreeMap::new();
             for (place, rule) in balancer.rule.iter().enumerate() {
                 let Some(protocol) = rule.protocol.protocols().next() else {
                     continue;
                 };
+                let target = (
+                    &rule.frontend,
+                    &rule.backend_pool,
+                    protocol,
+                    rule.backend_port,
+                );
+                let &mut (first, is_floating) =
+                    floating.entry(target).or_insert((place, rule.floating_ip));
+                if is_floating != rule.floating_ip {
+                    let message = format!(
+                        "rules of frontend `{}` lead to {protocol} port {} of `{}` with and without floating IP",
+                        rule.frontend, rule.backend_port, rule.backend_pool
+                    );
+                    self.report(PL044, &path(place), message)
+                        .see(&path(first), "the first of them")
+                        .help("set floating_ip alike in both, or use another backend port");
+                }
                 // With floating IP the destination is the frontend's own address.
                 let frontend = rule.floating_ip.then_some(&rule.frontend);
                 let key = (&rule.backend_pool, protocol, rule.backend_port, frontend);

@@ -109,6 +109,7 @@ lints! {
     PL104 Warning Some("D-PRB23"), "results in a row are counted by the key that the preset looks at";
     PL105 Warning None, "a probe is named by a rule";
     PL106 Error None, "a flapping VM is running, and takes its time up and down";
+    PL107 Warning Some("D-ADM"), "an admin state goes with rules that have a probe";
     PL110 Error None, "the NAT of a backend VM has at most 256 NAT IPs, of 255 services";
 }
 

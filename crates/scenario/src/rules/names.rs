@@ -383,7 +383,10 @@ impl<'s> Rules<'s> {
         let shown = sanitised(name);
         let help = match nearest(name, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if known.is_empty() => format!("the scenario has no {kind}; add one"),
+            None if known.is_empty() => {
+                let kind = kind.trim_end_matches(" named");
+                format!("the scenario has no {kind}; add one")
+            }
             None => {
                 let listed: Vec<String> =
                     known.iter().take(8).map(|it| format!("`{it}`")).collect();

@@ -1,12 +1,15 @@
 use super::Rules;
-use super::lints::{PL100, PL101, PL102, PL103, PL104, PL105, PL106};
-use crate::model::{Flapping, Probe, ProbePreset, ProbeProtocol, VmState};
+use super::lints::{PL100, PL101, PL102, PL103, PL104, PL105, PL106, PL107};
+use crate::model::{AdminState, Flapping, Probe, ProbePreset, ProbeProtocol, VmState};
+use crate::units::PoolPath;
 use plsim_types::Duration;
 
 /// The shortest interval (D-PRB23).
 const SHORTEST: Duration = Duration::from_secs(5);
 /// The longest that all probes of a verdict took together in 2018 (D-PRB18).
 const LONGEST_2018: Duration = Duration::from_secs(120);
+/// The shortest time for which a flapping VM is up or down: each change is an event of the run.
+const SHORTEST_FLAP: Duration = Duration::from_millis(1);
 /// Ports that an HTTP probe cannot have (D-PRB23).
 const FORBIDDEN: [u16; 9] = [19, 21, 25, 70, 110, 119, 143, 220, 993];
 /// The longest path, so that a request is one segment.
@@ -31,9 +34,52 @@ impl Rules<'_> {
         for (index, backend) in self.scenario.backend_vm.iter().enumerate() {
             let path = format!("backend_vm[{index}]");
             self.flapping(&path, backend.flapping, Some(backend.state));
+            if backend.admin_state != AdminState::None {
+                self.admin_states(&path, &backend.backend_pools);
+            }
         }
         for (index, event) in self.scenario.event.iter().enumerate() {
-            self.flapping(&format!("event[{index}]"), event.flapping, event.state);
+            let path = format!("event[{index}]");
+            self.flapping(&path, event.flapping, event.state);
+            if event
+                .admin_state
+                .is_some_and(|state| state != AdminState::None)
+            {
+                let wanted = event.backend_pool.as_ref();
+                let mut groups = self.scenario.backend_vm.iter();
+                let group = groups.find(|group| {
+                    let is_it = |name: &str| {
+                        let wanted = event.backend_vm.as_ref();
+                        wanted.is_some_and(|wanted| wanted.as_str() == name)
+                    };
+                    is_it(group.name.as_str()) || group.machines().any(|machine| is_it(&machine))
+                });
+                let own = group.map_or(&[][..], |group| &group.backend_pools);
+                self.admin_states(&path, wanted.map_or(own, core::slice::from_ref));
+            }
+        }
+    }
+
+    /// Azure looks at an admin state only where a rule has a probe.
+    fn admin_states(&mut self, path: &str, pools: &[PoolPath]) {
+        for pool in pools {
+            let Some((balancer, _)) = self.index.pool(pool) else {
+                continue;
+            };
+            let balancer = &self.scenario.load_balancer[balancer];
+            let mut rules = balancer.rule.iter();
+            let unprobed =
+                rules.find(|rule| rule.backend_pool == pool.backend_pool && rule.probe.is_none());
+            if let Some(rule) = unprobed {
+                let message = format!(
+                    "rule `{}` of `{}` has no probe: Azure looks at admin states only with one",
+                    rule.name, balancer.name
+                );
+                self.report(PL107, &format!("{path}.admin_state"), message)
+                    .label("has an effect here, but not there")
+                    .help("give the rule a probe");
+                return;
+            }
         }
     }
 
@@ -116,8 +162,11 @@ impl Rules<'_> {
     fn flapping(&mut self, path: &str, flapping: Option<Flapping>, state: Option<VmState>) {
         let Some(flapping) = flapping else { return };
         for (key, span) in [("up", flapping.up), ("down", flapping.down)] {
-            if span.0.is_zero() {
-                let message = format!("a flapping VM cannot be {key} for no time");
+            if span.0 < SHORTEST_FLAP {
+                let message = match span.0.is_zero() {
+                    true => format!("a flapping VM cannot be {key} for no time"),
+                    false => format!("a flapping VM is {key} for {SHORTEST_FLAP} or more"),
+                };
                 self.report(PL106, &format!("{path}.flapping.{key}"), message)
                     .help("write for example { up = \"40s\", down = \"20s\" }");
             }
