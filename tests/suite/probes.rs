@@ -415,6 +415,13 @@ fn a_vm_that_joins_a_pool_is_asked_first_and_one_that_left_is_not_asked_any_more
         (row.up, row.changed.unwrap().as_nanos()),
         (true, 20_000_080_000)
     );
+    assert_eq!(
+        (row.went_down, row.first_down),
+        (0, None),
+        "it never fell ill"
+    );
+    let told = |finding: &plsim::Finding| finding.what.contains("took VM");
+    assert!(!summary.findings.iter().any(told));
     assert_eq!(fate(&summary, "new"), [40, 40, 0, 0, 0]);
     assert_eq!(
         binds(&summary, "vm-0", "tcp"),

@@ -44,7 +44,7 @@ impl Page {
         }
         self.section(
             "Pools that changed",
-            "kept: TCP that stayed on a VM out of the choice; moved: UDP that went elsewhere",
+            "kept: TCP remembered on a VM out of the choice, ended or not; moved: UDP that went elsewhere",
         );
         let rows: Vec<&MembershipSummary> = changes.iter().take(ROWS).collect();
         let columns = vec![

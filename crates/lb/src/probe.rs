@@ -127,7 +127,7 @@ pub struct ProbeUsage {
     pub failed: u64,
     /// Failed attempts by their cause: no answer, reset, closed, status, TLS.
     pub failed_by: [u64; 5],
-    /// How often the VM went down.
+    /// How often the VM went down; joining a pool does not count.
     pub went_down: u64,
     /// When it first went down.
     pub first_down: Option<Instant>,
@@ -220,20 +220,24 @@ impl Prober {
         }
         for (probe, id) in self.probes.iter_mut().zip(0..) {
             probe.rest(now);
-            if !is_running {
-                self.events.extend(probe.distrust(id, now));
+            if !is_running && let Some(event) = probe.distrust(id, now) {
+                probe.usage.note_change(false, now);
+                self.events.push_back(event);
             }
         }
     }
 
     /// Notes that the VM joined a pool whose rules have a probe, or left the last one. It is asked
-    /// only while it is in one; who joins is down until the probe says otherwise.
+    /// only while it is in one; who joins is down until the probe says otherwise, which is no
+    /// failure and not counted as one.
     pub fn set_asked(&mut self, id: u16, is_asked: bool, now: Instant) {
         let probe = &mut self.probes[usize::from(id)];
         if core::mem::replace(&mut probe.is_asked, is_asked) != is_asked {
             probe.rest(now);
             if is_asked {
-                self.events.extend(probe.distrust(id, now));
+                let event = probe.distrust(id, now);
+                probe.usage.changed = event.map(|_| now).or(probe.usage.changed);
+                self.events.extend(event);
             }
         }
     }
@@ -412,7 +416,6 @@ impl Probe {
             return None;
         }
         self.verdict.down(now);
-        self.usage.note_change(false, now);
         Some(ProbeEvent {
             probe: id,
             up: false,

@@ -38,7 +38,7 @@ pub struct MembershipSummary {
     pub backend_pool: String,
     /// When.
     pub at: Instant,
-    /// Why: backend, probe, admin-state, added, removed or rule.
+    /// Why: backend, probe, admin-state, added, removed, rule or nat-ip.
     pub cause: &'static str,
     /// The backend VM that changed.
     pub backend: Option<String>,
@@ -46,7 +46,8 @@ pub struct MembershipSummary {
     pub rule: Option<String>,
     /// The backends that may be chosen since.
     pub eligible: u16,
-    /// TCP flows that stayed on the backend although it may not be chosen any more.
+    /// TCP flows that stayed on the backend although it may not be chosen any more: all that the
+    /// load balancer remembers, so also those that ended within the last idle time.
     pub kept: u32,
     /// UDP flows whose next datagram went to another backend than the one before.
     pub moved: u64,
