@@ -25,6 +25,8 @@ mod findings;
 #[cfg(test)]
 mod fragments;
 #[cfg(test)]
+mod frontend;
+#[cfg(test)]
 mod icmp;
 #[cfg(test)]
 mod idle;

@@ -17,7 +17,7 @@ impl Page {
         );
         let rows: Vec<&IdleCeiling> = ceilings.iter().take(ROWS).collect();
         let columns = vec![
-            Column::name("service", 2, &rows, |row| row.pls.clone()),
+            Column::name("service", 2, &rows, |row| service(&row.pls)),
             Column::name("rule", 0, &rows, |row| row.rule.clone()),
             Column::number("silent for", 0, &rows, |row| row.ceiling().to_string()),
             Column::name("set by", 1, &rows, |row| set_by(row)),
@@ -27,10 +27,19 @@ impl Page {
     }
 }
 
+/// Names the service that connections came by, or that they came to the frontend itself.
+pub(crate) fn service(pls: &str) -> String {
+    match pls {
+        "" => "(frontend)".to_owned(),
+        pls => pls.to_owned(),
+    }
+}
+
 fn set_by(row: &IdleCeiling) -> String {
-    match row.set_by {
-        SetBy::Rule => format!("the rule (service: {})", row.service_idle),
-        SetBy::Service => format!("the service (rule: {})", row.rule_idle),
+    match (row.set_by, row.service_idle) {
+        (_, None) => "the rule".to_owned(),
+        (SetBy::Rule, Some(service)) => format!("the rule (service: {service})"),
+        (SetBy::Service, Some(_)) => format!("the service (rule: {})", row.rule_idle),
     }
 }
 

@@ -2,6 +2,7 @@ use plsim::numbers::{grouped, percent};
 use plsim::{NatSummary, ProbeSummary, Summary, WorkloadSummary};
 use plsim_types::{Duration, Instant};
 
+use crate::idle::service;
 use crate::page::{Column, Page};
 use crate::terminal::{Styles, Terminal};
 
@@ -69,6 +70,9 @@ impl Page {
     }
 
     fn nat_ports(&mut self, summary: &Summary) {
+        if summary.nat.is_empty() {
+            return;
+        }
         self.section(
             "NAT ports",
             "one space for each NAT IP, VM and protocol; peak counts in use and held",
@@ -155,7 +159,7 @@ impl Page {
         let rows: Vec<_> = summary.refusals.iter().take(ROWS).collect();
         let columns = vec![
             Column::name("reason", 0, &rows, |row| row.reason.name().to_owned()),
-            Column::name("service", 0, &rows, |row| row.pls.clone()),
+            Column::name("service", 0, &rows, |row| service(&row.pls)),
             Column::name("VM", 0, &rows, |row| {
                 row.backend.clone().unwrap_or("-".to_owned())
             }),

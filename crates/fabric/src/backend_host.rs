@@ -1,10 +1,13 @@
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_nat::{BindingInfo, NatEngine, NatEvent, OnExhaustion, Original, Reply, Reset, Sender};
+use plsim_nat::{
+    BindingInfo, FrontendFlows, FrontendUsage, NatEngine, NatEvent, OnExhaustion, Original, Reply,
+    Reset, Sender,
+};
 use plsim_packet::{Fate, Form, Fragments, Origin, Packet, Payload, Rewrite, TcpHeader};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_types::canary::{Fault, planted};
-use plsim_types::{Direction, DropReason, Instant, Protocol, TcpFlags};
+use plsim_types::{Direction, DropReason, Instant, LinkId, PlsId, Protocol, TcpFlags};
 
 use crate::admission::admit;
 use crate::floating_ip::FloatingIps;
@@ -18,6 +21,8 @@ pub struct BackendHostConfig {
     pub address: Ipv4Addr,
     /// The NAT of the one VM on this host.
     pub nat: NatEngine,
+    /// The flows of clients that dialled a frontend themselves.
+    pub frontend_flows: FrontendFlows,
     /// The PROXY headers of the services that ask for them.
     pub splices: Splices,
     /// The frontends' addresses that the VM gets packets for.
@@ -30,7 +35,7 @@ pub struct BackendHostConfig {
     pub to_vm: ChannelId,
     /// Where the VM's packets arrive.
     pub from_vm: ChannelId,
-    /// Toward the consumers (direct server return).
+    /// Toward the clients (direct server return).
     pub to_backbone: ChannelId,
 }
 
@@ -38,10 +43,31 @@ pub struct BackendHostConfig {
 const NAT: u64 = 0;
 const FRAGMENTS: u64 = 1;
 const PROBES: u64 = 2;
+const FRONTEND: u64 = 3;
 
 /// Codes of "destination unreachable" (RFC 792, RFC 1812 §5.2.7.1).
 const HOST_UNREACHABLE: u8 = 1;
 const ADMINISTRATIVELY_PROHIBITED: u8 = 13;
+
+/// What a client dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialled {
+    /// A private endpoint, by its connection.
+    Link(LinkId),
+    /// The load balancer's frontend itself.
+    Frontend(Ipv4Addr),
+}
+
+/// A TCP connection of the VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServedFlow {
+    /// What its client dialled.
+    pub dialled: Dialled,
+    /// Its client.
+    pub client: SocketAddrV4,
+    /// The port that the client dialled.
+    pub frontend_port: u16,
+}
 
 /// Something that happened in a NAT, and when.
 pub type TimedNatEvent = (Instant, NatEvent);
@@ -49,8 +75,9 @@ pub type TimedNatEvent = (Instant, NatEvent);
 /// The host of a backend VM: translates what goes to the VM and what it answers.
 #[derive(Debug)]
 pub struct BackendHost {
-    config: BackendHostConfig,
+    pub(crate) config: BackendHostConfig,
     wakeup: Wakeup,
+    frontend_wakeup: Wakeup,
     fragments_wakeup: Wakeup,
     events: Vec<TimedNatEvent>,
 }
@@ -62,6 +89,7 @@ impl BackendHost {
         Self {
             config,
             wakeup: Wakeup::default(),
+            frontend_wakeup: Wakeup::default(),
             fragments_wakeup: Wakeup::default(),
             events: Vec::new(),
         }
@@ -78,13 +106,39 @@ impl BackendHost {
         &mut self.config.nat
     }
 
+    /// Returns what the flows of clients did that dialled a frontend themselves.
+    #[must_use]
+    pub const fn frontend_usage(&self) -> FrontendUsage {
+        self.config.frontend_flows.usage()
+    }
+
     /// Resets both ends of the established TCP connections that `is_it` accepts; returns how many.
     pub fn reset_flows(
         &mut self,
-        is_it: impl Fn(&BindingInfo) -> bool,
+        is_it: impl Fn(&ServedFlow) -> bool,
         context: &mut Context<'_>,
     ) -> u32 {
-        let count = self.config.nat.reset_flows(is_it, context.now());
+        let now = context.now();
+        let BackendHostConfig {
+            nat,
+            frontend_flows,
+            ..
+        } = &mut self.config;
+        let linked = |binding: &BindingInfo| {
+            is_it(&ServedFlow {
+                dialled: Dialled::Link(binding.link),
+                client: binding.client,
+                frontend_port: binding.endpoint.port(),
+            })
+        };
+        let direct = |client, frontend: SocketAddrV4| {
+            is_it(&ServedFlow {
+                dialled: Dialled::Frontend(*frontend.ip()),
+                client,
+                frontend_port: frontend.port(),
+            })
+        };
+        let count = nat.reset_flows(linked, now) + frontend_flows.reset_flows(direct, now);
         self.settle(context);
         count
     }
@@ -150,8 +204,8 @@ impl BackendHost {
         }
     }
 
-    /// Translates a packet in place; a segment that comes back goes to the VM first.
-    fn translate(
+    /// Has the NAT translate a packet.
+    fn translate_by_nat(
         &mut self,
         packet: &mut Packet,
         direction: Direction,
@@ -228,6 +282,28 @@ impl BackendHost {
                 header
             }
         })
+    }
+
+    /// Translates a packet in place, by the NAT unless its client dialled a frontend itself; a
+    /// segment that comes back goes to the VM first.
+    fn translate(
+        &mut self,
+        packet: &mut Packet,
+        direction: Direction,
+        now: Instant,
+    ) -> Result<Option<Box<Packet>>, DropReason> {
+        let is_direct = match direction {
+            Direction::Original if packet.encap.pls == PlsId::NONE => {
+                self.pass_in(packet, now)?;
+                true
+            }
+            Direction::Original => false,
+            Direction::Reply => self.pass_out(packet, now)?,
+        };
+        match is_direct {
+            true => Ok(None),
+            false => self.translate_by_nat(packet, direction, now),
+        }
     }
 
     /// Tells a client that its new flow was refused for want of resources, if the service says so
@@ -314,18 +390,27 @@ impl BackendHost {
                 reset.destination =
                     floating_ips.outward(reset.pls, Protocol::Tcp, reset.destination);
             }
-            let packet = context.inject(reset_packet(&reset));
-            let channel = match reset.toward {
-                Direction::Original => self.config.to_vm,
-                Direction::Reply => self.config.to_backbone,
-            };
-            context.send(channel, packet);
+            self.send_reset(&reset, context);
+        }
+        while let Some(reset) = self.config.frontend_flows.poll_reset() {
+            self.send_reset(&reset, context);
         }
         while let Some(event) = self.config.nat.poll_event() {
             self.events.push((context.now(), event));
         }
         self.wakeup
             .arm(self.config.nat.poll_timeout(), NAT, context);
+        let deadline = self.config.frontend_flows.poll_timeout();
+        self.frontend_wakeup.arm(deadline, FRONTEND, context);
+    }
+
+    fn send_reset(&self, reset: &Reset, context: &mut Context<'_>) {
+        let packet = context.inject(reset_packet(reset));
+        let channel = match reset.toward {
+            Direction::Original => self.config.to_vm,
+            Direction::Reply => self.config.to_backbone,
+        };
+        context.send(channel, packet);
     }
 }
 
@@ -396,8 +481,13 @@ impl Node for BackendHost {
             }
             return;
         }
-        self.wakeup.fired(context.now());
-        self.config.nat.handle_timeout(context.now());
+        if token == FRONTEND {
+            self.frontend_wakeup.fired(context.now());
+            self.config.frontend_flows.handle_timeout(context.now());
+        } else {
+            self.wakeup.fired(context.now());
+            self.config.nat.handle_timeout(context.now());
+        }
         self.settle(context);
     }
 }

@@ -6,7 +6,7 @@ use plsim_types::{PlsId, Protocol};
 /// they have on a loopback interface, and answer from it (D-FIP).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FloatingIp {
-    /// The service on the frontend.
+    /// The service on the frontend; [`PlsId::NONE`] if it has none.
     pub pls: PlsId,
     /// What the rule carries.
     pub protocol: Protocol,
@@ -21,6 +21,20 @@ pub struct FloatingIp {
 pub struct FloatingIps(pub Vec<FloatingIp>);
 
 impl FloatingIps {
+    /// Returns what a packet for the VM is addressed to whose client dialled a frontend itself.
+    pub(crate) fn dialled(
+        &self,
+        frontend: Ipv4Addr,
+        protocol: Protocol,
+        vm: SocketAddrV4,
+    ) -> SocketAddrV4 {
+        let floats = self.0.iter().any(|rule| {
+            (rule.address, rule.protocol) == (frontend, protocol)
+                && rule.port.is_none_or(|port| port == vm.port())
+        });
+        SocketAddrV4::new(if floats { frontend } else { *vm.ip() }, vm.port())
+    }
+
     /// Returns what a packet for the VM is addressed to, of a service's flow.
     pub(crate) fn outward(&self, pls: PlsId, protocol: Protocol, vm: SocketAddrV4) -> SocketAddrV4 {
         let is_it = |rule: &&FloatingIp| {

@@ -1,7 +1,8 @@
 use plsim_lb::{ChangeError, FrontendId, LbEvent, LoadBalancer, ProbeId};
 use plsim_packet::{Fate, Form, Fragments, Packet};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
-use plsim_types::{BackendId, DropReason, Instant};
+use plsim_table::FixedMap;
+use plsim_types::{BackendId, DropReason, Instant, PlsId};
 
 /// What a provider edge is made of.
 #[derive(Debug)]
@@ -11,13 +12,16 @@ pub struct ProviderEdgeConfig {
     /// The frontend of each Private Link Service, by its number (PLS-2); `None` where the service
     /// sits on another load balancer.
     pub frontends: Vec<Option<FrontendId>>,
+    /// The frontend at each address, as a number, for clients that dial it themselves.
+    pub addresses: FixedMap<u32, FrontendId>,
     /// The channel to the host of each backend VM, by its number; `None` for VMs of other pools.
     pub hosts: Vec<Option<ChannelId>>,
     /// What is done with fragments, before a backend is picked.
     pub fragments: Fragments,
 }
 
-/// The provider's edge: the load balancer picks the backend of the un-translated flow.
+/// The provider's edge: the load balancer picks the backend of the un-translated flow, which came
+/// through a Private Link Service or dialled a frontend itself.
 #[derive(Debug)]
 pub struct ProviderEdge {
     config: ProviderEdgeConfig,
@@ -127,20 +131,22 @@ impl ProviderEdge {
         packet: &mut Packet,
         context: &Context<'_>,
     ) -> Result<ChannelId, DropReason> {
-        let pls = usize::from(packet.encap.pls.0);
-        let frontend = self.config.frontends.get(pls).copied().flatten();
-        let frontend = frontend.ok_or(DropReason::NoLbRule)?;
         let opens = packet
             .tcp_segment()
             .is_some_and(|segment| segment.flags.opens());
         let tuple = packet.five_tuple();
-        let chosen = self.config.load_balancer.select(
-            frontend,
-            packet.encap.link,
-            &tuple,
-            opens,
-            context.now(),
-        )?;
+        let (config, now) = (&mut self.config, context.now());
+        let chosen = if packet.encap.pls == PlsId::NONE {
+            let frontend = config.addresses.get(&tuple.destination.ip().to_bits());
+            let frontend = *frontend.ok_or(DropReason::NoLbRule)?;
+            let balancer = &mut config.load_balancer;
+            balancer.select_direct(frontend, &tuple, opens, now)
+        } else {
+            let frontend = config.frontends.get(usize::from(packet.encap.pls.0));
+            let frontend = frontend.copied().flatten().ok_or(DropReason::NoLbRule)?;
+            let (balancer, link) = (&mut config.load_balancer, packet.encap.link);
+            balancer.select(frontend, link, &tuple, opens, now)
+        }?;
         packet.encap.backend = chosen.backend;
         packet.encap.backend_port = chosen.backend_port;
         packet.encap.nat_ip = chosen.nat_ip;

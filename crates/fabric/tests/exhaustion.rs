@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_fabric::{BackendHost, BackendHostConfig, FloatingIps, Splices};
-use plsim_nat::{NatConfig, NatEngine, OnExhaustion, PoolConfig};
+use plsim_nat::{FrontendConfig, FrontendFlows, NatConfig, NatEngine, OnExhaustion, PoolConfig};
 use plsim_packet::{Fragments, FragmentsConfig, IcmpError, Origin, Packet, Payload};
 use plsim_sim::{
     ChannelConfig, ChannelId, Context, Node, NodeId, Observer, Place, TapId, World, WorldBuilder,
@@ -83,6 +83,11 @@ fn run(answer: OnExhaustion, ports: u16, limit: u32, flows: u16) -> (Vec<Packet>
     let node = BackendHost::new(BackendHostConfig {
         address: BACKEND,
         nat: nat.expect("the configuration is right"),
+        frontend_flows: FrontendFlows::new(FrontendConfig {
+            seed: 1,
+            flow_limit: None,
+            timers: Vec::new(),
+        }),
         splices: Splices::default(),
         floating_ips: FloatingIps::default(),
         fragments: Fragments::new(FragmentsConfig::HOST),

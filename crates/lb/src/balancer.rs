@@ -247,6 +247,34 @@ impl LoadBalancer {
         opens: bool,
         now: Instant,
     ) -> Result<Selection, LbError> {
+        self.select_by(frontend, Some(link), tuple, opens, now)
+    }
+
+    /// Chooses the backend of a packet of a client that dials the frontend itself, without Private
+    /// Link: as [`select`](Self::select), but no link and no NAT IP is hashed.
+    ///
+    /// # Errors
+    /// [`LbError`], as for [`select`](Self::select).
+    #[inline]
+    pub fn select_direct(
+        &mut self,
+        frontend: FrontendId,
+        tuple: &FiveTuple,
+        opens: bool,
+        now: Instant,
+    ) -> Result<Selection, LbError> {
+        self.select_by(frontend, None, tuple, opens, now)
+    }
+
+    #[inline]
+    fn select_by(
+        &mut self,
+        frontend: FrontendId,
+        link: Option<LinkId>,
+        tuple: &FiveTuple,
+        opens: bool,
+        now: Instant,
+    ) -> Result<Selection, LbError> {
         let Some(rule) = self.find_rule(frontend, tuple) else {
             self.unmatched += 1;
             return Err(LbError::NoLbRule);
@@ -257,6 +285,7 @@ impl LoadBalancer {
         };
         let packet = Unsettled {
             rule,
+            frontend,
             link,
             tuple,
             opens,

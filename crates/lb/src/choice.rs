@@ -1,6 +1,7 @@
 //! Which way a packet goes: where its flow went before, or where the hash says.
 
 use crate::balancer::{LbError, LoadBalancer, RuleState};
+use crate::config::FrontendId;
 use crate::event::LbEvent;
 use crate::rehash::BackendIndex;
 use crate::stickiness::{FlowKey, Full, Way};
@@ -9,7 +10,8 @@ use plsim_types::{FiveTuple, Instant, LinkId, Protocol};
 /// A packet whose rule is found, but not its backend.
 pub(crate) struct Unsettled<'p> {
     pub(crate) rule: u16,
-    pub(crate) link: LinkId,
+    pub(crate) frontend: FrontendId,
+    pub(crate) link: Option<LinkId>,
     pub(crate) tuple: &'p FiveTuple,
     pub(crate) opens: bool,
     pub(crate) nat_ip: Option<u8>,
@@ -33,7 +35,7 @@ impl LoadBalancer {
 
     fn sticky_tcp(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
         self.sticky.advance(now);
-        let key = FlowKey::new(packet.link, packet.tuple);
+        let key = FlowKey::new(packet.link, packet.frontend, packet.tuple);
         let place = self.sticky.place(&key);
         let Some(position) = self.sticky.find(&key, place) else {
             let way = self.hashed(packet)?;
@@ -72,7 +74,7 @@ impl LoadBalancer {
     /// A datagram of a flow whose backend is kept as long as it is in the choice.
     fn sticky_udp(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
         self.sticky.advance(now);
-        let key = FlowKey::new(packet.link, packet.tuple);
+        let key = FlowKey::new(packet.link, packet.frontend, packet.tuple);
         let place = self.sticky.place(&key);
         let Some(position) = self.sticky.find(&key, place) else {
             let way = self.hashed(packet)?;
@@ -95,7 +97,7 @@ impl LoadBalancer {
     fn stateless_udp(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
         let way = self.hashed(packet)?;
         self.stateless.advance(now);
-        let key = FlowKey::new(packet.link, packet.tuple);
+        let key = FlowKey::new(packet.link, packet.frontend, packet.tuple);
         let place = self.stateless.place(&key);
         match self.stateless.find(&key, place) {
             None => {
@@ -134,7 +136,7 @@ impl LoadBalancer {
         let rule = &state.usage.rule;
         let number = self.flow_hash.number(
             rule.distribution,
-            &self.frontends[usize::from(rule.frontend.0)],
+            &self.frontends[usize::from(packet.frontend.0)],
             packet.nat_ip,
             packet.link,
             packet.tuple,

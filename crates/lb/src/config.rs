@@ -246,7 +246,7 @@ pub enum ConfigError {
         /// The backend.
         backend: BackendId,
     },
-    /// There are more rules, pools, probes or frontends than can be counted (16 384).
+    /// There are more rules, pools, probes or frontends than can be counted (16 000).
     TooMany,
     /// The size of the Maglev table is no prime number below [`Rehash::MOST_PLACES`].
     MaglevSize {
@@ -267,7 +267,7 @@ pub enum ConfigError {
 }
 
 /// The most rules, pools, probes and frontends.
-const MOST: usize = 1 << 14;
+const MOST: usize = 16_000;
 
 impl Default for HashConfig {
     /// The private endpoint's tuple and its link, well mixed.

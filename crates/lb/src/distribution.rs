@@ -48,9 +48,11 @@ impl FlowHash {
     pub(crate) fn nat_ip(
         &self,
         frontend: &Frontend,
-        link: LinkId,
+        link: Option<LinkId>,
         tuple: &FiveTuple,
     ) -> Option<u8> {
+        // Without a link there is no NAT.
+        let link = link?;
         // The list has at most a few; u8 is what a service can have (PLS-4).
         let count = frontend.nat_ips.len().min(usize::from(u8::MAX)) as u32;
         if self.config.tuple == HashTuple::PreNat || count == 0 {
@@ -73,7 +75,7 @@ impl FlowHash {
         distribution: Distribution,
         frontend: &Frontend,
         nat_ip: Option<u8>,
-        link: LinkId,
+        link: Option<LinkId>,
         tuple: &FiveTuple,
     ) -> u64 {
         let (source, destination) = match nat_ip {
@@ -81,11 +83,9 @@ impl FlowHash {
             None => (*tuple.source.ip(), *tuple.destination.ip()),
         };
         let ends = Ends {
-            link: if self.config.includes_link {
-                link
-            } else {
-                LinkId(0)
-            },
+            link: link
+                .filter(|_| self.config.includes_link)
+                .unwrap_or(LinkId(0)),
             source,
             destination,
         };

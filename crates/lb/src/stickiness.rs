@@ -1,6 +1,6 @@
-use crate::config::Stickiness;
+use crate::config::{FrontendId, Stickiness};
 use crate::rehash::BackendIndex;
-use crate::usage::EndedFlow;
+use crate::usage::{CameBy, EndedFlow};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
@@ -11,10 +11,12 @@ use plsim_types::{Duration, FiveTuple, Instant, KeyedHash, LinkId, Protocol};
 /// What tells a flow apart at the edge.
 ///
 /// The destination address is left out: a link is the connection of one private endpoint, which
-/// keeps one address for life (PE-1).
+/// keeps one address for life (PE-1). A flow that came through none is told apart by its frontend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FlowKey {
-    link: LinkId,
+    /// The link, or without one the number of the frontend.
+    link: u32,
+    has_link: bool,
     client: Ipv4Addr,
     client_port: u16,
     frontend_port: u16,
@@ -30,8 +32,8 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// Routes are counted with 15 bits; the highest number marks a vacant place.
-    pub(crate) const MOST_ROUTES: u16 = u16::MAX >> 1;
+    /// Routes are counted with 14 bits; the highest number marks a vacant place.
+    pub(crate) const MOST_ROUTES: u16 = u16::MAX >> 2;
 }
 
 /// Which way each flow goes, until the flow is idle for too long.
@@ -64,12 +66,13 @@ pub(crate) struct StickyTable {
 
 #[derive(Debug, Clone, Copy)]
 struct Flow {
-    link: LinkId,
+    link: u32,
     client: Ipv4Addr,
     client_port: u16,
     frontend_port: u16,
     backend: BackendIndex,
-    /// The route, and in the lowest bit the protocol; [`VACANT`] marks a place without a flow.
+    /// The route, then whether there is a link, and in the lowest bit the protocol; [`VACANT`] marks a
+    /// place without a flow.
     tag: u16,
     /// Nanoseconds, upper half first: 8-byte alignment would cost 8 bytes a flow.
     last_seen: [u32; 2],
@@ -85,9 +88,13 @@ const GROUP: usize = 16;
 const _: () = assert!(size_of::<Flow>() == 24, "the budget of a sticky flow");
 
 impl FlowKey {
-    pub(crate) const fn new(link: LinkId, tuple: &FiveTuple) -> Self {
+    pub(crate) const fn new(link: Option<LinkId>, frontend: FrontendId, tuple: &FiveTuple) -> Self {
         Self {
-            link,
+            link: match link {
+                Some(link) => link.0,
+                None => frontend.0 as u32,
+            },
+            has_link: link.is_some(),
             client: *tuple.source.ip(),
             client_port: tuple.source.port(),
             frontend_port: tuple.destination.port(),
@@ -98,8 +105,8 @@ impl FlowKey {
     /// Hashes every field.
     #[inline]
     pub(crate) const fn hash(&self, hash: KeyedHash) -> u64 {
-        let who = (self.link.0 as u64) << 32 | self.client.to_bits() as u64;
-        let what = (self.protocol.number() as u64) << 32;
+        let who = (self.link as u64) << 32 | self.client.to_bits() as u64;
+        let what = (!self.has_link as u64) << 40 | (self.protocol.number() as u64) << 32;
         hash.pair(
             who,
             what | (self.client_port as u64) << 16 | self.frontend_port as u64,
@@ -149,7 +156,7 @@ impl StickyTable {
         let flow = self.table.entry(position);
         Way {
             backend: flow.backend,
-            route: flow.tag >> 1,
+            route: flow.route(),
         }
     }
 
@@ -178,7 +185,7 @@ impl StickyTable {
                 client_port: key.client_port,
                 frontend_port: key.frontend_port,
                 backend: way.backend,
-                tag: tag(way.route, key.protocol),
+                tag: tag(way.route, key.has_link, key.protocol),
                 last_seen: halves(self.latest),
             },
         );
@@ -197,7 +204,7 @@ impl StickyTable {
     pub(crate) fn move_to(&mut self, position: u32, way: Way) {
         self.touch(position);
         let flow = self.table.entry_mut(position);
-        flow.tag = tag(way.route, flow.protocol());
+        flow.tag = tag(way.route, flow.has_link(), flow.protocol());
         let before = core::mem::replace(&mut flow.backend, way.backend);
         self.on_backend[usize::from(before)] -= 1;
         self.on_backend[usize::from(way.backend)] += 1;
@@ -212,11 +219,11 @@ impl StickyTable {
         let mut ended = Vec::new();
         for position in 0..self.table.positions() {
             let flow = *self.table.entry(position);
-            if flow.is_live() && flow.backend == backend && is_route(flow.tag >> 1) {
+            if flow.is_live() && flow.backend == backend && is_route(flow.route()) {
                 self.remove(position);
                 ended.push(EndedFlow {
                     protocol: flow.protocol(),
-                    link: flow.link,
+                    came_by: flow.came_by(),
                     client: SocketAddrV4::new(flow.client, flow.client_port),
                     frontend_port: flow.frontend_port,
                 });
@@ -232,7 +239,7 @@ impl StickyTable {
         }
         let flows = (0..self.table.positions()).map(|position| self.table.entry(position));
         let tcp = flows.filter(|flow| flow.is_live() && flow.protocol() == Protocol::Tcp);
-        let on_it = tcp.filter(|flow| flow.backend == backend && is_route(flow.tag >> 1));
+        let on_it = tcp.filter(|flow| flow.backend == backend && is_route(flow.route()));
         // The limit is a u32.
         on_it.count() as u32
     }
@@ -305,6 +312,21 @@ impl Flow {
         self.tag != VACANT
     }
 
+    const fn route(&self) -> u16 {
+        self.tag >> 2
+    }
+
+    const fn has_link(&self) -> bool {
+        self.tag & 2 != 0
+    }
+
+    const fn came_by(&self) -> CameBy {
+        match self.has_link() {
+            true => CameBy::Link(LinkId(self.link)),
+            false => CameBy::Frontend(FrontendId(self.link as u16)),
+        }
+    }
+
     const fn protocol(&self) -> Protocol {
         Protocol::ALL[(self.tag & 1) as usize]
     }
@@ -312,6 +334,7 @@ impl Flow {
     const fn key(&self) -> FlowKey {
         FlowKey {
             link: self.link,
+            has_link: self.has_link(),
             client: self.client,
             client_port: self.client_port,
             frontend_port: self.frontend_port,
@@ -333,7 +356,7 @@ impl Default for Flow {
     /// A vacant place.
     fn default() -> Self {
         Self {
-            link: LinkId(0),
+            link: 0,
             client: Ipv4Addr::UNSPECIFIED,
             client_port: 0,
             frontend_port: 0,
@@ -344,8 +367,8 @@ impl Default for Flow {
     }
 }
 
-const fn tag(route: u16, protocol: Protocol) -> u16 {
-    route << 1 | protocol.index() as u16
+const fn tag(route: u16, has_link: bool, protocol: Protocol) -> u16 {
+    route << 2 | (has_link as u16) << 1 | protocol.index() as u16
 }
 
 /// Returns the positions of a group of neighbours.

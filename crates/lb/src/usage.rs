@@ -1,4 +1,4 @@
-use crate::config::{LbPoolId, ProbeId, Rule, RuleId};
+use crate::config::{FrontendId, LbPoolId, ProbeId, Rule, RuleId};
 use core::net::SocketAddrV4;
 use plsim_types::{BackendId, Instant, LinkId, Protocol};
 
@@ -40,12 +40,21 @@ pub struct RuleUsage {
 pub struct EndedFlow {
     /// TCP, or tracked UDP.
     pub protocol: Protocol,
-    /// The private endpoint connection.
-    pub link: LinkId,
+    /// The way that it came.
+    pub came_by: CameBy,
     /// The client.
     pub client: SocketAddrV4,
     /// The port that it dialled.
     pub frontend_port: u16,
+}
+
+/// How a flow comes to a load balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CameBy {
+    /// Through a private endpoint connection.
+    Link(LinkId),
+    /// Its client dialled the frontend itself.
+    Frontend(FrontendId),
 }
 
 /// Why the backends that rules choose among changed, or the way they choose.

@@ -46,7 +46,7 @@ pub enum LbIdleAction {
 
 impl LbTimer {
     /// Tells whether anything happens here when it runs out.
-    const fn acts(&self) -> bool {
+    pub(crate) const fn acts(&self) -> bool {
         match self.then {
             LbIdleAction::Drop => true,
             LbIdleAction::Forget => self.reset,

@@ -41,6 +41,7 @@ mod engine;
 mod error;
 mod event;
 mod expiry;
+mod frontend;
 mod late;
 mod lb_idle;
 mod packet;
@@ -64,6 +65,7 @@ pub use config::{
 pub use engine::NatEngine;
 pub use error::{ConfigError, NatError};
 pub use event::{Expiry, NatEvent, Release, Reset, Sender};
+pub use frontend::{FrontendConfig, FrontendFlows, FrontendPacket, FrontendTimer, FrontendUsage};
 pub use lb_idle::{LbIdleAction, LbTimer};
 pub use packet::{Original, Reply, Translation};
 pub use plsim_types::{NatPreset, Timers};

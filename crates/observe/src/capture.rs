@@ -3,7 +3,7 @@ use std::io::{self, Write};
 
 use plsim_packet::{Origin, Packet, PacketId};
 use plsim_sim::TapId;
-use plsim_types::{DropReason, FiveTuple, Instant, LinkId, TcpFlags};
+use plsim_types::{DropReason, FiveTuple, Instant, LinkId, PlsId, TcpFlags};
 
 use crate::name::sanitised;
 use crate::output::Output;
@@ -128,7 +128,7 @@ impl<W: Write> Capture<W> {
         let comment = match before {
             Some(before) => {
                 let before = std::mem::replace(before, seen);
-                Some(rewrite_comment(before, seen, packet.encap.link))
+                Some(rewrite_comment(before, seen, packet))
             }
             None => reset_comment(packet),
         };
@@ -178,10 +178,16 @@ impl<W: Write> Capture<W> {
     }
 }
 
-/// Says what a NAT did; the source stands first, the destination only if it changed.
-fn rewrite_comment(before: FiveTuple, after: FiveTuple, link: LinkId) -> String {
+/// Says what a NAT did, or without Private Link the load balancer; the source stands first, the
+/// destination only if it changed.
+fn rewrite_comment(before: FiveTuple, after: FiveTuple, packet: &Packet) -> String {
+    let who = match packet.encap.pls {
+        PlsId::NONE => "load balancer",
+        _ => "NAT",
+    };
+    let link = link(packet);
     let source = (before.source != after.source)
-        .then(|| format!("{} -> {}, link {link}", before.source, after.source));
+        .then(|| format!("{} -> {}{link}", before.source, after.source));
     let destination = (before.destination != after.destination).then(|| {
         format!(
             "destination {} -> {}",
@@ -189,9 +195,17 @@ fn rewrite_comment(before: FiveTuple, after: FiveTuple, link: LinkId) -> String 
         )
     });
     match (source, destination) {
-        (Some(source), Some(destination)) => format!("NAT {source}; {destination}"),
-        (Some(only), None) => format!("NAT {only}"),
-        (None, only) => format!("NAT {}, link {link}", only.unwrap_or_default()),
+        (Some(source), Some(destination)) => format!("{who} {source}; {destination}"),
+        (Some(only), None) => format!("{who} {only}"),
+        (None, only) => format!("{who} {}{link}", only.unwrap_or_default()),
+    }
+}
+
+/// Names the link of a packet, if it came through Private Link.
+fn link(packet: &Packet) -> String {
+    match packet.encap.pls {
+        PlsId::NONE => String::new(),
+        _ => format!(", link {}", packet.encap.link),
     }
 }
 
@@ -202,15 +216,14 @@ fn reset_comment(packet: &Packet) -> Option<String> {
     if !is_reset {
         return None;
     }
-    let link = packet.encap.link;
     let by = match packet.origin {
         Origin::Host | Origin::Icmp | Origin::Probe => return None,
-        Origin::Nat if link == LinkId(0) => {
+        Origin::Nat if packet.encap.link == LinkId(0) => {
             return Some("reset by the NAT: no such flow".to_owned());
         }
         Origin::Nat => "the NAT: idle timeout or no such flow",
         Origin::LbTimer => "the load balancer: idle timeout of the rule",
         Origin::LbDrain => "the load balancer: drained or taken down",
     };
-    Some(format!("reset by {by}, link {link}"))
+    Some(format!("reset by {by}{}", link(packet)))
 }

@@ -5,10 +5,11 @@ use crate::summary::object;
 
 /// How long a TCP connection may be silent that comes by one rule to one service.
 ///
-/// Two timers run for it, the rule's and the service's; the shorter one binds.
+/// Two timers run for it, the rule's and the service's; the shorter one binds. Clients of the frontend
+/// itself only have the rule's.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IdleCeiling {
-    /// The Private Link Service.
+    /// The Private Link Service; empty for clients of the frontend itself.
     pub pls: String,
     /// The rule's load balancer.
     pub load_balancer: String,
@@ -16,8 +17,8 @@ pub struct IdleCeiling {
     pub rule: String,
     /// The rule's own time.
     pub rule_idle: Duration,
-    /// The service's own time.
-    pub service_idle: Duration,
+    /// The service's own time; `None` for clients of the frontend itself.
+    pub service_idle: Option<Duration>,
     /// What binds.
     pub set_by: SetBy,
     /// What a client hears when it is reached.
@@ -76,9 +77,9 @@ impl IdleCeiling {
     /// Returns the time that binds.
     #[must_use]
     pub const fn ceiling(&self) -> Duration {
-        match self.set_by {
-            SetBy::Rule => self.rule_idle,
-            SetBy::Service => self.service_idle,
+        match (self.set_by, self.service_idle) {
+            (SetBy::Service, Some(service)) => service,
+            (SetBy::Rule, _) | (SetBy::Service, None) => self.rule_idle,
         }
     }
 
@@ -92,7 +93,10 @@ impl IdleCeiling {
             ("set_by", self.set_by.name().into()),
             ("client_hears", self.heard.name().into()),
             ("rule_ns", self.rule_idle.as_nanos().into()),
-            ("service_ns", self.service_idle.as_nanos().into()),
+            (
+                "service_ns",
+                self.service_idle.map(Duration::as_nanos).into(),
+            ),
             ("forgets", self.forgets.into()),
         ])
     }

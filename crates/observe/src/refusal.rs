@@ -6,7 +6,7 @@ use plsim_types::{BackendId, DropReason, Instant, KeyedHash, PlsId, Protocol};
 /// Who refused what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefusalKey {
-    /// The Private Link Service the packets were for.
+    /// The Private Link Service the packets were for; [`PlsId::NONE`] of a frontend's own clients.
     pub pls: PlsId,
     /// The backend VM; `None` where the packets ended before the edge had chosen one.
     pub backend: Option<BackendId>,
@@ -76,7 +76,8 @@ const fn refuses(reason: DropReason) -> Option<bool> {
         DropReason::NatPortsExhausted
         | DropReason::EndpointPortLimit
         | DropReason::VmFlowLimit
-        | DropReason::NatTableFull => Some(true),
+        | DropReason::NatTableFull
+        | DropReason::LbHairpin => Some(true),
         DropReason::NotApproved
         | DropReason::NoLbRule
         | DropReason::NoHealthyBackend

@@ -130,7 +130,7 @@ pub struct NatSummary {
 /// Packets and connections that one place refused for one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusalSummary {
-    /// The Private Link Service.
+    /// The Private Link Service; empty for clients of a frontend itself.
     pub pls: String,
     /// The backend VM; null where none was chosen yet.
     pub backend: Option<String>,
@@ -170,12 +170,16 @@ pub struct EndpointSummary {
 pub struct BackendSummary {
     /// Its name.
     pub name: String,
-    /// Active flows at the end.
+    /// Active flows of its NAT at the end.
     pub flows: u64,
-    /// The most active flows at any instant.
+    /// The most of them at any instant.
     pub peak: u64,
-    /// Flows that came to it.
+    /// Flows that came to it through its NAT.
     pub new_flows: u64,
+    /// Flows that came to it without Private Link: their clients dialled a frontend.
+    pub frontend_flows: u64,
+    /// Connections among them that the load balancer has dropped because they were idle.
+    pub frontend_lb_idle: u64,
     /// Requests that its application answered.
     pub requests: u64,
     /// Why requests failed at its application.
@@ -314,6 +318,8 @@ impl Summary {
                 flows: 0,
                 peak: 0,
                 new_flows: 0,
+                frontend_flows: 0,
+                frontend_lb_idle: 0,
                 requests: 0,
                 failed_by: RequestFailedBy::default(),
                 proxy_headers: 0,
@@ -460,6 +466,8 @@ impl BackendSummary {
             ("flows", self.flows.into()),
             ("peak", self.peak.into()),
             ("new_flows", self.new_flows.into()),
+            ("frontend_flows", self.frontend_flows.into()),
+            ("frontend_lb_idle", self.frontend_lb_idle.into()),
             ("requests", self.requests.into()),
             ("failed_by", failed_by),
             ("proxy_headers", self.proxy_headers.into()),

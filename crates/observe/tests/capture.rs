@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use plsim_observe::{Capture, CaptureConfig, Interface, Places, Recorder};
 use plsim_packet::{Origin, Packet, PacketId, Payload, ProxyHeader, Rewrite, TcpHeader};
 use plsim_sim::{NodeId, Observer, Place, TapId};
-use plsim_types::{DropReason, Instant, LinkId, TcpFlags};
+use plsim_types::{DropReason, Instant, LinkId, PlsId, TcpFlags};
 
 const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 4), 32_768);
 const ENDPOINT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 5), 80);
@@ -67,6 +67,7 @@ fn request(recorder: &mut Recorder<Vec<u8>>, nanos: u64, mut packet: Packet) {
     let at = |hop: u64| Instant::from_nanos(nanos + hop);
     recorder.injected(at(0), NODE, &packet);
     packet.encap.link = LINK;
+    packet.encap.pls = PlsId(0);
     recorder.tapped(at(1), PE_NIC, &packet);
     recorder.tapped(at(2), OUTSIDE, &packet);
     packet.rewrite(Rewrite {
@@ -87,6 +88,7 @@ fn reply(recorder: &mut Recorder<Vec<u8>>, nanos: u64, mut packet: Packet) {
     recorder.injected(at(0), NODE, &packet);
     recorder.tapped(at(1), BACKEND_NIC, &packet);
     packet.encap.link = LINK;
+    packet.encap.pls = PlsId(0);
     packet.rewrite(Rewrite {
         source: ENDPOINT,
         destination: CLIENT,
@@ -146,6 +148,7 @@ fn conversation(config: &CaptureConfig) -> Vec<u8> {
         destination: CLIENT,
     });
     reset.encap.link = LINK;
+    reset.encap.pls = PlsId(0);
     recorder.injected(at(200), NODE, &reset);
     recorder.tapped(at(201), OUTSIDE, &reset);
     recorder.tapped(at(202), PE_NIC, &reset);

@@ -79,6 +79,8 @@ fn summary() -> Summary {
             flows: 4,
             peak: 5,
             new_flows: 6,
+            frontend_flows: 2,
+            frontend_lb_idle: 1,
             requests: 3,
             failed_by: RequestFailedBy {
                 proxy_unexpected: 2,

@@ -36,12 +36,12 @@ pub enum Origin {
 
 /// The header of the provider's tunnel: what Private Link knows of a packet beyond its bytes.
 ///
-/// Zero until the private endpoint and the provider edge fill it in.
+/// Zero, and without a service, until the private endpoint and the provider edge fill it in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Encap {
     /// The private endpoint connection it came through (PP-4).
     pub link: LinkId,
-    /// The Private Link Service it goes to.
+    /// The Private Link Service it goes to, if it came through one.
     pub pls: PlsId,
     /// The backend VM that the load balancer picked.
     pub backend: BackendId,
@@ -55,7 +55,7 @@ impl Encap {
     /// What a packet has before it comes to a private endpoint.
     pub(crate) const NONE: Self = Self {
         link: LinkId(0),
-        pls: PlsId(0),
+        pls: PlsId::NONE,
         backend: BackendId(0),
         backend_port: 0,
         nat_ip: None,

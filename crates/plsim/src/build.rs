@@ -1,18 +1,23 @@
+use std::net::Ipv4Addr;
+
 use plsim_fabric::{
     Backbone, BackendHost, BackendHostConfig, PrivateEndpointConfig, PrivateEndpointNode,
     ProviderEdge, ProviderEdgeConfig, VirtualNetworkNode, VirtualNetworkNodeConfig,
 };
-use plsim_host::{ClientVms, ClientVmsConfig, EphemeralPorts, ServerVm, ServerVmConfig};
+use plsim_host::{ClientVms, ClientVmsConfig, ServerVm, ServerVmConfig};
 use plsim_lb::{FrontendId, LoadBalancer};
+use plsim_nat::FrontendFlows;
 use plsim_observe::Interface;
-use plsim_scenario::{Diagnostics, EphemeralPortOrder, LinkSettings, Scenario};
+use plsim_scenario::{Diagnostics, LinkSettings, Scenario, SubnetPath};
 use plsim_sim::{ChannelConfig, ChannelId, NodeId, TapId, WorldBuilder};
 use plsim_table::FixedMap;
 use plsim_types::{Duration, KeyedHash};
 use plsim_vnet::{EndpointId, PrivateEndpoint, VirtualNetwork, VnetId};
 
 use crate::configure;
-use crate::layout::{Layout, narrow};
+use crate::frontend;
+use crate::layout::{ClientGroup, Layout, narrow, position};
+use crate::loopback::Loopbacks;
 use crate::membership;
 use crate::room::Room;
 
@@ -44,14 +49,17 @@ pub(crate) fn build(
 ) -> Result<Building, Diagnostics> {
     let mut site = Site::new(scenario, layout, seed);
     let clients = site.clients();
-    let endpoints = site.endpoints();
+    let mut endpoints = site.endpoints();
     let backends = site.backends();
+    let frontends = site.frontends();
+    site.homes(&backends, &mut endpoints.backbone);
     let mut rooms = clients.rooms;
-    rooms.extend(site.networks(&clients.links, &endpoints)?);
+    rooms.extend(site.networks(&clients.links, &frontends, &endpoints)?);
     rooms.extend(site.endpoint_rooms(&endpoints));
     rooms.extend(site.edges(&backends)?);
     rooms.extend(backends.rooms);
     rooms.push(Room::Backbone(endpoints.backbone));
+    rooms.extend(site.loopbacks.rooms());
     Ok(Building {
         builder: site.builder,
         rooms,
@@ -69,6 +77,7 @@ struct Site<'a> {
     map: Map,
     backbone: NodeId,
     interfaces: Vec<Interface>,
+    loopbacks: Loopbacks,
 }
 
 /// The client groups and the links that lead to them.
@@ -92,22 +101,24 @@ struct Backends {
     rooms: Vec<Room>,
     /// For each load balancer, the link to each backend that it serves.
     downlinks: Vec<Vec<Option<ChannelId>>>,
+    /// The link from each host to the backbone.
+    uplinks: Vec<ChannelId>,
 }
 
 impl<'a> Site<'a> {
     fn new(scenario: &'a Scenario, layout: &'a Layout, seed: u64) -> Self {
         let mut builder = WorldBuilder::new();
+        let clients = layout.clients.iter().map(|place| {
+            let (kind, name) = client_name(scenario, place.group);
+            builder.node(kind, name)
+        });
+        let clients = clients.collect();
         let mut announce = |kind: &'static str, names: Vec<&str>| -> Vec<NodeId> {
             names
                 .into_iter()
                 .map(|name| builder.node(kind, name))
                 .collect()
         };
-        let names = |list: &'a [_]| list;
-        let clients = names(&scenario.client_vm)
-            .iter()
-            .map(|vm| vm.name.as_str())
-            .collect();
         let networks = scenario
             .virtual_network
             .iter()
@@ -125,7 +136,7 @@ impl<'a> Site<'a> {
             .collect();
         let backends: Vec<&str> = layout.backends.iter().map(|vm| vm.name.as_str()).collect();
         let mut map = Map {
-            clients: announce("client-vm", clients),
+            clients,
             networks: announce("virtual-network", networks),
             endpoints: announce("private-endpoint", endpoints),
             edges: announce("load-balancer", edges),
@@ -136,6 +147,7 @@ impl<'a> Site<'a> {
             map.servers.push(builder.node("backend-vm", name));
         }
         let backbone = builder.node("backbone", "backbone");
+        let loopbacks = Loopbacks::announce(scenario, layout, &mut builder);
         Self {
             scenario,
             layout,
@@ -144,6 +156,7 @@ impl<'a> Site<'a> {
             map,
             backbone,
             interfaces: Vec::new(),
+            loopbacks,
         }
     }
 
@@ -152,29 +165,30 @@ impl<'a> Site<'a> {
             rooms: Vec::new(),
             links: Vec::new(),
         };
-        for (index, group) in self.scenario.client_vm.iter().enumerate() {
-            let place = &self.layout.clients[index];
+        for (index, place) in self.layout.clients.iter().enumerate() {
             let network = self.map.networks[place.network];
-            let name = &group.name;
+            let (kind, name) = client_name(self.scenario, place.group);
             let config = ChannelConfig::default();
-            let out =
-                self.builder
-                    .channel("client-network", name.as_str(), network, config.clone());
+            let [there, home] = match place.group {
+                ClientGroup::Client(_) => ["client-network", "network-client"],
+                ClientGroup::Backend(_) => ["backend-network", "network-backend"],
+            };
+            let to_network = self.builder.channel(there, name, network, config.clone());
             let node = self.map.clients[index];
-            let back = self
-                .builder
-                .channel("network-client", name.as_str(), node, config);
-            clients.links.push((out, back));
+            let first = self.loopbacks.before(place.group).unwrap_or(node);
+            let back = self.builder.channel(home, name, first, config);
+            clients.links.push((to_network, back));
+            let own = (place.group, name);
+            let out = self
+                .loopbacks
+                .join_clients(&mut self.builder, own, node, to_network);
             clients
                 .rooms
                 .push(Room::Clients(ClientVms::new(ClientVmsConfig {
                     addresses: place.addresses.clone(),
-                    ephemeral_ports: EphemeralPorts {
-                        range: group.ephemeral_ports.first()..=group.ephemeral_ports.last(),
-                        even_first: group.ephemeral_port_order == EphemeralPortOrder::EvenFirst,
-                    },
+                    ephemeral_ports: configure::ephemeral_ports(self.scenario, place.group),
                     out,
-                    seed: self.entity_seed("client-vm", name.as_str()),
+                    seed: self.entity_seed(kind, name),
                     workloads: configure::workloads(self.scenario, self.layout, index, self.seed),
                 })));
         }
@@ -250,6 +264,7 @@ impl<'a> Site<'a> {
     fn networks(
         &mut self,
         links: &[(ChannelId, ChannelId)],
+        edges: &[Option<(usize, ChannelId)>],
         around: &Endpoints,
     ) -> Result<Vec<Room>, Diagnostics> {
         let count = self.scenario.virtual_network.len();
@@ -284,7 +299,7 @@ impl<'a> Site<'a> {
                     endpoints: self.links_to_endpoints(own, &peers[own], around),
                     peers: peers_out,
                     from_peers: peers_in,
-                    machines: self.machines(own, links),
+                    machines: self.machines(own, links, edges),
                     uplinks: self.uplinks(own, links),
                 },
             )));
@@ -318,13 +333,67 @@ impl<'a> Site<'a> {
         links
     }
 
-    fn machines(&self, own: usize, links: &[(ChannelId, ChannelId)]) -> FixedMap<u32, ChannelId> {
+    /// Links each load balancer to the virtual network of its frontends; returns that network and the
+    /// channel from there.
+    fn frontends(&mut self) -> Vec<Option<(usize, ChannelId)>> {
+        let mut links = Vec::new();
+        for (index, lb) in self.scenario.load_balancer.iter().enumerate() {
+            let Some(frontend) = lb.frontend.first() else {
+                links.push(None);
+                continue;
+            };
+            let network = self.network_named(&frontend.subnet);
+            let config = channel(self.scenario.link.client_endpoint.into());
+            let node = self.map.edges[index];
+            let link = self
+                .builder
+                .channel("network-edge", lb.name.as_str(), node, config);
+            links.push(Some((network, link)));
+        }
+        links
+    }
+
+    /// Links each backend host to its virtual network, for what it answers to clients there.
+    fn homes(&mut self, backends: &Backends, backbone: &mut Backbone) {
+        for (index, place) in self.layout.backends.iter().enumerate() {
+            let subnet = &self.scenario.backend_vm[place.group].subnet;
+            let network = self.map.networks[self.network_named(subnet)];
+            let config = channel(self.scenario.link.client_endpoint.into());
+            let link = self
+                .builder
+                .channel("backbone-network", &place.name, network, config);
+            backbone.connect_host(backends.uplinks[index], link);
+        }
+    }
+
+    fn network_named(&self, subnet: &SubnetPath) -> usize {
+        let networks = &self.scenario.virtual_network;
+        position(networks, |network| network.name == subnet.virtual_network)
+    }
+
+    /// Returns the channel to each address of a network: its machines, and the load balancers.
+    fn machines(
+        &self,
+        own: usize,
+        links: &[(ChannelId, ChannelId)],
+        edges: &[Option<(usize, ChannelId)>],
+    ) -> FixedMap<u32, ChannelId> {
         let mut machines = FixedMap::default();
+        let mut add = |addresses: &[Ipv4Addr], channel| {
+            for address in addresses {
+                machines.insert(address.to_bits(), channel);
+            }
+        };
         for (place, (_, back)) in self.layout.clients.iter().zip(links) {
             if place.network == own {
-                for address in &place.addresses {
-                    machines.insert(address.to_bits(), *back);
-                }
+                add(&place.addresses, *back);
+            }
+        }
+        for (addresses, edge) in self.layout.frontends.iter().zip(edges) {
+            if let Some((network, channel)) = edge
+                && *network == own
+            {
+                add(addresses, *channel);
             }
         }
         machines
@@ -343,6 +412,7 @@ impl<'a> Site<'a> {
         let mut backends = Backends {
             rooms: Vec::new(),
             downlinks: vec![vec![None; self.layout.backends.len()]; balancers],
+            uplinks: Vec::new(),
         };
         // Hosts and VMs alternate, as they were announced.
         for (index, place) in self.layout.backends.iter().enumerate() {
@@ -356,7 +426,12 @@ impl<'a> Site<'a> {
                     .channel("edge-host", &pair(lb, name), node, config);
                 backends.downlinks[balancer][index] = Some(link);
             }
-            let (host, server) = self.host_and_vm(index);
+            let back = channel(self.scenario.link.edge_host.into());
+            let to_backbone = self
+                .builder
+                .channel("host-backbone", name, self.backbone, back);
+            backends.uplinks.push(to_backbone);
+            let (host, server) = self.host_and_vm(index, to_backbone);
             backends
                 .rooms
                 .extend([Room::Host(Box::new(host)), Room::Server(server)]);
@@ -364,7 +439,7 @@ impl<'a> Site<'a> {
         backends
     }
 
-    fn host_and_vm(&mut self, index: usize) -> (BackendHost, ServerVm) {
+    fn host_and_vm(&mut self, index: usize, to_backbone: ChannelId) -> (BackendHost, ServerVm) {
         let place = &self.layout.backends[index];
         let name = &place.name;
         let nat_tap = self.tap(
@@ -386,10 +461,6 @@ impl<'a> Site<'a> {
         let (host, server) = (self.map.hosts[index], self.map.servers[index]);
         let to_vm = self.builder.channel("host-vm", name, server, down);
         let from_vm = self.builder.channel("vm-host", name, host, up);
-        let back = channel(self.scenario.link.edge_host.into());
-        let to_backbone = self
-            .builder
-            .channel("host-backbone", name, self.backbone, back);
         let nat = crate::nat::engine(
             self.scenario,
             self.layout,
@@ -406,22 +477,34 @@ impl<'a> Site<'a> {
             floating_ips: floating_ips.clone(),
             fragments: configure::fragments(&self.scenario.load_balancer[balancer]),
             nat,
+            frontend_flows: FrontendFlows::new(frontend::flows(
+                self.scenario,
+                self.layout,
+                place,
+                self.entity_seed("frontend-flows", name),
+            )),
             splices: configure::splices(self.scenario, self.layout, place),
             probes,
             to_vm,
             from_vm,
             to_backbone,
         });
-        let server = ServerVm::new(ServerVmConfig {
+        let server_vm = ServerVm::new(ServerVmConfig {
             address: place.address,
             floating_ips: floating_ips.0.iter().map(|rule| rule.address).collect(),
-            out: from_vm,
+            out: self.loopbacks.join_server(
+                &mut self.builder,
+                place,
+                server,
+                &floating_ips,
+                from_vm,
+            ),
             listeners: configure::listeners(self.scenario, place),
             application: configure::application(self.scenario, place),
             behaviour: crate::probe::behaviour(&self.scenario.backend_vm[place.group]),
             seed: self.entity_seed("backend-vm", name),
         });
-        (host, server)
+        (host, server_vm)
     }
 
     fn edges(&self, backends: &Backends) -> Result<Vec<Room>, Diagnostics> {
@@ -440,6 +523,7 @@ impl<'a> Site<'a> {
             let edge = ProviderEdge::new(ProviderEdgeConfig {
                 load_balancer,
                 frontends,
+                addresses: frontend::addresses(self.layout, index),
                 hosts: backends.downlinks[index].clone(),
                 fragments: configure::fragments(lb),
             });
@@ -485,6 +569,14 @@ impl<'a> Site<'a> {
 
     fn entity_seed(&self, kind: &str, name: &str) -> u64 {
         KeyedHash::new(self.seed, kind).derive(name).word(0)
+    }
+}
+
+/// Returns the kind and the name of the node that opens a group's connections.
+fn client_name(scenario: &Scenario, group: ClientGroup) -> (&'static str, &str) {
+    match group {
+        ClientGroup::Client(index) => ("client-vm", scenario.client_vm[index].name.as_str()),
+        ClientGroup::Backend(index) => ("backend-client", scenario.backend_vm[index].name.as_str()),
     }
 }
 

@@ -1,9 +1,10 @@
 use std::collections::BTreeSet;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_fabric::{ProxyService, Splices};
 use plsim_host::{
-    Application, Close, Hold, Rate, TcpSession, UdpSession, WorkloadConfig, WorkloadKind,
+    Application, Close, EphemeralPorts, Hold, Rate, TcpSession, UdpSession, WorkloadConfig,
+    WorkloadKind,
 };
 use plsim_lb::{
     AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, HashStrength, HashTuple,
@@ -11,14 +12,15 @@ use plsim_lb::{
 };
 use plsim_packet::{FragmentPolicy, Fragments, FragmentsConfig};
 use plsim_scenario as file;
-use plsim_scenario::Scenario;
+use plsim_scenario::{EphemeralPortOrder, FrontendPath, Scenario, Workload};
 use plsim_types::{BackendId, Duration, Instant, KeyedHash, PlsId, Protocol};
 use plsim_vnet::{
     ConnectionState, EndpointId, EndpointRoute, Peering, Subnet, VirtualNetworkConfig, VnetId,
 };
 
+use crate::frontend;
 use crate::idle;
-use crate::layout::{BackendPlace, Layout, narrow, position};
+use crate::layout::{BackendPlace, ClientGroup, Layout, frontend_place, narrow, position};
 use crate::membership;
 use crate::probe;
 
@@ -246,7 +248,11 @@ fn longest_idle(scenario: &Scenario, layout: &Layout, balancer: usize) -> Durati
             },
         ]
     });
-    longest.max().unwrap_or(Duration::from_secs(300))
+    let direct = frontend::longest_idle(scenario, balancer);
+    longest
+        .max()
+        .max(direct)
+        .unwrap_or(Duration::from_secs(300))
 }
 
 /// Returns the services whose rules lead to a backend VM, with the protocols they carry.
@@ -329,6 +335,31 @@ pub(crate) fn application(scenario: &Scenario, place: &BackendPlace) -> Applicat
     }
 }
 
+/// Returns the frontend that a workload's connections come to, through a private endpoint or not.
+fn frontend_of<'a>(scenario: &'a Scenario, workload: &'a Workload) -> Option<&'a FrontendPath> {
+    let Some(name) = &workload.private_endpoint else {
+        return workload.load_balancer_frontend.as_ref();
+    };
+    let endpoints = &scenario.private_endpoint;
+    let endpoint = &endpoints[position(endpoints, |endpoint| endpoint.name == *name)];
+    let services = &scenario.private_link_service;
+    let wanted = &endpoint.private_link_service;
+    let service = &services[position(services, |service| service.name == *wanted)];
+    Some(&service.load_balancer_frontend)
+}
+
+/// Returns the address that a workload dials.
+fn target(scenario: &Scenario, layout: &Layout, workload: &Workload) -> Ipv4Addr {
+    if let Some(name) = &workload.private_endpoint {
+        let endpoints = &scenario.private_endpoint;
+        return layout.endpoints[position(endpoints, |endpoint| endpoint.name == *name)].address;
+    }
+    let path = workload.load_balancer_frontend.as_ref();
+    let path = path.expect("broken invariant: a checked workload has a destination");
+    let (balancer, frontend) = frontend_place(scenario, path);
+    layout.frontends[balancer][frontend]
+}
+
 /// Returns the ports that workloads dial through the frontend of a rule.
 fn dialled(
     scenario: &Scenario,
@@ -338,37 +369,46 @@ fn dialled(
 ) -> BTreeSet<(Protocol, u16)> {
     let lb = &scenario.load_balancer[balancer];
     let through_it = scenario.workload.iter().filter(|workload| {
-        let endpoints = &scenario.private_endpoint;
-        let endpoint = position(endpoints, |pe| pe.name == workload.private_endpoint);
-        let services = &scenario.private_link_service;
-        let wanted = &endpoints[endpoint].private_link_service;
-        let service = &services[position(services, |service| service.name == *wanted)];
-        let frontend = &service.load_balancer_frontend;
-        frontend.load_balancer == lb.name
-            && frontend.frontend == rule.frontend
-            && Protocol::from(workload.protocol) == protocol
+        Protocol::from(workload.protocol) == protocol
+            && frontend_of(scenario, workload)
+                .is_some_and(|path| path.load_balancer == lb.name && path.frontend == rule.frontend)
     });
     through_it
         .map(|workload| (protocol, workload.port))
         .collect()
 }
 
-/// Collects the workloads that start at one client group.
+/// Returns the source ports of a group of VMs: as the file says, for backend VMs Linux's own.
+pub(crate) fn ephemeral_ports(scenario: &Scenario, group: ClientGroup) -> EphemeralPorts {
+    match group {
+        ClientGroup::Client(index) => {
+            let group = &scenario.client_vm[index];
+            EphemeralPorts {
+                range: group.ephemeral_ports.first()..=group.ephemeral_ports.last(),
+                even_first: group.ephemeral_port_order == EphemeralPortOrder::EvenFirst,
+            }
+        }
+        ClientGroup::Backend(_) => EphemeralPorts {
+            range: 32_768..=60_999,
+            even_first: false,
+        },
+    }
+}
+
+/// Collects the workloads that start at one group of VMs.
 pub(crate) fn workloads(
     scenario: &Scenario,
     layout: &Layout,
     client: usize,
     seed: u64,
 ) -> Vec<WorkloadConfig> {
-    let name = &scenario.client_vm[client].name;
+    let group = layout.clients[client].group;
     let own = scenario
         .workload
         .iter()
-        .filter(|workload| workload.client_vm == *name);
+        .filter(|workload| group.starts(scenario, workload));
     own.map(|workload| {
-        let endpoints = &scenario.private_endpoint;
-        let endpoint = position(endpoints, |pe| pe.name == workload.private_endpoint);
-        let address = layout.endpoints[endpoint].address;
+        let address = target(scenario, layout, workload);
         let stop = workload.stop.unwrap_or(scenario.run.duration);
         WorkloadConfig {
             seed: KeyedHash::new(seed, "workload")
@@ -393,7 +433,7 @@ pub(crate) fn workloads(
     .collect()
 }
 
-fn session(workload: &file::Workload) -> WorkloadKind {
+fn session(workload: &Workload) -> WorkloadKind {
     let size = |size: file::ByteSize| u32::try_from(size.0).unwrap_or(u32::MAX);
     let (request, response) = (size(workload.request_size), size(workload.response_size));
     let exponential = workload.hold_distribution == file::HoldDistribution::Exponential;

@@ -4,6 +4,7 @@ use plsim_observe::Event;
 use plsim_types::Instant;
 
 use crate::simulation::Simulation;
+use crate::summarise::service_name;
 
 /// Takes what the engines told since the last call, in the order of time; what happened at one
 /// instant stays in the order of backends.
@@ -47,14 +48,13 @@ fn refusals(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
         if !simulation.told.insert(key) {
             continue;
         }
-        let service = &simulation.scenario.private_link_service[usize::from(key.pls.0)];
         let backends = &simulation.layout.backends;
         let backend = key
             .backend
             .map(|id| backends[usize::from(id.0)].name.clone());
         let event = Event::new("connections-refused")
             .with("reason", key.reason.name())
-            .with("pls", service.name.as_str())
+            .with("pls", service_name(&simulation.scenario, key.pls))
             .with("backend", backend)
             .with("protocol", key.protocol.name());
         told.push((row.first, event));

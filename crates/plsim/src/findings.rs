@@ -1,3 +1,4 @@
+mod frontend;
 mod proxy;
 
 use plsim_nat::{Allocation, LatePackets, OnIdle, PoolConfig, PortSpace, Selection};
@@ -22,6 +23,7 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     found.extend(reader.idle());
     found.extend(reader.not_approved());
     found.extend(reader.proxy_protocol());
+    found.extend(reader.frontend_clients());
     found.extend(reader.client_ports());
     found.extend(crate::probe_report::findings(summary));
     found.extend(reader.unserved());
@@ -328,7 +330,7 @@ impl Reader<'_> {
         let own = self.scenario.workload.iter().filter(|workload| {
             endpoints
                 .iter()
-                .any(|endpoint| endpoint.name == workload.private_endpoint)
+                .any(|endpoint| workload.comes_by(&endpoint.name))
         });
         let (abandoned, meant): (Vec<_>, Vec<_>) =
             own.partition(|workload| workload.close == Close::Abandon);
@@ -414,7 +416,10 @@ impl Reader<'_> {
                 what: format!(
                     "{} to {} were dropped ({}), first at {}.",
                     connections(row.connections),
-                    row.pls,
+                    match row.pls.as_str() {
+                        "" => "a frontend itself",
+                        service => service,
+                    },
                     row.reason,
                     row.first
                 ),

@@ -6,6 +6,7 @@ use plsim_scenario as file;
 use plsim_scenario::{LoadBalancer, PrivateLinkService, Rule, RuleProtocol, Scenario};
 use plsim_types::{Duration, PlsId};
 
+use crate::frontend;
 use crate::layout::position;
 use crate::nat;
 
@@ -25,14 +26,17 @@ fn rules_of<'a>(
 /// Returns the timers of a service's rules, for the NAT to keep.
 pub(crate) fn timers(scenario: &Scenario, service: &PrivateLinkService) -> Vec<LbTimer> {
     let (balancer, rules) = rules_of(scenario, service);
-    rules
-        .map(|rule| LbTimer {
-            frontend_port: (rule.protocol != RuleProtocol::All).then_some(rule.frontend_port),
-            idle: rule.effective_idle_timeout(),
-            reset: rule.enable_tcp_reset,
-            then: action(balancer),
-        })
-        .collect()
+    rules.map(|rule| timer(balancer, rule)).collect()
+}
+
+/// Returns the timer of a rule.
+pub(crate) fn timer(balancer: &LoadBalancer, rule: &Rule) -> LbTimer {
+    LbTimer {
+        frontend_port: (rule.protocol != RuleProtocol::All).then_some(rule.frontend_port),
+        idle: rule.effective_idle_timeout(),
+        reset: rule.enable_tcp_reset,
+        then: action(balancer),
+    }
 }
 
 /// Returns when the edge takes a flow for a new one because it was idle.
@@ -47,15 +51,38 @@ const fn action(balancer: &LoadBalancer) -> LbIdleAction {
     }
 }
 
-/// Returns how long connections may be silent, by service and rule, in the order of the file.
+/// Returns how long connections may be silent, by service and rule, in the order of the file; then of
+/// clients that dial a frontend itself.
 pub(crate) fn ceilings(scenario: &Scenario) -> Vec<IdleCeiling> {
     let services = scenario.private_link_service.iter();
-    services
-        .flat_map(|service| {
-            let (balancer, rules) = rules_of(scenario, service);
-            rules.map(|rule| ceiling(balancer, rule, service))
-        })
-        .collect()
+    let by_service = services.flat_map(|service| {
+        let (balancer, rules) = rules_of(scenario, service);
+        rules.map(|rule| ceiling(balancer, rule, service))
+    });
+    let balancers = scenario.load_balancer.iter();
+    let direct = balancers.flat_map(|balancer| {
+        let dialled = frontend::dialled(scenario, balancer);
+        dialled.filter_map(|rule| direct_ceiling(balancer, rule))
+    });
+    by_service.chain(direct).collect()
+}
+
+/// Returns the ceiling of clients of a frontend itself, if the load balancer ends their connections.
+fn direct_ceiling(balancer: &LoadBalancer, rule: &Rule) -> Option<IdleCeiling> {
+    let ends = rule.enable_tcp_reset || action(balancer) == LbIdleAction::Drop;
+    (rule.carries_tcp() && ends).then(|| IdleCeiling {
+        pls: String::new(),
+        load_balancer: balancer.name.to_string(),
+        rule: rule.name.to_string(),
+        rule_idle: rule.effective_idle_timeout(),
+        service_idle: None,
+        set_by: SetBy::Rule,
+        heard: match rule.enable_tcp_reset {
+            true => Heard::Reset,
+            false => Heard::Silence,
+        },
+        forgets: false,
+    })
 }
 
 fn ceiling(balancer: &LoadBalancer, rule: &Rule, service: &PrivateLinkService) -> IdleCeiling {
@@ -81,7 +108,7 @@ fn ceiling(balancer: &LoadBalancer, rule: &Rule, service: &PrivateLinkService) -
         load_balancer: balancer.name.to_string(),
         rule: rule.name.to_string(),
         rule_idle,
-        service_idle,
+        service_idle: Some(service_idle),
         set_by,
         heard,
         forgets: forgets && earlier && set_by == SetBy::Service,

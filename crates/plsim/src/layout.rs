@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 
-use plsim_scenario::{Action, Diagnostics, PoolPath, Scenario, SubnetPath};
+use plsim_scenario::{Action, Diagnostics, FrontendPath, PoolPath, Scenario, SubnetPath, Workload};
 use plsim_types::{BackendId, KeyedHash, LinkId, PlsId};
 use plsim_vnet::{AddressPlan, Subnet};
 
@@ -12,10 +12,10 @@ use plsim_vnet::{AddressPlan, Subnet};
 pub(crate) struct Layout {
     /// The address plan of each subnet of each virtual network.
     plans: Vec<Vec<AddressPlan>>,
-    /// The VMs of each client group.
+    /// The VMs of each client group, then those of the backend groups that open connections.
     pub(crate) clients: Vec<ClientPlace>,
     pub(crate) endpoints: Vec<EndpointPlace>,
-    /// The address of each frontend of each load balancer.
+    /// The address of each frontend of each load balancer, all in its virtual network.
     pub(crate) frontends: Vec<Vec<Ipv4Addr>>,
     pub(crate) services: Vec<ServicePlace>,
     /// Every backend VM, groups expanded; the position is the [`BackendId`].
@@ -24,8 +24,27 @@ pub(crate) struct Layout {
 
 #[derive(Debug)]
 pub(crate) struct ClientPlace {
+    pub(crate) group: ClientGroup,
     pub(crate) network: usize,
     pub(crate) addresses: Vec<Ipv4Addr>,
+}
+
+/// The section of the file that VMs come from which open connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientGroup {
+    Client(usize),
+    Backend(usize),
+}
+
+impl ClientGroup {
+    /// Tells whether a workload starts at the group.
+    pub(crate) fn starts(self, scenario: &Scenario, workload: &Workload) -> bool {
+        let (own, wanted) = match self {
+            Self::Client(index) => (&scenario.client_vm[index].name, &workload.client_vm),
+            Self::Backend(index) => (&scenario.backend_vm[index].name, &workload.backend_vm),
+        };
+        wanted.as_ref() == Some(own)
+    }
 }
 
 #[derive(Debug)]
@@ -68,10 +87,11 @@ impl Layout {
         let mut planner = Planner::new(scenario)?;
         planner.reserve_static()?;
         let endpoints = planner.endpoints()?;
-        let clients = planner.clients()?;
+        let mut clients = planner.clients()?;
         let frontends = planner.frontends()?;
         let services = planner.services()?;
         let backends = planner.backends()?;
+        clients.extend(planner.backend_clients(&backends));
         Ok(Self {
             plans: planner.plans,
             clients,
@@ -236,15 +256,39 @@ impl<'a> Planner<'a> {
     fn clients(&mut self) -> Result<Vec<ClientPlace>, Diagnostics> {
         let mut places = Vec::new();
         for (index, client) in self.scenario.client_vm.iter().enumerate() {
+            let group = ClientGroup::Client(index);
             let (network, _) = self.subnet(&client.subnet);
             let mut addresses = Vec::new();
             for _ in 0..client.count {
                 let path = || format!("client_vm[{index}].subnet");
                 addresses.push(self.address(&client.subnet, client.ip_address, path)?);
             }
-            places.push(ClientPlace { network, addresses });
+            places.push(ClientPlace {
+                group,
+                network,
+                addresses,
+            });
         }
         Ok(places)
+    }
+
+    /// Returns the groups of backend VMs that open connections, with the addresses they have.
+    fn backend_clients(&self, backends: &[BackendPlace]) -> Vec<ClientPlace> {
+        let groups = self.scenario.backend_vm.iter().enumerate();
+        let groups = groups.map(|(index, vm)| (index, ClientGroup::Backend(index), vm));
+        let opening = groups.filter(|(_, group, _)| {
+            let mut workloads = self.scenario.workload.iter();
+            workloads.any(|workload| group.starts(self.scenario, workload))
+        });
+        let places = opening.map(|(index, group, vm)| {
+            let own = backends.iter().filter(|place| place.group == index);
+            ClientPlace {
+                group,
+                network: self.subnet(&vm.subnet).0,
+                addresses: own.map(|place| place.address).collect(),
+            }
+        });
+        places.collect()
     }
 
     fn frontends(&mut self) -> Result<Vec<Vec<Ipv4Addr>>, Diagnostics> {
@@ -269,12 +313,8 @@ impl<'a> Planner<'a> {
                 let path = || format!("private_link_service[{index}].nat_subnet");
                 nat_ips.push(self.address(&service.nat_subnet, None, path)?);
             }
-            let wanted = &service.load_balancer_frontend;
-            let load_balancer = position(&scenario.load_balancer, |lb| {
-                lb.name == wanted.load_balancer
-            });
-            let frontends = &scenario.load_balancer[load_balancer].frontend;
-            let frontend = position(frontends, |frontend| frontend.name == wanted.frontend);
+            let (load_balancer, frontend) =
+                frontend_place(scenario, &service.load_balancer_frontend);
             places.push(ServicePlace {
                 nat_subnet: self.subnet(&service.nat_subnet),
                 nat_ips,
@@ -376,6 +416,14 @@ pub(crate) fn pool_place(scenario: &Scenario, path: &PoolPath) -> (usize, usize)
     let pools = &scenario.load_balancer[balancer].backend_pool;
     let pool = position(pools, |pool| pool.name == path.backend_pool);
     (balancer, pool)
+}
+
+/// Finds a frontend by its path: (load balancer, frontend).
+pub(crate) fn frontend_place(scenario: &Scenario, path: &FrontendPath) -> (usize, usize) {
+    let balancer = position(&scenario.load_balancer, |lb| lb.name == path.load_balancer);
+    let frontends = &scenario.load_balancer[balancer].frontend;
+    let frontend = position(frontends, |frontend| frontend.name == path.frontend);
+    (balancer, frontend)
 }
 
 /// Finds what a checked scenario promises to contain.

@@ -1,14 +1,16 @@
 //! Pools and rules that change while traffic flows.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
-use plsim_fabric::{FloatingIp, FloatingIps};
-use plsim_lb::{ChangeError, EndedFlow, LbPoolId, LoadBalancer, RuleChange, RuleId};
-use plsim_nat::BindingInfo;
+use plsim_fabric::{Dialled, FloatingIp, FloatingIps, ServedFlow};
+use plsim_lb::{
+    CameBy, ChangeError, EndedFlow, FrontendId, LbPoolId, LoadBalancer, RuleChange, RuleId,
+};
 use plsim_observe::Event;
 use plsim_scenario as file;
 use plsim_scenario::{Action, Scenario};
-use plsim_types::{BackendId, Duration, Instant, PlsId};
+use plsim_types::{BackendId, Duration, Instant, PlsId, Protocol};
 
 use crate::configure;
 use crate::layout::{BackendPlace, Layout, narrow, pool_place, position};
@@ -245,14 +247,24 @@ fn end_flows(simulation: &mut Simulation, pool: PoolPlace, backend: BackendId) -
     let ended = change(simulation, pool.0, |lb, now| lb.end_flows(id, backend, now));
     let ended = ended.expect("broken invariant: a checked event names a pool that may change");
     let ended: BTreeSet<EndedFlow> = ended.into_iter().collect();
+    let frontends = &simulation.layout.frontends[pool.0];
     let host = simulation.map.hosts[usize::from(backend.0)];
     let count = simulation.world.visit(host, |room, context| {
-        let is_it = |binding: &BindingInfo| {
-            ended.contains(&EndedFlow {
-                protocol: binding.protocol,
-                link: binding.link,
-                client: binding.client,
-                frontend_port: binding.endpoint.port(),
+        let is_it = |flow: &ServedFlow| {
+            let came_by = match flow.dialled {
+                Dialled::Link(link) => Some(CameBy::Link(link)),
+                Dialled::Frontend(address) => {
+                    let number = frontends.iter().position(|own| *own == address);
+                    number.map(|number| CameBy::Frontend(FrontendId(narrow(number))))
+                }
+            };
+            came_by.is_some_and(|came_by| {
+                ended.contains(&EndedFlow {
+                    protocol: Protocol::Tcp,
+                    came_by,
+                    client: flow.client,
+                    frontend_port: flow.frontend_port,
+                })
             })
         };
         room.host_mut().reset_flows(is_it, context)
@@ -268,9 +280,11 @@ fn end_flows(simulation: &mut Simulation, pool: PoolPlace, backend: BackendId) -
     })
 }
 
-/// What a rule leads to: a service's flows to one port, or to all.
+/// What a rule leads to: a frontend's flows to one port, or to all.
 struct Target {
+    /// The service on the frontend; [`PlsId::NONE`] if it has none.
     pls: PlsId,
+    frontend: Ipv4Addr,
     port: Option<u16>,
 }
 
@@ -281,20 +295,20 @@ fn targets_of(
     balancer: usize,
     rule: &file::Rule,
 ) -> Vec<Target> {
-    let lb = &scenario.load_balancer[balancer];
-    let services = (0..).map(PlsId).zip(&layout.services);
-    let own = services.filter(|(_, service)| {
-        let frontend = &lb.frontend[usize::from(service.frontend)].name;
-        service.load_balancer == balancer && *frontend == rule.frontend
+    let frontends = &scenario.load_balancer[balancer].frontend;
+    let own = position(frontends, |frontend| frontend.name == rule.frontend);
+    let mut services = (0..).map(PlsId).zip(&layout.services);
+    let service = services.find(|(_, service)| {
+        (service.load_balancer, usize::from(service.frontend)) == (balancer, own)
     });
-    let ports = aims(scenario, balancer, rule).ports;
-    own.flat_map(|(pls, _)| {
-        ports.iter().map(move |&port| Target {
-            pls,
+    let ports = aims(scenario, balancer, rule).ports.into_iter();
+    ports
+        .map(|port| Target {
+            pls: service.map_or(PlsId::NONE, |(pls, _)| pls),
+            frontend: layout.frontends[balancer][own],
             port: Some(port).filter(|&port| port != 0),
         })
-    })
-    .collect()
+        .collect()
 }
 
 /// Returns the frontends' addresses that a backend VM gets packets for.
@@ -316,14 +330,11 @@ pub(crate) fn floating_ips(
                 continue;
             }
             for target in targets_of(scenario, layout, balancer, rule) {
-                let service = &layout.services[usize::from(target.pls.0)];
-                let frontend = usize::from(service.frontend);
-                let address = layout.frontends[balancer][frontend];
                 floating_ips.extend(rule.protocol.protocols().map(|protocol| FloatingIp {
                     pls: target.pls,
                     protocol,
                     port: target.port,
-                    address,
+                    address: target.frontend,
                 }));
             }
         }

@@ -1,4 +1,6 @@
-use plsim_fabric::{Backbone, BackendHost, PrivateEndpointNode, ProviderEdge, VirtualNetworkNode};
+use plsim_fabric::{
+    Backbone, BackendHost, Loopback, PrivateEndpointNode, ProviderEdge, VirtualNetworkNode,
+};
 use plsim_host::{ClientVms, ServerVm};
 use plsim_packet::Packet;
 use plsim_sim::{ChannelId, Context, Node};
@@ -13,6 +15,7 @@ pub(crate) enum Room {
     Host(Box<BackendHost>),
     Server(ServerVm),
     Backbone(Backbone),
+    Loopback(Loopback),
 }
 
 /// Declares the doors to the kinds of node that the map lists by number.
@@ -54,7 +57,7 @@ impl Room {
             Self::Edge(node) => node.held(),
             Self::Host(node) => node.held(),
             Self::Server(node) => node.held(),
-            Self::Network(_) | Self::Endpoint(_) | Self::Backbone(_) => 0,
+            Self::Network(_) | Self::Endpoint(_) | Self::Backbone(_) | Self::Loopback(_) => 0,
         }
     }
 
@@ -78,6 +81,7 @@ impl Node for Room {
             Self::Host(node) => node.on_packet(packet, by, context),
             Self::Server(node) => node.on_packet(packet, by, context),
             Self::Backbone(node) => node.on_packet(packet, by, context),
+            Self::Loopback(node) => node.on_packet(packet, by, context),
         }
     }
 
@@ -90,6 +94,7 @@ impl Node for Room {
             Self::Host(node) => node.on_timer(token, context),
             Self::Server(node) => node.on_timer(token, context),
             Self::Backbone(node) => node.on_timer(token, context),
+            Self::Loopback(node) => node.on_timer(token, context),
         }
     }
 }

@@ -7,7 +7,7 @@ use plsim_observe::{
     PortSpaceSample, RefusalSummary, RequestFailedBy, Summary, WorkloadSummary,
 };
 use plsim_scenario::Scenario;
-use plsim_types::{Direction, KeyedHash, Protocol};
+use plsim_types::{Direction, KeyedHash, PlsId, Protocol};
 
 use crate::build::Map;
 use crate::configure;
@@ -48,7 +48,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         refusals: refusals(simulation),
         findings: Vec::new(),
         expectations: Vec::new(),
-        workloads: workloads(scenario, map, world),
+        workloads: workloads(scenario, layout, map, world),
         endpoints: endpoints(scenario, map, world),
         backends: backends(layout, map, world),
         lb: load_balancers(map, world),
@@ -155,9 +155,7 @@ fn refusals(simulation: &Simulation) -> Vec<RefusalSummary> {
     } = simulation;
     let rows = world.observer().refusals();
     rows.map(|(key, row)| RefusalSummary {
-        pls: scenario.private_link_service[usize::from(key.pls.0)]
-            .name
-            .to_string(),
+        pls: service_name(scenario, key.pls).to_owned(),
         backend: key
             .backend
             .map(|id| layout.backends[usize::from(id.0)].name.clone()),
@@ -170,11 +168,22 @@ fn refusals(simulation: &Simulation) -> Vec<RefusalSummary> {
     .collect()
 }
 
-fn workloads(scenario: &Scenario, map: &Map, world: &PlsimWorld) -> Vec<WorkloadSummary> {
+/// Returns the name of a service; of [`PlsId::NONE`] nothing.
+pub(crate) fn service_name(scenario: &Scenario, pls: PlsId) -> &str {
+    let service = scenario.private_link_service.get(usize::from(pls.0));
+    service.map_or("", |service| service.name.as_str())
+}
+
+fn workloads(
+    scenario: &Scenario,
+    layout: &Layout,
+    map: &Map,
+    world: &PlsimWorld,
+) -> Vec<WorkloadSummary> {
     let mut rows = Vec::new();
-    for (group, clients) in scenario.client_vm.iter().zip(client_rooms(map, world)) {
+    for (place, clients) in layout.clients.iter().zip(client_rooms(map, world)) {
         let own = scenario.workload.iter().enumerate();
-        let own = own.filter(|(_, workload)| workload.client_vm == group.name);
+        let own = own.filter(|(_, workload)| place.group.starts(scenario, workload));
         for ((position, workload), stats) in own.zip(clients.workloads()) {
             rows.push((
                 position,
@@ -256,11 +265,14 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
             let nat = host.nat();
             let server = world.nodes()[server.0 as usize].server().stats();
             let splices = host.splice_stats();
+            let direct = host.frontend_usage();
             BackendSummary {
                 name: place.name.clone(),
                 flows: u64::from(nat.active_flows()),
                 peak: u64::from(nat.peak_flows()),
                 new_flows: nat.usage().map(|usage| usage.binds).sum(),
+                frontend_flows: direct.opened,
+                frontend_lb_idle: direct.lb_idle,
                 requests: server.requests,
                 failed_by: RequestFailedBy {
                     proxy_unexpected: server.failed_by.proxy_unexpected,

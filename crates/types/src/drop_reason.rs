@@ -57,6 +57,8 @@ drop_reasons! {
     Filtered = "filtered",
     /// The load balancer has dropped the flow after the idle timeout of its rule.
     LbIdle = "lb-idle",
+    /// The load balancer sent a VM's packet for its own frontend back to that VM.
+    LbHairpin = "lb-hairpin",
     /// The time to live reached zero.
     TtlExpired = "ttl-expired",
     /// The link lost the packet.

@@ -16,6 +16,12 @@ impl fmt::Display for LinkId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlsId(pub u16);
 
+impl PlsId {
+    /// What stands for the service of a packet that came through none: of a client that dials a load
+    /// balancer's frontend itself.
+    pub const NONE: Self = Self(u16::MAX);
+}
+
 /// The position of a backend VM in the scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub u16);

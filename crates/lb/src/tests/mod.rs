@@ -1,6 +1,7 @@
 //! Claims about the whole engine, through its public face.
 
 mod changes;
+mod direct;
 mod distribution;
 mod evenness;
 mod event_table;

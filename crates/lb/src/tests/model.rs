@@ -1,7 +1,7 @@
 use super::{backends, pool};
 use crate::{
-    AdminState, EndedFlow, FrontendId, LbConfig, LbError, LbPoolId, Listen, LoadBalancer, Rule,
-    Stickiness,
+    AdminState, CameBy, EndedFlow, FrontendId, LbConfig, LbError, LbPoolId, Listen, LoadBalancer,
+    Rule, Stickiness,
 };
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
@@ -180,7 +180,7 @@ impl Model {
             if !stays {
                 ended.insert(EndedFlow {
                     protocol: tuple.protocol,
-                    link: *link,
+                    came_by: CameBy::Link(*link),
                     client: tuple.source,
                     frontend_port: tuple.destination.port(),
                 });

@@ -1,19 +1,25 @@
 use super::Transport;
-use crate::units::{ByteSize, Count, Keepalive, Name, Rate, TimeSpan};
+use crate::units::{ByteSize, Count, FrontendPath, Keepalive, Name, Rate, TimeSpan};
 use plsim_types::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Traffic from one group of client VMs through one private endpoint.
+/// Traffic from one group of VMs to one destination: through a private endpoint, or to a load
+/// balancer's frontend itself.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
     /// The name, unique among workloads.
     pub name: Name,
     /// The group of client VMs that opens the connections, one VM after the other.
-    pub client_vm: Name,
+    pub client_vm: Option<Name>,
+    /// The group of backend VMs that does, instead of client VMs.
+    pub backend_vm: Option<Name>,
     /// The private endpoint they connect to.
-    pub private_endpoint: Name,
+    pub private_endpoint: Option<Name>,
+    /// The frontend they connect to instead, without Private Link, from its own virtual network or a
+    /// peered one: `balancer/frontend` (D-CON).
+    pub load_balancer_frontend: Option<FrontendPath>,
     /// The destination port.
     #[schemars(range(min = 1, max = 65_535))]
     pub port: u16,
@@ -68,6 +74,21 @@ pub struct Workload {
     /// How long a UDP client waits for a response before it gives up; 5 s if not given, assumed, as
     /// resolvers do.
     pub response_timeout: Option<TimeSpan>,
+}
+
+impl Workload {
+    /// Tells whether its connections come through a private endpoint.
+    #[must_use]
+    pub fn comes_by(&self, endpoint: &Name) -> bool {
+        self.private_endpoint.as_ref() == Some(endpoint)
+    }
+
+    /// Tells whether its connections go to a frontend itself.
+    #[must_use]
+    pub fn dials(&self, balancer: &Name, frontend: &Name) -> bool {
+        let path = self.load_balancer_frontend.as_ref();
+        path.is_some_and(|path| path.load_balancer == *balancer && path.frontend == *frontend)
+    }
 }
 
 /// How connections are spread over time.

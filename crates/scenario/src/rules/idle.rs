@@ -1,6 +1,7 @@
 use super::Rules;
 use super::lints::{PL048, PL049, PL063, PL064};
 use crate::model::{LbIdleAction, Rule, RuleProtocol};
+use crate::units::FrontendPath;
 use plsim_types::Duration;
 
 /// What documents allow: 4 to 30 minutes the older ones, to 100 the newer ones (X9).
@@ -61,26 +62,32 @@ impl Rules<'_> {
     pub(super) fn idle_ceiling(&self, service: usize, port: u16) -> (Duration, &'static str) {
         let service = &self.scenario.private_link_service[service];
         let own = service.effective_timers().established_idle;
-        let mut ceiling = (own, "the idle timeout of the Private Link Service");
-        let path = &service.load_balancer_frontend;
-        let Some((balancer, _)) = self.index.frontend(path) else {
-            return ceiling;
-        };
+        match self.rule_ceiling(&service.load_balancer_frontend, port) {
+            Some((rule, whose)) if rule < own => (rule, whose),
+            _ => (own, "the idle timeout of the Private Link Service"),
+        }
+    }
+
+    /// Returns how long a TCP flow to a port of a frontend may be silent, if the load balancer ends it
+    /// then.
+    pub(super) fn rule_ceiling(
+        &self,
+        path: &FrontendPath,
+        port: u16,
+    ) -> Option<(Duration, &'static str)> {
+        let (balancer, _) = self.index.frontend(path)?;
         let balancer = &self.scenario.load_balancer[balancer];
         let mut rules = balancer.rule.iter();
         let rule = rules.find(|rule| {
             let own = rule.protocol == RuleProtocol::All || rule.frontend_port == port;
             rule.frontend == path.frontend && rule.carries_tcp() && own
-        });
-        if let Some(rule) = rule
-            && (balancer.lb_idle_action == LbIdleAction::Drop || rule.enable_tcp_reset)
-            && rule.effective_idle_timeout() < own
-        {
-            ceiling = (
+        })?;
+        let ends = balancer.lb_idle_action == LbIdleAction::Drop || rule.enable_tcp_reset;
+        ends.then(|| {
+            (
                 rule.effective_idle_timeout(),
                 "the idle timeout of the load-balancing rule",
-            );
-        }
-        ceiling
+            )
+        })
     }
 }

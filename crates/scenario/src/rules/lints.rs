@@ -87,6 +87,10 @@ lints! {
     PL062 Error Some("PLS-13"), "a deleted connection cannot be approved or rejected";
     PL063 Warning Some("D-RST20"), "only rules of TCP have an idle timeout and TCP reset";
     PL064 Error Some("D-RST20"), "a rule of all ports has no TCP reset";
+    PL066 Error None, "a workload has one group of VMs that starts it, and one destination";
+    PL067 Error Some("D-CON"), "a frontend is reached from its virtual network or a peered one";
+    PL068 Warning Some("D-CON"), "a VM does not reach itself through its own frontend";
+    PL069 Warning Some("PP-8"), "backends that want PROXY headers have no clients without them";
     PL070 Error None, "an expectation says one thing, with values that can be compared";
     PL080 Error Some("PP-9"), "the services of a load balancer agree about the PROXY protocol";
     PL081 Warning Some("PP-8"), "backends understand how their connections begin";

@@ -4,6 +4,7 @@ mod addresses;
 mod balancer;
 mod control;
 mod distribution;
+mod frontend;
 mod idle;
 mod index;
 mod lints;
@@ -53,6 +54,7 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
     rules.distributions();
     rules.idle();
     rules.traffic();
+    rules.frontend_clients();
     rules.events();
     rules.memberships();
     rules.idle_machines();

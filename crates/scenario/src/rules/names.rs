@@ -3,7 +3,7 @@ use super::lints::{PL001, PL002, PL003};
 use crate::model::{Action, BackendVm, ClientVm, Event};
 use crate::source::sanitised;
 use crate::suggest::nearest;
-use crate::units::{Name, PoolPath, RulePath, SubnetPath};
+use crate::units::{FrontendPath, Name, PoolPath, RulePath, SubnetPath};
 use std::collections::BTreeMap;
 
 /// Machines a scenario may have in all: clients, backends.
@@ -188,18 +188,8 @@ impl<'s> Rules<'s> {
         for (index, service) in scenario.private_link_service.iter().enumerate() {
             let path = format!("private_link_service[{index}]");
             self.subnet_reference(&format!("{path}.nat_subnet"), &service.nat_subnet);
-            let frontend = &service.load_balancer_frontend;
-            if self.index.frontend(frontend).is_none() {
-                let known = self.balancer_parts(|balancer| {
-                    balancer
-                        .frontend
-                        .iter()
-                        .map(|it| it.name.as_str())
-                        .collect()
-                });
-                let path = format!("{path}.load_balancer_frontend");
-                self.dangling_path(&path, "frontend", &frontend.to_string(), &known);
-            }
+            let frontend = format!("{path}.load_balancer_frontend");
+            self.frontend_reference(&frontend, &service.load_balancer_frontend);
         }
         let services: Vec<&str> = scenario
             .private_link_service
@@ -230,24 +220,36 @@ impl<'s> Rules<'s> {
             .iter()
             .map(|it| it.name.as_str())
             .collect();
+        let backends: Vec<&str> = scenario
+            .backend_vm
+            .iter()
+            .map(|it| it.name.as_str())
+            .collect();
         let endpoints: Vec<&str> = scenario
             .private_endpoint
             .iter()
             .map(|it| it.name.as_str())
             .collect();
         for (index, workload) in scenario.workload.iter().enumerate() {
-            if self.index.client(&workload.client_vm).is_none() {
-                let path = format!("workload[{index}].client_vm");
-                self.dangling(&path, "group of client VMs", &workload.client_vm, &clients);
+            let path = |key: &str| format!("workload[{index}].{key}");
+            if let Some(name) = &workload.client_vm
+                && self.index.client(name).is_none()
+            {
+                self.dangling(&path("client_vm"), "group of client VMs", name, &clients);
             }
-            if self.index.endpoint(&workload.private_endpoint).is_none() {
-                let path = format!("workload[{index}].private_endpoint");
-                self.dangling(
-                    &path,
-                    "private endpoint",
-                    &workload.private_endpoint,
-                    &endpoints,
-                );
+            if let Some(name) = &workload.backend_vm
+                && self.index.backend(name).is_none()
+            {
+                self.dangling(&path("backend_vm"), "group of backend VMs", name, &backends);
+            }
+            if let Some(name) = &workload.private_endpoint
+                && self.index.endpoint(name).is_none()
+            {
+                let path = path("private_endpoint");
+                self.dangling(&path, "private endpoint", name, &endpoints);
+            }
+            if let Some(frontend) = &workload.load_balancer_frontend {
+                self.frontend_reference(&path("load_balancer_frontend"), frontend);
             }
         }
     }
@@ -329,6 +331,17 @@ impl<'s> Rules<'s> {
             pools.map(|it| it.name.as_str()).collect()
         });
         self.dangling_path(path, "backend pool", &pool.to_string(), &known);
+    }
+
+    fn frontend_reference(&mut self, path: &str, frontend: &FrontendPath) {
+        if self.index.frontend(frontend).is_some() {
+            return;
+        }
+        let known = self.balancer_parts(|balancer| {
+            let frontends = balancer.frontend.iter();
+            frontends.map(|it| it.name.as_str()).collect()
+        });
+        self.dangling_path(path, "frontend", &frontend.to_string(), &known);
     }
 
     fn rule_reference(&mut self, path: &str, rule: Option<&RulePath>) {

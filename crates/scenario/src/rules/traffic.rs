@@ -1,5 +1,5 @@
 use super::Rules;
-use super::lints::{PL037, PL050, PL051, PL052, PL053, PL054, PL055, PL056, PL057, PL058};
+use super::lints::{PL037, PL051, PL052, PL053, PL054, PL055, PL056, PL057, PL058};
 use crate::model::{Arrival, Close, Transport, Workload};
 use crate::units::ByteSize;
 use plsim_types::{Duration, Protocol};
@@ -21,7 +21,6 @@ impl Rules<'_> {
             self.keys_of_protocol(&path, workload);
             self.arrivals(&path, workload);
             self.sizes(&path, workload);
-            self.reach(&path, workload);
             self.rule_for(&path, workload);
             self.keepalive(&path, workload);
             self.abandoned(&path, workload);
@@ -218,53 +217,21 @@ impl Rules<'_> {
         }
     }
 
-    fn reach(&mut self, path: &str, workload: &Workload) {
-        let client = self.index.client(&workload.client_vm);
-        let endpoint = self.index.endpoint(&workload.private_endpoint);
-        let (Some(client), Some(endpoint)) = (client, endpoint) else {
-            return;
-        };
-        let client_subnet = &self.scenario.client_vm[client].subnet;
-        let endpoint_subnet = &self.scenario.private_endpoint[endpoint].subnet;
-        let (Some(here), Some(there)) = (
-            self.index.subnet(client_subnet),
-            self.index.subnet(endpoint_subnet),
-        ) else {
-            return;
-        };
-        let (here, there) = (
-            &self.index.network_of(here).name,
-            &self.index.network_of(there).name,
-        );
-        let peered = self.scenario.virtual_network_peering.iter().any(|peering| {
-            let [one, other] = &peering.virtual_networks;
-            (one == here && other == there) || (one == there && other == here)
-        });
-        if here != there && !peered {
-            let message = format!(
-                "`{}` in `{here}` cannot reach endpoint `{}` in `{there}`",
-                workload.client_vm, workload.private_endpoint
-            );
-            self.report(PL050, &format!("{path}.private_endpoint"), message)
-                .label("not in the same virtual network, and not peered")
-                .see(&format!("client_vm[{client}].subnet"), "the clients are here")
-                .see(&format!("private_endpoint[{endpoint}].subnet"), "the endpoint is here")
-                .help(format!(
-                    "add [[virtual_network_peering]] with virtual_networks = [\"{here}\", \"{there}\"] (peering is not transitive)"
-                ));
-        }
+    /// Returns the service that a workload's private endpoint leads to.
+    fn service_of(&self, workload: &Workload) -> Option<usize> {
+        let endpoint = self.index.endpoint(workload.private_endpoint.as_ref()?)?;
+        let endpoint = &self.scenario.private_endpoint[endpoint];
+        self.index.service(&endpoint.private_link_service)
     }
 
     /// Warns if no rule takes the workload's packets: that is a legal experiment.
     fn rule_for(&mut self, path: &str, workload: &Workload) {
-        let Some(endpoint) = self.index.endpoint(&workload.private_endpoint) else {
+        let service = self.service_of(workload);
+        let services = &self.scenario.private_link_service;
+        let by_service = service.map(|service| &services[service].load_balancer_frontend);
+        let Some(frontend) = by_service.or(workload.load_balancer_frontend.as_ref()) else {
             return;
         };
-        let service = &self.scenario.private_endpoint[endpoint].private_link_service;
-        let Some(service) = self.index.service(service) else {
-            return;
-        };
-        let frontend = &self.scenario.private_link_service[service].load_balancer_frontend;
         let Some((balancer, _)) = self.index.frontend(frontend) else {
             return;
         };
@@ -301,15 +268,14 @@ impl Rules<'_> {
         let Some(keepalive) = workload.keepalive.0 else {
             return;
         };
-        let endpoint = self.index.endpoint(&workload.private_endpoint);
-        let service = endpoint.and_then(|endpoint| {
-            self.index
-                .service(&self.scenario.private_endpoint[endpoint].private_link_service)
-        });
-        let Some(service) = service else {
+        let ceiling = match (self.service_of(workload), &workload.load_balancer_frontend) {
+            (Some(service), _) => Some(self.idle_ceiling(service, workload.port)),
+            (None, Some(frontend)) => self.rule_ceiling(frontend, workload.port),
+            (None, None) => None,
+        };
+        let Some((timeout, whose)) = ceiling else {
             return;
         };
-        let (timeout, whose) = self.idle_ceiling(service, workload.port);
         if keepalive >= timeout {
             let message = format!(
                 "the first keepalive comes after {keepalive}, the flow is gone after {timeout} without packets"
