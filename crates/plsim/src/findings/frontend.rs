@@ -1,5 +1,5 @@
 use plsim_observe::{Finding, WorkloadSummary};
-use plsim_scenario::{BackendVm, FrontendPath, PrivateLinkService, Workload};
+use plsim_scenario::{BackendVm, FrontendPath, PrivateLinkService, Rule, Workload};
 use plsim_types::DropReason;
 
 use super::{Reader, connections};
@@ -81,7 +81,7 @@ impl Reader<'_> {
         let balancers = self.scenario.load_balancer.iter();
         let rules = balancers.flat_map(|lb| frontend::dialled(self.scenario, lb));
         let rules = rules.filter(|rule| rule.carries_tcp());
-        let shortest = rules.map(|rule| rule.effective_idle_timeout()).min()?;
+        let shortest = rules.map(Rule::effective_idle_timeout).min()?;
         (dropped > 0).then(|| Finding {
             what: format!(
                 "The load balancer dropped {} to a frontend itself after the idle timeout of the rule.",
