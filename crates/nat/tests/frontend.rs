@@ -78,10 +78,10 @@ impl Host {
 
     /// A client from 1000 and a server from 5000 shake hands.
     fn open(&mut self, client: u16) {
-        self.send(client, syn()).unwrap();
+        assert_eq!(self.send(client, syn()), Ok(()));
         let answered = self.answer(client, tcp(SYN_ACK, 5000, 1001));
         assert_eq!(answered, Some(Ok(FRONTEND)));
-        self.send(client, tcp(ACK, 1001, 5001)).unwrap();
+        assert_eq!(self.send(client, tcp(ACK, 1001, 5001)), Ok(()));
     }
 }
 
