@@ -54,7 +54,7 @@ pub enum LbEvent {
         /// TCP flows that stay on it.
         sticky_flows: u32,
     },
-    /// The flows that a pool still had on a backend were ended.
+    /// The TCP flows that a pool still had on a backend were ended.
     FlowsEnded {
         /// The pool.
         pool: LbPoolId,

@@ -223,7 +223,8 @@ impl LoadBalancer {
         Ok(())
     }
 
-    /// Forgets the flows that came to a backend by a pool, and returns them in a deterministic order.
+    /// Forgets the TCP flows that came to a backend by a pool, and returns them in a deterministic
+    /// order; tracked UDP moves by itself.
     ///
     /// They are those of rules that led to the pool when they began. Whoever drives the balancer
     /// resets their connections at the backend's host; a later segment of one goes where the hash
@@ -240,7 +241,7 @@ impl LoadBalancer {
         let (at, index) = self.changing(pool, backend)?;
         self.sticky.advance(now);
         let Self { sticky, routes, .. } = self;
-        let ended = sticky.forget(index, |route| routes[usize::from(route)].pool == at);
+        let ended = sticky.forget_tcp(index, |route| routes[usize::from(route)].pool == at);
         // The limit of the table is a u32.
         let flows = ended.len() as u32;
         self.events.push_back(LbEvent::FlowsEnded {

@@ -210,8 +210,8 @@ impl StickyTable {
         self.on_backend[usize::from(way.backend)] += 1;
     }
 
-    /// Forgets the flows on a backend whose route is one of those; returns them.
-    pub(crate) fn forget(
+    /// Forgets the TCP flows on a backend whose route is one of those; returns them.
+    pub(crate) fn forget_tcp(
         &mut self,
         backend: BackendIndex,
         is_route: impl Fn(u16) -> bool,
@@ -219,10 +219,9 @@ impl StickyTable {
         let mut ended = Vec::new();
         for position in 0..self.table.positions() {
             let flow = *self.table.entry(position);
-            if flow.is_live() && flow.backend == backend && is_route(flow.route()) {
+            if flow.is_tcp_on(backend) && is_route(flow.route()) {
                 self.remove(position);
                 ended.push(EndedFlow {
-                    protocol: flow.protocol(),
                     came_by: flow.came_by(),
                     client: SocketAddrV4::new(flow.client, flow.client_port),
                     frontend_port: flow.frontend_port,
@@ -238,8 +237,7 @@ impl StickyTable {
             return 0;
         }
         let flows = (0..self.table.positions()).map(|position| self.table.entry(position));
-        let tcp = flows.filter(|flow| flow.is_live() && flow.protocol() == Protocol::Tcp);
-        let on_it = tcp.filter(|flow| flow.backend == backend && is_route(flow.route()));
+        let on_it = flows.filter(|flow| flow.is_tcp_on(backend) && is_route(flow.route()));
         // The limit is a u32.
         on_it.count() as u32
     }
@@ -329,6 +327,10 @@ impl Flow {
 
     const fn protocol(&self) -> Protocol {
         Protocol::ALL[(self.tag & 1) as usize]
+    }
+
+    fn is_tcp_on(&self, backend: BackendIndex) -> bool {
+        self.is_live() && self.backend == backend && self.protocol() == Protocol::Tcp
     }
 
     const fn key(&self) -> FlowKey {

@@ -1,6 +1,6 @@
 use crate::config::{FrontendId, LbPoolId, ProbeId, Rule, RuleId};
 use core::net::SocketAddrV4;
-use plsim_types::{BackendId, Instant, LinkId, Protocol};
+use plsim_types::{BackendId, Instant, LinkId};
 
 /// What one backend got so far.
 ///
@@ -35,11 +35,9 @@ pub struct RuleUsage {
     pub table_full: u64,
 }
 
-/// A flow that was remembered and is not any more, as its owner ended it.
+/// A TCP flow that was remembered and is not any more, as its owner ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndedFlow {
-    /// TCP, or tracked UDP.
-    pub protocol: Protocol,
     /// The way that it came.
     pub came_by: CameBy,
     /// The client.

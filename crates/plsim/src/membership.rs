@@ -10,7 +10,7 @@ use plsim_lb::{
 use plsim_observe::Event;
 use plsim_scenario as file;
 use plsim_scenario::{Action, Scenario};
-use plsim_types::{BackendId, Duration, Instant, PlsId, Protocol};
+use plsim_types::{BackendId, Duration, Instant, PlsId};
 
 use crate::configure;
 use crate::layout::{BackendPlace, Layout, narrow, pool_place, position};
@@ -260,7 +260,6 @@ fn end_flows(simulation: &mut Simulation, pool: PoolPlace, backend: BackendId) -
             };
             came_by.is_some_and(|came_by| {
                 ended.contains(&EndedFlow {
-                    protocol: Protocol::Tcp,
                     came_by,
                     client: flow.client,
                     frontend_port: flow.frontend_port,

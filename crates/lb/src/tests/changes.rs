@@ -274,7 +274,7 @@ fn flows_of_a_rule_that_went_to_another_pool_end_with_their_own() {
 
 /// A tracked UDP flow is no TCP flow that stays: it moves.
 #[test]
-fn only_tcp_is_counted_as_kept() {
+fn only_tcp_is_counted_as_kept_and_ended() {
     let mut config = config(2, true);
     config.rules[1].connection_tracking = true;
     let mut balancer = LoadBalancer::new(&config).unwrap();
@@ -288,4 +288,15 @@ fn only_tcp_is_counted_as_kept() {
     }
     balancer.remove_backend(POOL, BackendId(0), at(0)).unwrap();
     assert_eq!(balancer.changes()[0].kept, on_it);
+    let ended = balancer.end_flows(POOL, BackendId(0), at(0)).unwrap();
+    assert_eq!(ended.len() as u32, on_it);
+    for port in 0..50 {
+        let datagram = tuple(Protocol::Udp, port);
+        let chosen = balancer.select(FRONTEND, LINK, &datagram, false, at(0));
+        assert_eq!(chosen.unwrap().backend, REST);
+    }
+    assert!(balancer.changes()[0].moved > 10, "{:?}", balancer.changes());
 }
+
+/// The backend that is left of two.
+const REST: BackendId = BackendId(1);

@@ -179,7 +179,6 @@ impl Model {
             let stays = *on != backend || !ports.contains(&listen);
             if !stays {
                 ended.insert(EndedFlow {
-                    protocol: tuple.protocol,
                     came_by: CameBy::Link(*link),
                     client: tuple.source,
                     frontend_port: tuple.destination.port(),
