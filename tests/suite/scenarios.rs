@@ -8,13 +8,14 @@ use crate::support::{root, run, scenario, shipped, text};
 fn every_shipped_scenario_is_valid_and_warned_about_only_where_that_is_its_subject() {
     // PL057: the keepalive comes too late; PL043: the VM's flow limit binds before its ports;
     // PL081: service and application disagree about PROXY headers; PL095: one NAT IP reaches one
-    // VM.
+    // VM; PL068: a VM cannot reach itself through its own frontend.
     let subjects = [
         ("idle-timeout", "PL057"),
         ("eight-nat-ips", "PL043"),
         ("scale-out", "PL043"),
         ("proxy-protocol", "PL081"),
         ("affinity-skew", "PL095"),
+        ("frontend-clients", "PL068"),
     ];
     for file in shipped() {
         let output = run(&["validate", file.to_str().unwrap()]);

@@ -6,6 +6,9 @@
 //! spaces of its VM (PLS-4: ports count per NAT IP *per VM*), follows TCP connections, expires idle
 //! ones and says which RSTs that causes.
 //!
+//! Beside it stand the flows of clients that dial a load balancer's frontend themselves
+//! ([`FrontendFlows`]): they need no NAT, but the same eyes on both directions.
+//!
 //! What it is not: it holds no packet, rewrites no byte, chooses no backend, sends nothing and has
 //! no clock: `now` is an argument, and what looks random is a keyed hash of the seed.
 //!
