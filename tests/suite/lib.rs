@@ -31,6 +31,8 @@ mod icmp;
 #[cfg(test)]
 mod idle;
 #[cfg(test)]
+mod impairments;
+#[cfg(test)]
 mod invariance;
 #[cfg(test)]
 mod laboratory;

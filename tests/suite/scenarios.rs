@@ -70,6 +70,7 @@ fn the_small_scenarios_meet_their_expectations() {
         "probe-failure",
         "all-backends-down",
         "rolling-upgrade",
+        "lossy-link",
         "real/aro-gateway",
     ];
     let files = names.map(scenario);

@@ -8,6 +8,7 @@ mod directory;
 mod distribution;
 mod exit;
 mod idle;
+mod link;
 mod page;
 mod progress;
 mod run;

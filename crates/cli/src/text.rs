@@ -20,6 +20,7 @@ pub(crate) fn summary(summary: &Summary, terminal: &Terminal) -> String {
     page.membership(summary);
     page.probes(summary);
     page.refusals(summary);
+    page.links(summary);
     page.packets(summary);
     page.findings(summary);
     page.expectations(summary);
@@ -181,6 +182,10 @@ impl Page {
             grouped(ledger.dropped()),
             grouped(summary.in_flight)
         ));
+        if ledger.injected_by.duplicate > 0 {
+            let copies = grouped(ledger.injected_by.duplicate);
+            self.line(&format!("  {copies} of them are copies that links made"));
+        }
         for (reason, packets) in ledger.drops() {
             let Styles { dim, .. } = self.styles;
             let explanation = reason.explanation();

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_fabric::{BackendHost, BackendHostConfig, FloatingIps, Splices};
 use plsim_nat::{FrontendConfig, FrontendFlows, NatConfig, NatEngine, OnExhaustion, PoolConfig};
-use plsim_packet::{Fragments, FragmentsConfig, IcmpError, Origin, Packet, Payload};
+use plsim_packet::{Fragments, FragmentsConfig, IcmpError, Origin, Packet, PacketId, Payload};
 use plsim_sim::{
     ChannelConfig, ChannelId, Context, Node, NodeId, Observer, Place, TapId, World, WorldBuilder,
 };
@@ -40,6 +40,8 @@ struct Log(Vec<DropReason>);
 
 impl Observer for Log {
     fn injected(&mut self, _: Instant, _: NodeId, _: &Packet) {}
+
+    fn duplicated(&mut self, _: Instant, _: ChannelId, _: &Packet, _: PacketId) {}
 
     fn delivered(&mut self, _: Instant, _: NodeId, _: &Packet) {}
 

@@ -62,6 +62,8 @@ pub struct Capture<W> {
     frames: u64,
     /// The tuple each packet on its way was last seen with.
     on_the_way: BTreeMap<PacketId, FiveTuple>,
+    /// What each copy that no tap has seen yet is a copy of.
+    copies: BTreeMap<PacketId, PacketId>,
 }
 
 impl<W: Write> Capture<W> {
@@ -89,6 +91,7 @@ impl<W: Write> Capture<W> {
             drops: u32::from(drops),
             frames: 0,
             on_the_way: BTreeMap::new(),
+            copies: BTreeMap::new(),
         }
     }
 
@@ -108,6 +111,14 @@ impl<W: Write> Capture<W> {
     pub fn injected(&mut self, packet: &Packet) {
         if self.output.error().is_none() {
             self.on_the_way.insert(packet.id, packet.five_tuple());
+        }
+    }
+
+    /// Notes a packet that came into being as the copy of another one: the first frame says so.
+    pub fn duplicated(&mut self, packet: &Packet, of: PacketId) {
+        self.injected(packet);
+        if self.output.error().is_none() {
+            self.copies.insert(packet.id, of);
         }
     }
 
@@ -132,19 +143,28 @@ impl<W: Write> Capture<W> {
             }
             None => reset_comment(packet),
         };
+        let comment = join(comment, self.copy_comment(packet));
         self.write(now, tap.0, packet, comment.as_deref());
     }
 
     /// Forgets a packet that reached its receiver, or became part of another one.
     pub fn delivered(&mut self, packet: &Packet) {
         self.on_the_way.remove(&packet.id);
+        self.copies.remove(&packet.id);
     }
 
     /// Writes a packet that ended early once more, and forgets it.
     pub fn dropped(&mut self, now: Instant, packet: &Packet, reason: DropReason) {
         self.on_the_way.remove(&packet.id);
         let comment = format!("dropped: {reason} - {}", reason.explanation());
-        self.write(now, self.drops, packet, Some(&comment));
+        let comment = join(Some(comment), self.copy_comment(packet));
+        self.write(now, self.drops, packet, comment.as_deref());
+    }
+
+    /// Says of a copy that is seen first what it is a copy of.
+    fn copy_comment(&mut self, packet: &Packet) -> Option<String> {
+        let of = self.copies.remove(&packet.id)?;
+        Some(format!("copy of packet {}, made by a link", of.0))
     }
 
     /// Writes what is buffered, flushes, and returns the writer.
@@ -175,6 +195,13 @@ impl<W: Write> Capture<W> {
                 packet.write_to(out, *snap_length as usize)
             });
         });
+    }
+}
+
+fn join(first: Option<String>, second: Option<String>) -> Option<String> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+        (first, second) => first.or(second),
     }
 }
 

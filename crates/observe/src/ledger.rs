@@ -95,6 +95,12 @@ impl Ledger {
         }
     }
 
+    /// Books the copy that a link made of a packet.
+    #[inline]
+    pub const fn duplicate(&mut self) {
+        self.injected_by.duplicate += 1;
+    }
+
     /// Books a packet that reached its receiver.
     #[inline]
     pub const fn deliver(&mut self) {

@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
-use plsim_packet::Packet;
-use plsim_sim::{NodeId, Observer, Place, TapId};
+use plsim_packet::{Packet, PacketId};
+use plsim_sim::{ChannelId, NodeId, Observer, Place, TapId};
 use plsim_types::{DropReason, Instant, Protocol};
 
 use crate::capture::Capture;
@@ -96,6 +96,16 @@ impl<W: Write> Observer for Recorder<W> {
         self.digest.add(now, place, Fact::Injected, packet);
         if let Some(capture) = &mut self.capture {
             capture.injected(packet);
+        }
+    }
+
+    fn duplicated(&mut self, now: Instant, channel: ChannelId, packet: &Packet, of: PacketId) {
+        self.ledger.duplicate();
+        self.injected[packet.protocol().index()] += 1;
+        let place = self.places.hash(Place::Channel(channel));
+        self.digest.add(now, place, Fact::Injected, packet);
+        if let Some(capture) = &mut self.capture {
+            capture.duplicated(packet, of);
         }
     }
 

@@ -113,7 +113,8 @@ const fn refuses(reason: DropReason) -> Option<bool> {
         | DropReason::BadUdpLength
         | DropReason::BadL4Checksum
         | DropReason::BadTcpHeader
-        | DropReason::BadTcpFlags => None,
+        | DropReason::BadTcpFlags
+        | DropReason::LinkDown => None,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::distribution::{MembershipSummary, Over, SkewSummary};
 use crate::expectation::Verdict;
 use crate::idle::IdleCeiling;
 use crate::ledger::Ledger;
+use crate::link::LinkSummary;
 use crate::probe::ProbeSummary;
 
 /// The name and version of the summary's format; keys may be added under the same version.
@@ -67,6 +68,8 @@ pub struct Summary {
     pub membership_changes: Vec<MembershipSummary>,
     /// Each health probe of each VM.
     pub probes: Vec<ProbeSummary>,
+    /// Each link that has, or had, impairments.
+    pub links: Vec<LinkSummary>,
 }
 
 /// Something a run showed that its reader should know: what happened, and what would help.
@@ -261,6 +264,7 @@ impl Summary {
                 rows(&self.membership_changes, MembershipSummary::to_value),
             ),
             ("probes", rows(&self.probes, ProbeSummary::to_value)),
+            ("links", rows(&self.links, LinkSummary::to_value)),
         ])
     }
 
@@ -343,6 +347,7 @@ impl Summary {
                 moved: 0,
             }],
             probes: vec![ProbeSummary::default()],
+            links: vec![LinkSummary::default()],
             ..Self::default()
         };
         for reason in DropReason::ALL {

@@ -4,10 +4,11 @@ use std::net::Ipv4Addr;
 
 use plsim_observe::{
     BackendSummary, Connections, EndpointSummary, Expectation, FailedBy, Latency, LbSummary,
-    Ledger, MembershipSummary, NatSummary, Number, Over, Path, QueryError, RefusalSummary,
-    RequestFailedBy, SkewSummary, Summary, Test, Value, Verdict, WorkloadSummary,
+    Ledger, LinkSummary, MembershipSummary, NatSummary, Number, Over, Path, QueryError,
+    RefusalSummary, RequestFailedBy, SkewSummary, Summary, Test, Value, Verdict, WorkloadSummary,
 };
 use plsim_packet::Origin;
+use plsim_sim::LinkStats;
 use plsim_types::{DropReason, Duration, Instant, LinkId, Protocol};
 
 /// A run in which `vm-0` ran out of TCP ports.
@@ -96,6 +97,23 @@ fn summary() -> Summary {
             protocol: Protocol::Tcp,
             over: Over::Backends,
             shares: vec![("vm-0".to_owned(), 7), ("vm-1".to_owned(), 5)],
+        }],
+        links: vec![LinkSummary {
+            link: "endpoint_edge",
+            name: "endpoint".to_owned(),
+            direction: "to-client",
+            stats: LinkStats {
+                packets: 40,
+                link_down: 1,
+                queue_full: 2,
+                lost: 6,
+                loss_runs: 3,
+                duplicated: 4,
+                corrupted: 5,
+                reordered: 7,
+                overtook: 8,
+                queue_peak: 4_500,
+            },
         }],
         membership_changes: vec![MembershipSummary {
             load_balancer: "balancer".to_owned(),

@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_observe::{Capture, CaptureConfig, Interface, Places, Recorder};
 use plsim_packet::{Packet, Payload};
-use plsim_sim::{ChannelConfig, ChannelId, Context, Node, NodeId, TapId, World, WorldBuilder};
+use plsim_sim::{
+    ChannelConfig, ChannelId, Context, Impairments, Loss, Node, NodeId, TapId, World, WorldBuilder,
+};
 use plsim_types::{Duration, Instant};
 
 const A: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 1_000);
@@ -35,7 +37,10 @@ fn world(order: [&'static str; 2]) -> Lossy {
     let id_of = |name| if order[0] == name { ids[0] } else { ids[1] };
     let config = ChannelConfig {
         latency: Duration::from_micros(50),
-        loss: 0.25,
+        impairments: Impairments {
+            loss: Loss::Random(0.25),
+            ..Impairments::default()
+        },
         tap_in: Some(TapId(0)),
         tap_out: Some(TapId(1)),
         ..ChannelConfig::default()

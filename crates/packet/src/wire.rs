@@ -1,3 +1,5 @@
+use alloc::vec::Vec;
+
 use plsim_types::DropReason;
 use pnet_packet::ipv4::Ipv4Packet;
 
@@ -24,6 +26,25 @@ impl Packet {
     pub fn from_wire(bytes: &[u8]) -> Self {
         let bytes = &bytes[..bytes.len().min(LONGEST)];
         Self::read(bytes).unwrap_or_else(|fault| Self::unusual(bytes, fault))
+    }
+
+    /// Flips one bit of the wire bytes, as a link does that corrupts; the first bit is the highest of
+    /// the first byte. Id, maker and tunnel header stay.
+    ///
+    /// The packet becomes what its bytes then are. The Internet checksum finds every single bit
+    /// (RFC 1071), so [`Packet::fault`] says what is wrong, but for three kinds: a fragment whose
+    /// transport bytes are hit, which only the whole can tell; a UDP datagram without a checksum; and
+    /// one whose checksum becomes 0, which says that there is none (RFC 768).
+    ///
+    /// # Panics
+    /// If the packet has no such bit.
+    pub fn flip_bit(&mut self, bit: usize) {
+        let mut bytes = Vec::with_capacity(self.wire_len());
+        self.write_to(&mut bytes, usize::MAX);
+        bytes[bit / 8] ^= 0x80 >> (bit % 8);
+        let (id, origin, encap) = (self.id, self.origin, self.encap);
+        *self = Self::from_wire(&bytes);
+        (self.id, self.origin, self.encap) = (id, origin, encap);
     }
 
     fn read(bytes: &[u8]) -> Result<Self, DropReason> {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddrV4;
 
-use plsim_packet::{Form, IcmpError, Origin, Packet, Payload, Rewrite, TcpHeader};
+use plsim_packet::{Form, IcmpError, Origin, Packet, PacketId, Payload, Rewrite, TcpHeader};
 use plsim_types::{DropReason, FiveTuple, Protocol, TcpFlags};
 use proptest::collection::vec;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
@@ -239,6 +239,40 @@ fn an_error_that_is_built_reads_as_one_that_was_received() {
     assert_eq!(Packet::unreachable(&built, 1, Origin::Icmp), None);
     let unusual = Packet::from_wire(&[0; 30]);
     assert_eq!(Packet::unreachable(&unusual, 1, Origin::Icmp), None);
+}
+
+#[test]
+fn every_flipped_bit_of_a_packet_is_found_out() {
+    let error = Packet::unreachable(&behind_the_nat(), 13, Origin::Icmp).unwrap();
+    let mut whole = [behind_the_nat(), datagram(), error];
+    for packet in &mut whole {
+        packet.id = PacketId(7);
+        for bit in 0..packet.wire_len() * 8 {
+            let mut hit = packet.clone();
+            hit.flip_bit(bit);
+            assert!(hit.fault().is_some(), "bit {bit} of {packet}");
+            assert_eq!(hit.id, packet.id);
+            let (before, after) = (wire(packet), wire(&hit));
+            let changed: u32 = before
+                .iter()
+                .zip(&after)
+                .map(|(before, after)| (before ^ after).count_ones())
+                .sum();
+            assert_eq!((changed, after.len()), (1, before.len()), "bit {bit}");
+            assert_ne!(before[bit / 8], after[bit / 8]);
+        }
+    }
+}
+
+#[test]
+fn rfc768_a_flipped_bit_of_an_unsummed_payload_is_not_found_out() {
+    let mut bytes = wire(&datagram());
+    bytes[26..28].fill(0);
+    let mut packet = Packet::from_wire(&bytes);
+    packet.flip_bit(8 * 30);
+    assert_eq!(packet.fault(), None);
+    bytes[30] ^= 0x80;
+    assert_eq!(wire(&packet), bytes);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use plsim_host::{ClientVms, ClientVmsConfig, ServerVm, ServerVmConfig};
 use plsim_lb::{FrontendId, LoadBalancer};
 use plsim_nat::FrontendFlows;
 use plsim_observe::Interface;
-use plsim_scenario::{Diagnostics, LinkSettings, Scenario, SubnetPath};
+use plsim_scenario::{Diagnostics, LinkName, Scenario, SubnetPath};
 use plsim_sim::{ChannelConfig, ChannelId, NodeId, TapId, WorldBuilder};
 use plsim_table::FixedMap;
 use plsim_types::{Duration, KeyedHash};
@@ -17,6 +17,7 @@ use plsim_vnet::{EndpointId, PrivateEndpoint, VirtualNetwork, VnetId};
 use crate::configure;
 use crate::frontend;
 use crate::layout::{ClientGroup, Layout, narrow, position};
+use crate::link::{self, Hop, LinkPlace, Owner};
 use crate::loopback::Loopbacks;
 use crate::membership;
 use crate::room::Room;
@@ -39,6 +40,8 @@ pub(crate) struct Map {
     pub(crate) edges: Vec<NodeId>,
     pub(crate) hosts: Vec<NodeId>,
     pub(crate) servers: Vec<NodeId>,
+    /// The links that a scenario has settings for.
+    pub(crate) links: Vec<LinkPlace>,
 }
 
 /// Joins everything a scenario names.
@@ -212,24 +215,19 @@ impl<'a> Site<'a> {
             let service = &self.layout.services[usize::from(place.service.0)];
             let far = ChannelConfig {
                 latency: self.backbone_latency(index),
-                ..channel(self.scenario.link.endpoint_edge.into())
+                ..link::config(self.scenario, LinkName::EndpointEdge)
             };
             let edge = self.map.edges[service.load_balancer];
-            let to_edge = self
-                .builder
-                .channel("endpoint-edge", name.as_str(), edge, far.clone());
+            let owner = Owner::Endpoint(index);
+            let to_edge = self.join(link::ENDPOINT_EDGE, name, edge, far.clone(), owner);
             let near = ChannelConfig {
                 tap_in: tap,
-                ..channel(self.scenario.link.client_endpoint.into())
+                ..link::config(self.scenario, LinkName::ClientEndpoint)
             };
             let network = self.map.networks[place.network];
-            let to_network = self
-                .builder
-                .channel("endpoint-network", name.as_str(), network, near);
+            let to_network = self.join(link::ENDPOINT_NETWORK, name, network, near, owner);
             let node = self.map.endpoints[index];
-            let back = self
-                .builder
-                .channel("backbone-endpoint", name.as_str(), node, far);
+            let back = self.join(link::BACKBONE_ENDPOINT, name, node, far, owner);
             around.backbone.connect(place.link, back);
             around.uplinks.push((to_edge, to_network));
             around.taps.push(tap);
@@ -323,11 +321,10 @@ impl<'a> Site<'a> {
             let name = pair(self.network_name(own), endpoint);
             let config = ChannelConfig {
                 tap_out: around.taps[index],
-                ..channel(self.scenario.link.client_endpoint.into())
+                ..link::config(self.scenario, LinkName::ClientEndpoint)
             };
-            let link =
-                self.builder
-                    .channel("network-endpoint", &name, self.map.endpoints[index], config);
+            let (node, owner) = (self.map.endpoints[index], Owner::Endpoint(index));
+            let link = self.join(link::NETWORK_ENDPOINT, &name, node, config, owner);
             links.push((configure::endpoint_id(index), link));
         }
         links
@@ -343,11 +340,9 @@ impl<'a> Site<'a> {
                 continue;
             };
             let network = self.network_named(&frontend.subnet);
-            let config = channel(self.scenario.link.client_endpoint.into());
-            let node = self.map.edges[index];
-            let link = self
-                .builder
-                .channel("network-edge", lb.name.as_str(), node, config);
+            let config = link::config(self.scenario, LinkName::ClientEndpoint);
+            let (node, owner) = (self.map.edges[index], Owner::Balancer(index));
+            let link = self.join(link::NETWORK_EDGE, &lb.name, node, config, owner);
             links.push(Some((network, link)));
         }
         links
@@ -358,10 +353,9 @@ impl<'a> Site<'a> {
         for (index, place) in self.layout.backends.iter().enumerate() {
             let subnet = &self.scenario.backend_vm[place.group].subnet;
             let network = self.map.networks[self.network_named(subnet)];
-            let config = channel(self.scenario.link.client_endpoint.into());
-            let link = self
-                .builder
-                .channel("backbone-network", &place.name, network, config);
+            let config = link::config(self.scenario, LinkName::ClientEndpoint);
+            let (name, owner) = (&place.name, Owner::Backend(index));
+            let link = self.join(link::BACKBONE_NETWORK, name, network, config, owner);
             backbone.connect_host(backends.uplinks[index], link);
         }
     }
@@ -417,19 +411,17 @@ impl<'a> Site<'a> {
         // Hosts and VMs alternate, as they were announced.
         for (index, place) in self.layout.backends.iter().enumerate() {
             let name = &place.name;
+            let owner = Owner::Backend(index);
             for balancer in configure::balancers_of(place) {
                 let lb = &self.scenario.load_balancer[balancer].name;
-                let config = channel(self.scenario.link.edge_host.into());
+                let config = link::config(self.scenario, LinkName::EdgeHost);
                 let node = self.map.hosts[index];
-                let link = self
-                    .builder
-                    .channel("edge-host", &pair(lb, name), node, config);
+                let name = pair(lb, name);
+                let link = self.join(link::EDGE_HOST, &name, node, config, owner);
                 backends.downlinks[balancer][index] = Some(link);
             }
-            let back = channel(self.scenario.link.edge_host.into());
-            let to_backbone = self
-                .builder
-                .channel("host-backbone", name, self.backbone, back);
+            let back = link::config(self.scenario, LinkName::EdgeHost);
+            let to_backbone = self.join(link::HOST_BACKBONE, name, self.backbone, back, owner);
             backends.uplinks.push(to_backbone);
             let (host, server) = self.host_and_vm(index, to_backbone);
             backends
@@ -447,7 +439,7 @@ impl<'a> Site<'a> {
             &format!("provider side of {name}'s NAT"),
         );
         let nic_tap = self.tap(&format!("{name} nic"), &format!("NIC of backend VM {name}"));
-        let link = channel(self.scenario.link.host_vm.into());
+        let link = link::config(self.scenario, LinkName::HostVm);
         let down = ChannelConfig {
             tap_in: nat_tap,
             tap_out: nic_tap,
@@ -459,8 +451,9 @@ impl<'a> Site<'a> {
             ..link
         };
         let (host, server) = (self.map.hosts[index], self.map.servers[index]);
-        let to_vm = self.builder.channel("host-vm", name, server, down);
-        let from_vm = self.builder.channel("vm-host", name, host, up);
+        let owner = Owner::Backend(index);
+        let to_vm = self.join(link::HOST_VM, name, server, down, owner);
+        let from_vm = self.join(link::VM_HOST, name, host, up, owner);
         let nat = crate::nat::engine(
             self.scenario,
             self.layout,
@@ -552,6 +545,24 @@ impl<'a> Site<'a> {
             .0
     }
 
+    /// Adds a link that the scenario has settings for.
+    fn join(
+        &mut self,
+        hop: Hop,
+        name: &str,
+        to: NodeId,
+        config: ChannelConfig,
+        owner: Owner,
+    ) -> ChannelId {
+        let channel = self.builder.channel(hop.kind, name, to, config);
+        self.map.links.push(LinkPlace {
+            hop,
+            owner,
+            channel,
+        });
+        channel
+    }
+
     /// Opens a capture point, if there is to be a capture.
     fn tap(&mut self, name: &str, description: &str) -> Option<TapId> {
         if !self.scenario.output.capture {
@@ -583,15 +594,4 @@ fn client_name(scenario: &Scenario, group: ClientGroup) -> (&'static str, &str) 
 /// Names a link by its two ends; the slash cannot be part of a name, so no two pairs look alike.
 fn pair(from: &str, to: &str) -> String {
     format!("{from}/{to}")
-}
-
-fn channel(link: LinkSettings) -> ChannelConfig {
-    ChannelConfig {
-        latency: link.latency,
-        bandwidth: link.bandwidth.map(|bandwidth| bandwidth.0),
-        queue_limit: link.queue_limit.map(|limit| limit.0),
-        loss: link.loss,
-        tap_in: None,
-        tap_out: None,
-    }
 }

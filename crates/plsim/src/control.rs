@@ -9,6 +9,7 @@ use plsim_vnet::{ConnectionAction, ConnectionState};
 
 use crate::configure;
 use crate::layout::position;
+use crate::link;
 use crate::membership;
 use crate::probe;
 use crate::room::Room;
@@ -39,6 +40,9 @@ pub(crate) fn apply(simulation: &mut Simulation, index: usize) -> Vec<Event> {
         }
         Action::InjectPacket => inject_packet(simulation, index),
         Action::ChangeVm | Action::RestartVm => change_vms(simulation, index),
+        Action::ChangeLink | Action::LinkDown | Action::LinkUp => {
+            link::change_by_event(simulation, index)
+        }
     }
 }
 

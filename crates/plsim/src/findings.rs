@@ -436,6 +436,7 @@ impl Reader<'_> {
             .filter_map(|(reason, packets)| {
                 let help = match reason {
                     DropReason::LinkQueueFull => "Raise bandwidth or queue_limit of the link.",
+                    DropReason::LinkDown => "Links were down: by `down` or by link-down.",
                     DropReason::TtlExpired => "Lower ttl_decrement of the private endpoint.",
                     DropReason::NoListener => {
                         "A response came after its client had given up: raise response_timeout."

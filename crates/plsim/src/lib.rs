@@ -39,6 +39,7 @@ mod findings;
 mod frontend;
 mod idle;
 mod layout;
+mod link;
 mod loopback;
 mod membership;
 mod nat;
@@ -56,7 +57,9 @@ pub use probe_report::implications;
 pub use report::Report;
 pub use simulation::{Case, RunError, Simulation, Step};
 
+pub use plsim_sim::LinkStats;
+
 pub use plsim_observe::{
-    Finding, Heard, IdleCeiling, MembershipSummary, NatSummary, ProbeSummary, RefusalSummary,
-    SetBy, SkewSummary, Summary, Verdict, WorkloadSummary,
+    Finding, Heard, IdleCeiling, LinkSummary, MembershipSummary, NatSummary, ProbeSummary,
+    RefusalSummary, SetBy, SkewSummary, Summary, Verdict, WorkloadSummary,
 };

@@ -17,6 +17,7 @@ use crate::expectations::{self, Expected};
 use crate::findings;
 use crate::idle;
 use crate::layout::Layout;
+use crate::link::{self, Outage};
 use crate::membership::{self, Drained};
 use crate::outputs::{Outputs, Sink};
 use crate::probe::{self, Detections};
@@ -49,6 +50,8 @@ pub struct Simulation {
     next_event: usize,
     /// Backend VMs that have left a pool and still have connections, by the time at which those end.
     pub(crate) drains: VecDeque<Drained>,
+    /// When links go down and up by their sections, by time.
+    outages: VecDeque<Outage>,
     /// The refusals that the log knows of.
     pub(crate) told: BTreeSet<RefusalKey>,
 }
@@ -153,7 +156,7 @@ impl Simulation {
         let world = builder.build(seed, rooms, Recorder::new(places, capture));
         let mut agenda: Vec<usize> = (0..scenario.event.len()).collect();
         agenda.sort_by_key(|&index| scenario.event[index].at);
-        let simulation = Self {
+        let mut simulation = Self {
             detections: Detections::new(&scenario, &layout),
             name,
             overrides,
@@ -169,10 +172,12 @@ impl Simulation {
             agenda,
             next_event: 0,
             drains: VecDeque::new(),
+            outages: link::outages(&scenario),
             told: BTreeSet::new(),
             expected,
             scenario,
         };
+        link::watch(&mut simulation);
         expectations::check(&simulation)?;
         Ok(simulation)
     }
@@ -292,7 +297,8 @@ impl Simulation {
             .get(self.next_event)
             .map(|&index| self.event_time(index));
         let drained = self.drains.front().map(|drained| drained.at);
-        let stops = [Some(self.end), self.next_sample, event, drained];
+        let outage = self.outages.front().map(|outage| outage.at);
+        let stops = [Some(self.end), self.next_sample, event, drained, outage];
         stops.into_iter().flatten().min().unwrap_or(self.end)
     }
 
@@ -326,6 +332,13 @@ impl Simulation {
         while let Some(drained) = self.drains.pop_front_if(|next| next.at <= self.world.now()) {
             let told = membership::drained(self, drained);
             self.log(&told);
+        }
+        while let Some(outage) = self
+            .outages
+            .pop_front_if(|next| next.at <= self.world.now())
+        {
+            let told = link::change_by_section(self, &outage);
+            self.log(&[told]);
         }
         while let Some(&index) = self.agenda.get(self.next_event) {
             if self.event_time(index) > self.world.now() {

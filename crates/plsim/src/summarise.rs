@@ -53,6 +53,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         backends: backends(layout, map, world),
         lb: load_balancers(map, world),
         probes: crate::probe_report::summaries(simulation),
+        links: crate::link::summaries(scenario, layout, map, world),
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Keys of Azure that are known but not simulated yet: refused, never ignored.
-const NOT_YET: [&str; 21] = [
+const NOT_YET: [&str; 19] = [
     "alias",
     "application_security_group",
     "auto_approval",
@@ -21,13 +21,11 @@ const NOT_YET: [&str; 21] = [
     "fqdns",
     "gateway",
     "inbound_nat_rule",
-    "jitter",
     "mtu",
     "nat_gateway",
     "network_security_group",
     "outbound_rule",
     "private_endpoint_network_policies",
-    "reordering",
     "route_table",
     "tcp_tracking",
     "visibility",

@@ -1,7 +1,7 @@
-use plsim_packet::Packet;
-use plsim_types::{DropReason, Duration, Instant};
+use plsim_types::Duration;
 
 use crate::entity::{NodeId, Source, TapId};
+use crate::impairment::{Impaired, Impairments};
 use crate::stream::Stream;
 
 /// The number of a channel in its world, in the order of creation.
@@ -13,13 +13,8 @@ pub struct ChannelId(pub u32);
 pub struct ChannelConfig {
     /// One-way propagation time; zero means the same instant.
     pub latency: Duration,
-    /// Bits per second; `None` means without limit.
-    pub bandwidth: Option<u64>,
-    /// The most bytes that may wait for a limited bandwidth, those being sent included; `None`
-    /// means without limit. A packet that finds the link idle is always accepted.
-    pub queue_limit: Option<u64>,
-    /// Probability that a packet is lost, 0..=1.
-    pub loss: f64,
+    /// What else happens to packets on the way.
+    pub impairments: Impairments,
     /// Where packets are seen as they enter.
     pub tap_in: Option<TapId>,
     /// Where packets are seen as they leave.
@@ -28,63 +23,39 @@ pub struct ChannelConfig {
 
 /// A one-way link between two nodes: an in-memory L3 channel.
 ///
-/// Bandwidth is one number, the time until which the sender is busy: it needs no events.
+/// One without impairments adds its latency and draws no random number.
 #[derive(Debug)]
 pub struct Channel {
     pub(crate) to: NodeId,
-    pub(crate) config: ChannelConfig,
+    pub(crate) latency: Duration,
+    pub(crate) tap_in: Option<TapId>,
+    pub(crate) tap_out: Option<TapId>,
     pub(crate) source: Source,
+    /// What happens to packets, once there are impairments.
+    pub(crate) impaired: Option<Box<Impaired>>,
+    /// As the channel's name opens it: nothing was drawn yet.
     stream: Stream,
-    busy_until: Instant,
 }
 
 impl Channel {
-    pub(crate) const fn new(
-        to: NodeId,
-        config: ChannelConfig,
-        source: Source,
-        stream: Stream,
-    ) -> Self {
+    pub(crate) fn new(to: NodeId, config: ChannelConfig, source: Source, stream: Stream) -> Self {
+        let impaired = (config.impairments != Impairments::default())
+            .then(|| Box::new(Impaired::new(config.impairments, &stream)));
         Self {
             to,
-            config,
+            latency: config.latency,
+            tap_in: config.tap_in,
+            tap_out: config.tap_out,
             source,
+            impaired,
             stream,
-            busy_until: Instant::ZERO,
         }
     }
 
-    /// Accepts a packet at `now` and returns when it arrives, or why it does not.
-    pub(crate) fn accept(&mut self, packet: &Packet, now: Instant) -> Result<Instant, DropReason> {
-        let departed = match self.config.bandwidth {
-            None => now,
-            Some(bandwidth) => self.serialise(packet.wire_len() as u64, bandwidth, now)?,
-        };
-        if self.config.loss > 0.0 && self.stream.chance(self.config.loss) {
-            return Err(DropReason::LinkLoss);
-        }
-        Ok(departed + self.config.latency)
-    }
-
-    /// Puts the bytes behind those that still wait and returns when the last bit has left.
-    fn serialise(
-        &mut self,
-        bytes: u64,
-        bandwidth: u64,
-        now: Instant,
-    ) -> Result<Instant, DropReason> {
-        let waiting = self.busy_until.since(now);
-        if let Some(limit) = self.config.queue_limit {
-            let backlog =
-                u128::from(waiting.as_nanos()) * u128::from(bandwidth) / (8 * 1_000_000_000);
-            // A packet that finds the link idle need not wait.
-            if !waiting.is_zero() && backlog + u128::from(bytes) > u128::from(limit) {
-                return Err(DropReason::LinkQueueFull);
-            }
-        }
-        let nanos = (u128::from(bytes) * 8 * 1_000_000_000).div_ceil(u128::from(bandwidth));
-        let span = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        self.busy_until = now + waiting + span;
-        Ok(self.busy_until)
+    /// Returns the impairments for a change; from the first time on the link counts what it does.
+    pub(crate) fn impair(&mut self) -> &mut Impaired {
+        let stream = &self.stream;
+        self.impaired
+            .get_or_insert_with(|| Box::new(Impaired::new(Impairments::default(), stream)))
     }
 }

@@ -64,17 +64,39 @@ impl Context<'_> {
     /// Hands a packet to a channel that starts at this node.
     pub fn send(&mut self, channel: ChannelId, packet: Box<Packet>) {
         let now = self.kernel.now;
-        let link = &mut self.kernel.channels[channel.0 as usize];
-        if let Some(tap) = link.config.tap_in {
+        let link = &self.kernel.channels[channel.0 as usize];
+        if let Some(tap) = link.tap_in {
             self.observer.tapped(now, tap, &packet);
         }
-        match link.accept(&packet, now) {
-            Ok(at) if at > now => self.kernel.schedule_arrival(at, channel, packet),
-            Ok(_) => {
-                let hops = self.hops_of(&packet) + 1;
-                self.kernel.pass_on(channel, packet, hops);
-            }
-            Err(reason) => self.end(Place::Channel(channel), packet, reason),
+        if link.impaired.is_some() {
+            return self.send_impaired(channel, packet);
+        }
+        let at = now + link.latency;
+        if at > now {
+            self.kernel.schedule_arrival(at, channel, packet);
+        } else {
+            let hops = self.hops_of(&packet) + 1;
+            self.kernel.pass_on(channel, packet, hops);
+        }
+    }
+
+    /// Hands a packet to a channel with impairments, of which no packet, one or two come out.
+    #[inline(never)]
+    fn send_impaired(&mut self, channel: ChannelId, packet: Box<Packet>) {
+        let now = self.kernel.now;
+        let hops = self.hops_of(&packet) + 1;
+        let link = self.kernel.channels[channel.0 as usize].impair();
+        let departed = match link.admit(packet.wire_len() as u64, now) {
+            Ok(departed) => departed,
+            Err(reason) => return self.end(Place::Channel(channel), packet, reason),
+        };
+        let copy = link.duplicates().then(|| (*packet).clone());
+        let id = packet.id;
+        self.kernel.carry(channel, packet, departed, hops);
+        if let Some(copy) = copy {
+            let copy = self.kernel.inject(self.node, copy);
+            self.observer.duplicated(now, channel, &copy, id);
+            self.kernel.carry(channel, copy, departed, hops);
         }
     }
 

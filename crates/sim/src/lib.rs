@@ -2,7 +2,7 @@
 //!
 //! What it is: a [`World`] owns the nodes, the clock and every packet between two nodes. A [`Node`]
 //! reacts to packets and timers through a [`Context`]; an [`Observer`] watches. Links are
-//! in-memory L3 channels ([`Channel`]) with latency, bandwidth, a queue limit and loss.
+//! in-memory L3 channels ([`Channel`]) with latency and [`Impairments`].
 //!
 //! What it is not: it knows no NAT, load balancer, scenario or file.
 //!
@@ -18,6 +18,7 @@ mod channel;
 mod context;
 mod entity;
 mod event;
+mod impairment;
 mod observer;
 mod queue;
 mod stream;
@@ -27,6 +28,7 @@ mod world;
 pub use channel::{Channel, ChannelConfig, ChannelId};
 pub use context::{Context, Node};
 pub use entity::{NodeId, TapId};
+pub use impairment::{GilbertElliott, Impairments, Jitter, JitterLaw, LinkStats, Loss, Reorder};
 pub use observer::{Observer, Place};
 pub use queue::RadixHeap;
 pub use stream::Stream;

@@ -1,4 +1,4 @@
-use plsim_packet::Packet;
+use plsim_packet::{Packet, PacketId};
 use plsim_types::{DropReason, Instant};
 
 use crate::channel::ChannelId;
@@ -19,6 +19,9 @@ pub enum Place {
 pub trait Observer {
     /// A packet came into being at a node.
     fn injected(&mut self, now: Instant, node: NodeId, packet: &Packet);
+
+    /// A packet came into being as the copy that a link made of the packet `of`.
+    fn duplicated(&mut self, now: Instant, channel: ChannelId, packet: &Packet, of: PacketId);
 
     /// A packet reached its receiver.
     fn delivered(&mut self, now: Instant, node: NodeId, packet: &Packet);

@@ -120,13 +120,13 @@ impl<T> RadixHeap<T> {
         Some((item.time, item.tie, item.value))
     }
 
-    /// Visits every pending item, in no particular order.
-    pub fn pending(&self) -> impl Iterator<Item = &T> {
+    /// Visits every pending item with its time, in no particular order.
+    pub fn pending(&self) -> impl Iterator<Item = (u64, &T)> {
         self.current
             .iter()
             .chain(self.late.iter().map(|Reverse(item)| item))
             .chain(self.buckets.iter().flatten())
-            .map(|item| &item.value)
+            .map(|item| (item.time, &item.value))
     }
 
     /// Moves the lowest bucket's items to where they belong as seen from its least time.

@@ -1,13 +1,14 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use plsim_packet::{Packet, PacketId};
-use plsim_types::{DropReason, Instant};
+use plsim_types::{DropReason, Duration, Instant};
 
 use crate::channel::{Channel, ChannelConfig, ChannelId};
 use crate::context::{Context, Node};
 use crate::entity::{NodeId, Rank, Source};
 use crate::event::{Class, MAX_ENTITIES, What, tie};
+use crate::impairment::{Impairments, LinkStats};
 use crate::observer::{Observer, Place};
 use crate::queue::RadixHeap;
 use crate::stream::Stream;
@@ -223,6 +224,25 @@ impl Kernel {
         self.instant.push_back(Immediate::Again(node, token));
     }
 
+    /// Sends a packet on its way over a channel with impairments.
+    pub(crate) fn carry(
+        &mut self,
+        by: ChannelId,
+        mut packet: Box<Packet>,
+        departed: Instant,
+        hops: u8,
+    ) {
+        let now = self.now;
+        let link = &mut self.channels[by.0 as usize];
+        let latency = link.latency;
+        let at = link.impair().carry(&mut packet, departed, latency, now);
+        if at > now {
+            self.schedule_arrival(at, by, packet);
+        } else {
+            self.pass_on(by, packet, hops);
+        }
+    }
+
     pub(crate) fn pass_on(&mut self, by: ChannelId, packet: Box<Packet>, hops: u8) {
         self.instant.push_back(Immediate::Packet(by, packet, hops));
     }
@@ -290,7 +310,7 @@ impl<N: Node, O: Observer> World<N, O> {
     pub fn in_flight(&self) -> u64 {
         let queued = self.kernel.queue.pending();
         queued
-            .filter(|what| matches!(what, What::Arrival(..)))
+            .filter(|(_, what)| matches!(what, What::Arrival(..)))
             .count() as u64
             + self
                 .kernel
@@ -315,6 +335,45 @@ impl<N: Node, O: Observer> World<N, O> {
     /// Returns the observer for a change between two steps.
     pub const fn observer_mut(&mut self) -> &mut O {
         &mut self.observer
+    }
+
+    /// Changes links between two steps: their latency and their impairments. Packets on the way
+    /// arrive as they would have, and those after them do not overtake them for the change.
+    pub fn change_links(
+        &mut self,
+        links: &[ChannelId],
+        change: impl Fn(&mut Duration, &mut Impairments),
+    ) {
+        let channels = &mut self.kernel.channels;
+        let plain = links.iter().copied();
+        let plain = plain.filter(|link| channels[link.0 as usize].impaired.is_none());
+        let mut last: BTreeMap<ChannelId, Option<Instant>> =
+            plain.map(|link| (link, None)).collect();
+        if !last.is_empty() {
+            // They have not noted when their packets arrive.
+            for (at, what) in self.kernel.queue.pending() {
+                if let What::Arrival(by, _) = what
+                    && let Some(last) = last.get_mut(by)
+                {
+                    *last = (*last).max(Some(Instant::from_nanos(at)));
+                }
+            }
+        }
+        for &link in links {
+            let channel = &mut channels[link.0 as usize];
+            let mut latency = channel.latency;
+            let impaired = channel.impair();
+            impaired.follow(last.get(&link).copied().flatten());
+            change(&mut latency, &mut impaired.settings);
+            channel.latency = latency;
+        }
+    }
+
+    /// Returns what a link has done; `None` if it never had impairments.
+    #[must_use]
+    pub fn link_stats(&self, link: ChannelId) -> Option<&LinkStats> {
+        let impaired = self.kernel.channels[link.0 as usize].impaired.as_ref()?;
+        Some(&impaired.stats)
     }
 
     /// Lets the caller act as a node between two steps: how a run starts and is intervened in.
@@ -411,8 +470,16 @@ impl<N: Node, O: Observer> World<N, O> {
         self.events += 1;
         let channel = &self.kernel.channels[by.0 as usize];
         let node = channel.to;
-        if let Some(tap) = channel.config.tap_out {
+        if let Some(tap) = channel.tap_out {
             self.observer.tapped(self.kernel.now, tap, &packet);
+        }
+        // What a link has corrupted ends where the link does, as at a network card that checks sums.
+        if channel.impaired.is_some()
+            && let Some(fault) = packet.fault()
+        {
+            let (now, place) = (self.kernel.now, Place::Node(node));
+            self.observer.dropped(now, place, &packet, fault);
+            return self.kernel.recycle(packet);
         }
         let mut context = Context {
             kernel: &mut self.kernel,

@@ -2,10 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_packet::{Packet, Payload};
+use plsim_packet::{Packet, PacketId, Payload};
 use plsim_sim::{
-    ChannelConfig, ChannelId, Context, Node, NodeId, Observer, Place, Progress, TapId, World,
-    WorldBuilder,
+    ChannelConfig, ChannelId, Context, GilbertElliott, Impairments, Jitter, JitterLaw, Loss, Node,
+    NodeId, Observer, Place, Progress, Reorder, TapId, World, WorldBuilder,
 };
 use plsim_types::{DropReason, Duration, Instant};
 
@@ -32,6 +32,10 @@ impl Log {
 impl Observer for Log {
     fn injected(&mut self, now: Instant, _: NodeId, packet: &Packet) {
         self.add(now, "injected".into(), packet);
+    }
+
+    fn duplicated(&mut self, now: Instant, _: ChannelId, packet: &Packet, _: PacketId) {
+        self.add(now, "duplicated".into(), packet);
     }
 
     fn delivered(&mut self, now: Instant, _: NodeId, packet: &Packet) {
@@ -137,7 +141,10 @@ fn a_packet_arrives_one_latency_later_and_not_a_nanosecond_before() {
 fn bandwidth_spaces_packets_by_their_size() {
     // 100 bytes at 8 Mbit/s take 100 µs.
     let config = ChannelConfig {
-        bandwidth: Some(8_000_000),
+        impairments: Impairments {
+            bandwidth: Some(8_000_000),
+            ..Impairments::default()
+        },
         ..ChannelConfig::default()
     };
     let mut world = pair(config, &[1, 2, 3]);
@@ -151,8 +158,11 @@ fn bandwidth_spaces_packets_by_their_size() {
 #[test]
 fn a_full_queue_drops_what_does_not_fit() {
     let config = ChannelConfig {
-        bandwidth: Some(8_000_000),
-        queue_limit: Some(250),
+        impairments: Impairments {
+            bandwidth: Some(8_000_000),
+            queue_limit: Some(250),
+            ..Impairments::default()
+        },
         ..ChannelConfig::default()
     };
     let mut world = pair(config, &[1, 2, 3, 100_002]);
@@ -168,7 +178,10 @@ fn a_full_queue_drops_what_does_not_fit() {
 #[test]
 fn loss_takes_the_given_share_and_the_same_packets_each_time() {
     let config = ChannelConfig {
-        loss: 0.25,
+        impairments: Impairments {
+            loss: Loss::Random(0.25),
+            ..Impairments::default()
+        },
         ..ChannelConfig::default()
     };
     let timers: Vec<u64> = (1..=20_000).collect();
@@ -185,8 +198,11 @@ fn loss_takes_the_given_share_and_the_same_packets_each_time() {
 #[test]
 fn a_packet_that_need_not_wait_is_not_bound_by_the_queue() {
     let config = ChannelConfig {
-        bandwidth: Some(8_000_000),
-        queue_limit: Some(10),
+        impairments: Impairments {
+            bandwidth: Some(8_000_000),
+            queue_limit: Some(10),
+            ..Impairments::default()
+        },
         ..ChannelConfig::default()
     };
     let mut world = pair(config, &[1, 100, 200_000]);
@@ -207,6 +223,196 @@ fn taps_see_a_packet_enter_and_leave_the_link() {
     run(&mut world, 100);
     assert_eq!(world.observer().times("tap 0"), [5]);
     assert_eq!(world.observer().times("tap 1"), [14]);
+}
+
+/// Impairments of every kind at once.
+fn storm() -> Impairments {
+    Impairments {
+        bandwidth: Some(800_000_000),
+        queue_limit: Some(3_000),
+        loss: Loss::GilbertElliott(GilbertElliott {
+            p: 0.05,
+            r: 0.3,
+            loss_in_bad: 0.9,
+            loss_in_good: 0.01,
+        }),
+        duplicate: 0.1,
+        corrupt: 0.1,
+        jitter: Jitter {
+            span: Duration::from_micros(5),
+            law: JitterLaw::Normal,
+            may_reorder: false,
+        },
+        reorder: Reorder {
+            probability: 0.1,
+            delay: Duration::from_micros(9),
+            gap: 2,
+        },
+        is_down: false,
+    }
+}
+
+#[test]
+fn every_packet_and_copy_ends_once_under_all_impairments_and_the_same_way_each_time() {
+    let config = ChannelConfig {
+        latency: Duration::from_micros(20),
+        impairments: storm(),
+        ..ChannelConfig::default()
+    };
+    let timers: Vec<u64> = (1..=20_000).map(|n| n * 700).collect();
+    let mut first = pair(config.clone(), &timers);
+    run(&mut first, 20_000_000);
+    let log = first.observer();
+    let count = |what| log.times(what).len() as u64;
+    let stats = *first.link_stats(ChannelId(0)).unwrap();
+    assert_eq!((count("injected"), stats.packets), (20_000, 20_000));
+    assert_eq!(count("link-loss"), stats.lost);
+    assert_eq!(count("link-queue-full"), stats.queue_full);
+    assert_eq!(count("duplicated"), stats.duplicated);
+    let faults = log.lines.iter().filter(|line| {
+        ["bad-", "truncated", "ipv6"]
+            .iter()
+            .any(|fault| line.1.starts_with(fault))
+    });
+    assert_eq!(faults.count() as u64, stats.corrupted);
+    let ended = count("delivered") + stats.lost + stats.queue_full + stats.corrupted;
+    assert_eq!(ended, 20_000 + stats.duplicated);
+    let all = [
+        stats.lost,
+        stats.queue_full,
+        stats.duplicated,
+        stats.corrupted,
+        stats.reordered,
+    ];
+    assert!(all.into_iter().all(|count| count > 100), "{stats:?}");
+    let mut ids: Vec<u64> = log.lines.iter().map(|line| line.2).collect();
+    ids.sort_unstable();
+    // Each id twice: it came into being and it ended.
+    assert!(
+        ids.chunks(2).all(|pair| pair[0] == pair[1]),
+        "{}",
+        ids.len()
+    );
+    let mut second = pair(config, &timers);
+    run(&mut second, 20_000_000);
+    assert_eq!(second.observer(), log);
+}
+
+#[test]
+fn what_one_link_suffers_changes_no_other() {
+    let build = |second: Impairments| {
+        let mut builder = WorldBuilder::new();
+        let receiver = builder.node("relay", "receiver");
+        let mut nodes = vec![Relay::default()];
+        let mut senders = Vec::new();
+        for (name, impairments) in [("a", storm()), ("b", second)] {
+            senders.push(builder.node("relay", name));
+            let config = ChannelConfig {
+                latency: Duration::from_micros(20),
+                impairments,
+                ..ChannelConfig::default()
+            };
+            nodes.push(Relay {
+                onward: Some(builder.channel("link", name, receiver, config)),
+                ..Relay::default()
+            });
+        }
+        let mut world = builder.build(1, nodes, Log::default());
+        for sender in senders {
+            world.visit(sender, |_, context| {
+                for at in 1..=2_000 {
+                    context.set_timer(Instant::from_nanos(at * 700), at);
+                }
+            });
+        }
+        run(&mut world, 5_000_000);
+        let log = world.observer().lines.iter();
+        // The second of three nodes has every third id.
+        let own: Vec<_> = log.filter(|line| line.2 % 3 == 2).cloned().collect();
+        (own, *world.link_stats(ChannelId(0)).unwrap())
+    };
+    let calm = build(Impairments::default());
+    assert_eq!(calm, build(storm()));
+    assert!(calm.1.lost > 0 && calm.1.corrupted > 0);
+}
+
+#[test]
+fn an_impairment_draws_from_a_stream_of_its_own() {
+    let lost = |impairments: Impairments| {
+        let config = ChannelConfig {
+            latency: Duration::from_micros(20),
+            impairments,
+            ..ChannelConfig::default()
+        };
+        let timers: Vec<u64> = (1..=5_000).map(|n| n * 100_000).collect();
+        let mut world = pair(config, &timers);
+        run(&mut world, 600_000_000);
+        world.observer().times("link-loss")
+    };
+    let only_loss = Impairments {
+        loss: storm().loss,
+        ..Impairments::default()
+    };
+    let lost_alone = lost(only_loss);
+    assert!(lost_alone.len() > 300);
+    assert_eq!(lost_alone, lost(storm()));
+}
+
+#[test]
+fn a_link_without_impairments_counts_nothing() {
+    let mut world = pair(ChannelConfig::default(), &[5, 6]);
+    run(&mut world, 10);
+    assert_eq!(world.link_stats(ChannelId(0)), None);
+}
+
+#[test]
+fn a_link_goes_down_and_up_between_two_steps() {
+    let config = ChannelConfig {
+        latency: Duration::from_nanos(10),
+        ..ChannelConfig::default()
+    };
+    let mut world = pair(config, &[1, 4, 5, 9, 12, 13]);
+    run(&mut world, 5);
+    world.change_links(&[ChannelId(0)], |_, link| link.is_down = true);
+    run(&mut world, 12);
+    world.change_links(&[ChannelId(0)], |_, link| link.is_down = false);
+    run(&mut world, 100);
+    let log = world.observer();
+    assert_eq!(log.times("link-down"), [5, 9]);
+    assert_eq!(
+        log.times("delivered"),
+        [11, 14, 22, 23],
+        "what it has taken before arrives"
+    );
+    let stats = world.link_stats(ChannelId(0)).unwrap();
+    assert_eq!(
+        (stats.packets, stats.link_down),
+        (4, 2),
+        "counted from the first change on"
+    );
+}
+
+#[test]
+fn a_shorter_latency_lets_nothing_overtake() {
+    let config = ChannelConfig {
+        latency: Duration::from_nanos(100),
+        ..ChannelConfig::default()
+    };
+    let mut world = pair(config, &[1, 50, 51, 101, 149, 150, 160]);
+    run(&mut world, 51);
+    world.change_links(&[ChannelId(0)], |latency, _| *latency = Duration::ZERO);
+    run(&mut world, 300);
+    // The packet of 50 ns arrives at 150 ns, and those behind it no sooner; so does the one that is
+    // sent in that very instant.
+    let log = world.observer();
+    assert_eq!(log.times("delivered"), [101, 150, 150, 150, 150, 151, 160]);
+    let ids: Vec<u64> = log
+        .lines
+        .iter()
+        .filter(|line| line.1 == "delivered")
+        .map(|line| line.2)
+        .collect();
+    assert!(ids.is_sorted(), "{ids:?}");
 }
 
 #[test]

@@ -113,6 +113,8 @@ drop_reasons! {
     BadTcpHeader = "bad-tcp-header",
     /// The TCP flags contradict each other.
     BadTcpFlags = "bad-tcp-flags",
+    /// The link was down.
+    LinkDown = "link-down",
 }
 
 impl DropReason {

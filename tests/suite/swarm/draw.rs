@@ -46,6 +46,7 @@ pub(super) fn draw(seed: u64) -> Plan {
     }
     events(random, &mut plan);
     proxy_protocol(&mut Random::new(!seed), &mut plan);
+    bad_weather(&mut Random::new(seed ^ 0x6C69_6E6B), &mut plan);
     plan
 }
 
@@ -214,6 +215,48 @@ fn links(random: &mut Random) -> Vec<(&'static str, Settings, String)> {
         (name, settings, weather)
     });
     links.into_iter().collect()
+}
+
+/// What goes wrong on links beyond loss and bandwidth, in a third of all scenarios.
+fn bad_weather(random: &mut Random, plan: &mut Plan) {
+    if random.chance(67) {
+        return;
+    }
+    let until = plan.duration;
+    for (_, settings, weather) in &mut plan.links {
+        let share = |random: &mut Random| format!("0.{:03}", random.scaled(1, 200));
+        if random.chance(30) && !weather.contains("loss") {
+            let (p, r) = (share(random), random.between(1, 9));
+            weather.push_str(&format!("gemodel = {{ p = {p}, r = 0.{r} }}\n"));
+        }
+        for key in ["duplicate", "corrupt"] {
+            if random.chance(30) {
+                weather.push_str(&format!("{key} = {}\n", share(random)));
+            }
+        }
+        let latency = settings.nanos("latency").unwrap_or(20_000);
+        if latency > 0 && random.chance(40) {
+            let jitter = random.scaled(1, latency);
+            weather.push_str(&format!("jitter = \"{jitter}ns\"\n"));
+            if random.chance(50) {
+                weather.push_str("jitter_distribution = \"normal\"\n");
+            }
+            if random.chance(20) {
+                weather.push_str("jitter_may_reorder = true\n");
+            }
+        }
+        if random.chance(15) {
+            let (share, delay) = (share(random), random.scaled(1_000, 5_000_000));
+            weather.push_str(&format!(
+                "reorder = {{ probability = {share}, delay = \"{delay}ns\" }}\n"
+            ));
+        }
+        if random.chance(20) {
+            let from = random.between(0, until - 2);
+            let to = from + random.scaled(1, until - from);
+            weather.push_str(&format!("down = [[\"{from}ns\", \"{to}ns\"]]\n"));
+        }
+    }
 }
 
 /// Draws traffic for an endpoint; none if nobody can reach it.

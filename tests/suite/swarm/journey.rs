@@ -1,6 +1,6 @@
 //! The way of each packet through the taps: N8 to N12, which need no memory of flows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use super::pcapng::CaptureFile;
@@ -35,6 +35,29 @@ pub(super) struct Seen<'a> {
     bytes: &'a [u8],
 }
 
+/// What links have made of packets.
+#[derive(Debug, Default)]
+pub(super) struct Links<'a> {
+    /// What each copy is a copy of.
+    pub(super) copies: BTreeMap<u64, u64>,
+    /// The packets that were corrupted: nobody could read them any more.
+    pub(super) corrupted: BTreeSet<u64>,
+    /// Why these ended.
+    pub(super) reasons: Vec<&'a str>,
+}
+
+/// What may be wrong with a packet of which one bit was flipped.
+const FAULTS: [&str; 8] = [
+    "truncated",
+    "bad-version",
+    "ipv6",
+    "bad-ip-header",
+    "bad-ip-checksum",
+    "bad-udp-length",
+    "bad-l4-checksum",
+    "bad-tcp-header",
+];
+
 /// What kind of packet it is, by where it was seen first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -58,6 +81,8 @@ pub(super) struct Journey {
     pub(super) taps: Vec<usize>,
     /// Where it ended early.
     pub(super) drop: Option<usize>,
+    /// The packet that it is a copy of, and that one's original in turn; for others itself.
+    pub(super) original: u64,
 }
 
 /// Reads every frame; a frame that cannot be read or a time that goes back is a violation.
@@ -65,13 +90,15 @@ pub(super) fn seen<'a>(
     plan: &Plan,
     file: &'a CaptureFile,
     violations: &mut Vec<Violation>,
-) -> Vec<Seen<'a>> {
+) -> (Vec<Seen<'a>>, Links<'a>) {
     let taps: Vec<Option<Tap>> = file
         .interfaces
         .iter()
         .map(|name| tap_of(plan, name))
         .collect();
     let mut seen: Vec<Seen<'a>> = Vec::with_capacity(file.frames.len());
+    let mut links = Links::default();
+    let mut unreadable = BTreeMap::<u64, Violation>::new();
     for frame in &file.frames {
         let Some(tap) = taps[frame.interface] else {
             let name = &file.interfaces[frame.interface];
@@ -89,6 +116,9 @@ pub(super) fn seen<'a>(
             Tap::Drops => drop_reason(&frame.comment),
             _ => "",
         };
+        if let Some(original) = copy_of(&frame.comment) {
+            links.copies.insert(frame.id, original);
+        }
         match wire::read(&frame.bytes) {
             Ok(wire) => seen.push(Seen {
                 at: frame.at,
@@ -98,13 +128,26 @@ pub(super) fn seen<'a>(
                 reason,
                 bytes: &frame.bytes,
             }),
+            Err(_) if plan.corrupts() && FAULTS.contains(&reason) => {
+                unreadable.remove(&frame.id);
+                links.corrupted.insert(frame.id);
+                links.reasons.push(reason);
+            }
             Err(wrong) => {
                 let what = format!("packet {} at {tap:?}: {wrong}", frame.id);
-                violations.push(Violation::new("N8", frame.at, what));
+                unreadable.insert(frame.id, Violation::new("N8", frame.at, what));
             }
         }
     }
-    seen
+    // A corrupted packet may be seen once more as it leaves its link; then it must have ended.
+    violations.extend(unreadable.into_values());
+    (seen, links)
+}
+
+/// Takes 17 out of `copy of packet 17, made by a link`.
+fn copy_of(comment: &str) -> Option<u64> {
+    let (_, rest) = comment.split_once("copy of packet ")?;
+    rest.split(',').next()?.parse().ok()
 }
 
 /// Takes `no-flow` out of `dropped: no-flow - The packet ...`.
@@ -140,15 +183,16 @@ fn tap_of(plan: &Plan, name: &str) -> Option<Tap> {
 pub(super) fn journeys(
     plan: &Plan,
     seen: &[Seen<'_>],
+    copies: &BTreeMap<u64, u64>,
     violations: &mut Vec<Violation>,
 ) -> BTreeMap<u64, Journey> {
     let mut journeys = BTreeMap::<u64, Journey>::new();
     for (position, packet) in seen.iter().enumerate() {
-        let journey = journeys.entry(packet.id).or_insert_with(|| Journey {
-            kind: kind_of(plan, packet),
-            taps: Vec::new(),
-            drop: None,
-        });
+        if !journeys.contains_key(&packet.id) {
+            let journey = begin(plan, seen, packet, copies, &journeys);
+            journeys.insert(packet.id, journey);
+        }
+        let journey = journeys.get_mut(&packet.id).expect("it was just inserted");
         if journey.drop.is_some() {
             let what = format!("packet {} was seen after its end", packet.id);
             violations.push(Violation::new("N10", packet.at, what));
@@ -161,8 +205,44 @@ pub(super) fn journeys(
     for journey in journeys.values() {
         check_way(plan, seen, journey, violations);
     }
-    check_order(seen, &journeys, violations);
+    if !plan.reorders() {
+        check_order(seen, &journeys, violations);
+    }
     journeys
+}
+
+/// Begins the journey of a packet; that of a copy with what its original had behind it then: the
+/// taps before the one that it is seen at; of one that ends unseen, the first.
+fn begin(
+    plan: &Plan,
+    seen: &[Seen<'_>],
+    packet: &Seen<'_>,
+    copies: &BTreeMap<u64, u64>,
+    journeys: &BTreeMap<u64, Journey>,
+) -> Journey {
+    let mut original = packet.id;
+    while let Some(of) = copies.get(&original) {
+        original = *of;
+        // What ended before any tap has shown nothing: its own original may have.
+        let known = journeys.get(of).filter(|known| known.kind != Kind::Unseen);
+        let Some(known) = known else { continue };
+        let taps = known.taps.iter().copied();
+        let taps = match packet.tap {
+            Tap::Drops => taps.take(1).collect(),
+            tap => taps.take_while(|at| seen[*at].tap != tap).collect(),
+        };
+        return Journey {
+            taps,
+            drop: None,
+            ..*known
+        };
+    }
+    Journey {
+        kind: kind_of(plan, packet),
+        taps: Vec::new(),
+        drop: None,
+        original,
+    }
 }
 
 fn kind_of(plan: &Plan, packet: &Seen<'_>) -> Kind {

@@ -28,11 +28,15 @@ pub(super) struct Findings {
 /// Judges a capture.
 pub(super) fn judge(plan: &Plan, file: &CaptureFile) -> Findings {
     let mut findings = Findings::default();
-    let seen = journey::seen(plan, file, &mut findings.violations);
-    let journeys = journey::journeys(plan, &seen, &mut findings.violations);
-    findings.packets = journeys.len() as u64;
-    for packet in seen.iter().filter(|packet| packet.tap == Tap::Drops) {
-        *findings.drops.entry(packet.reason.to_owned()).or_default() += 1;
+    let (seen, links) = journey::seen(plan, file, &mut findings.violations);
+    let journeys = journey::journeys(plan, &seen, &links.copies, &mut findings.violations);
+    let unseen = links.corrupted.iter();
+    let unseen = unseen.filter(|id| !journeys.contains_key(id)).count();
+    findings.packets = (journeys.len() + unseen) as u64;
+    let ended = seen.iter().filter(|packet| packet.tap == Tap::Drops);
+    let reasons = ended.map(|packet| packet.reason);
+    for reason in reasons.chain(links.reasons) {
+        *findings.drops.entry(reason.to_owned()).or_default() += 1;
     }
     if !findings.violations.is_empty() {
         // What follows would only echo it.
@@ -94,9 +98,9 @@ impl<'a> Replay<'a> {
                 self.leaves(endpoint, packet, journey);
             }
             (Kind::Reply, Tap::Drops) if packet.reason == "not-approved" => {
-                let flow = self.flows.get(&packet.id).copied();
-                if let Some(flow) =
-                    flow.filter(|flow| self.plan.is_approved(flow.endpoint, packet.at))
+                if let Some(flow) = self
+                    .flow_of(packet)
+                    .filter(|flow| self.plan.is_approved(flow.endpoint, packet.at))
                 {
                     self.tell(
                         "N13",
@@ -131,7 +135,7 @@ impl<'a> Replay<'a> {
             client: wire.source,
             port: wire.destination.port(),
         };
-        self.flows.insert(packet.id, flow);
+        self.learn(packet, flow);
         let dropped = journey.drop.map(|position| &self.seen[position]);
         let refused =
             dropped.is_some_and(|drop| drop.reason == "not-approved" && drop.at == packet.at);
@@ -144,7 +148,7 @@ impl<'a> Replay<'a> {
     /// A client's packet behind the NAT.
     fn translated(&mut self, vm: usize, packet: &Seen<'a>, journey: &Journey) {
         let (at, wire, plan) = (packet.at, packet.wire, self.plan);
-        let Some(&flow) = self.flows.get(&packet.id) else {
+        let Some(flow) = self.flow_of(packet) else {
             return self.tell("N11", packet, "it came through no endpoint");
         };
         let (service, promises) = self.service_of(&flow);
@@ -266,7 +270,7 @@ impl<'a> Replay<'a> {
 
     /// A packet of the client that was dropped on its way.
     fn refused(&mut self, packet: &Seen<'a>) {
-        let Some(&flow) = self.flows.get(&packet.id) else {
+        let Some(flow) = self.flow_of(packet) else {
             return;
         };
         let opens = flow.protocol == UDP || packet.wire.tcp.opens();
@@ -403,7 +407,7 @@ impl<'a> Replay<'a> {
             None => {
                 let (_, promises) = self.service_of(&owner.flow);
                 let limited = self.is_limited(vm);
-                self.flows.insert(packet.id, owner.flow);
+                self.learn(packet, owner.flow);
                 let mapping = self.vms[vm].get(&owner.flow).expect("it was just found");
                 mapping.packet(Way::ToClient, wire.tcp, at, &promises, limited);
             }
@@ -426,6 +430,10 @@ impl<'a> Replay<'a> {
             self.tell("N2", packet, "its source is not the endpoint");
         }
         if journey.kind == Kind::ResetToClient {
+            if journey.original != packet.id {
+                // A copy tells nothing new.
+                return;
+            }
             let untold = self.untold.get_mut(&shown).filter(|count| **count > 0);
             match untold {
                 Some(count) => *count -= 1,
@@ -433,7 +441,7 @@ impl<'a> Replay<'a> {
             }
             return;
         }
-        let flow = self.flows.get(&packet.id).copied();
+        let flow = self.flow_of(packet);
         if flow != Some(shown) {
             self.tell("N2", packet, format!("it belongs to {flow:?}"));
         }
@@ -443,7 +451,11 @@ impl<'a> Replay<'a> {
     fn reset(&mut self, vm: usize, packet: &Seen<'a>) {
         let (at, wire) = (packet.at, packet.wire);
         let owner = self.vms[vm].peer(wire.protocol, wire.source, wire.destination.port());
-        let due = owner.is_some_and(|owner| (owner.sure..=owner.possible).contains(&at));
+        let is_open = |phase| matches!(phase, Phase::Open | Phase::OpenOrReset | Phase::Unknown);
+        let due = owner.is_some_and(|owner| {
+            let resets = self.service_of(&owner.flow).1.resets_on_idle;
+            resets && is_open(owner.phase) && (owner.sure..=owner.possible).contains(&at)
+        });
         let answers_late = self.late == Some((at, wire.source, wire.destination));
         if answers_late && !due && self.promises.iter().any(|promises| promises.resets_late) {
             return;
@@ -453,11 +465,7 @@ impl<'a> Replay<'a> {
         };
         let (_, promises) = self.service_of(&owner.flow);
         let backend = SocketAddrV4::new(self.plan.backends[vm].address, owner.backend_port);
-        let open = matches!(
-            owner.phase,
-            Phase::Open | Phase::OpenOrReset | Phase::Unknown
-        );
-        if wire.destination != backend || !open || !promises.resets_on_idle {
+        if wire.destination != backend || !is_open(owner.phase) || !promises.resets_on_idle {
             self.tell("N11", packet, format!("{owner:?} is not told of its end"));
         }
         if at < owner.sure || at > owner.possible {
@@ -483,6 +491,20 @@ impl<'a> Replay<'a> {
     fn is_untold(&self, mapping: &Mapping) -> bool {
         let (_, promises) = self.service_of(&mapping.flow);
         mapping.phase == Phase::Open && promises.resets_on_idle
+    }
+
+    /// Notes the flow of a packet, and of its original, which may have ended before it was seen.
+    fn learn(&mut self, packet: &Seen<'_>, flow: Flow) {
+        let original = self.journeys[&packet.id].original;
+        self.flows.insert(packet.id, flow);
+        self.flows.entry(original).or_insert(flow);
+    }
+
+    /// Returns the flow of a packet; of a copy that of its original.
+    fn flow_of(&self, packet: &Seen<'_>) -> Option<Flow> {
+        let flow = self.flows.get(&packet.id);
+        let original = || self.flows.get(&self.journeys[&packet.id].original);
+        flow.or_else(original).copied()
     }
 
     fn service_of(&self, flow: &Flow) -> (usize, Promises) {

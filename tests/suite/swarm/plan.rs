@@ -159,6 +159,20 @@ pub(super) enum Action {
 }
 
 impl Plan {
+    /// Tells whether some link flips bits.
+    pub(super) fn corrupts(&self) -> bool {
+        self.links
+            .iter()
+            .any(|(.., weather)| weather.contains("corrupt"))
+    }
+
+    /// Tells whether packets may overtake each other on some link.
+    pub(super) fn reorders(&self) -> bool {
+        self.links
+            .iter()
+            .any(|(.., weather)| weather.contains("reorder"))
+    }
+
     /// Tells whether some backend VM goes down or comes back.
     pub(super) fn pools_change(&self) -> bool {
         let mut actions = self.events.iter().map(|event| event.action);

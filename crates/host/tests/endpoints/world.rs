@@ -5,10 +5,10 @@ use plsim_host::{
     Application, Arrival, Behaviour, ClientVms, ClientVmsConfig, Close, EphemeralPorts, Hold,
     ServerStats, ServerVm, ServerVmConfig, TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
 };
-use plsim_packet::{Origin, Packet, Payload, TcpHeader};
+use plsim_packet::{Origin, Packet, PacketId, Payload, TcpHeader};
 use plsim_sim::{
-    ChannelConfig, ChannelId, Context, Node, NodeId, Observer, Place, Progress, TapId, World,
-    WorldBuilder,
+    ChannelConfig, ChannelId, Context, Impairments, Loss, Node, NodeId, Observer, Place, Progress,
+    TapId, World, WorldBuilder,
 };
 use plsim_types::{DropReason, Duration, Instant, Protocol, TcpFlags};
 
@@ -87,6 +87,10 @@ impl Observer for Log {
         }
     }
 
+    fn duplicated(&mut self, _now: Instant, _channel: ChannelId, _packet: &Packet, _of: PacketId) {
+        self.injected += 1;
+    }
+
     fn delivered(&mut self, _now: Instant, _node: NodeId, packet: &Packet) {
         self.delivered += 1;
         if let Some(segment) = packet.tcp_segment()
@@ -143,7 +147,10 @@ impl Setup {
         let server = builder.node("backend-vm", "server");
         let link = ChannelConfig {
             latency: self.latency,
-            loss: self.loss,
+            impairments: Impairments {
+                loss: Loss::Random(self.loss),
+                ..Default::default()
+            },
             ..Default::default()
         };
         let up = builder.channel("link", "up", server, link.clone());

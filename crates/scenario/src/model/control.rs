@@ -1,6 +1,7 @@
 use super::distribution::{AdminState, Distribution};
+use super::link::{GeModel, JitterDistribution, LinkDirection, LinkName, Reorder};
 use super::machine::{Flapping, VmState};
-use crate::units::{HexBytes, Name, PoolPath, RulePath, TimeSpan};
+use crate::units::{Bandwidth, ByteSize, HexBytes, Name, PoolPath, RulePath, TimeSpan};
 use core::fmt;
 use core::net::Ipv4Addr;
 use schemars::JsonSchema;
@@ -53,6 +54,37 @@ pub struct Event {
     pub probe_status: Option<u16>,
     /// Whether health probes are kept from the VM from now on; for change-vm.
     pub probe_blocked: Option<bool>,
+    /// Which of the four links, for change-link, link-down and link-up; those of one
+    /// `private_endpoint` (client_endpoint, endpoint_edge) or `backend_vm` (edge_host, host_vm), if one
+    /// is named.
+    pub link: Option<LinkName>,
+    /// The direction, for the actions about links; both if absent.
+    pub direction: Option<LinkDirection>,
+    /// The link's one-way latency from now on; for change-link.
+    pub latency: Option<TimeSpan>,
+    /// The link's bits per second from now on; for change-link.
+    pub bandwidth: Option<Bandwidth>,
+    /// Bytes that may wait for the link from now on; for change-link.
+    pub queue_limit: Option<ByteSize>,
+    /// The share of packets lost from now on, each by itself; for change-link. It ends `gemodel`.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub loss: Option<f64>,
+    /// Loss in bursts from now on; for change-link.
+    pub gemodel: Option<GeModel>,
+    /// The share of packets that arrive twice from now on; for change-link.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub duplicate: Option<f64>,
+    /// The share of packets of which a bit flips from now on; for change-link.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub corrupt: Option<f64>,
+    /// By how much the latency varies from now on; for change-link.
+    pub jitter: Option<TimeSpan>,
+    /// How jitter is distributed from now on; for change-link.
+    pub jitter_distribution: Option<JitterDistribution>,
+    /// Whether packets overtake each other for jitter from now on; for change-link.
+    pub jitter_may_reorder: Option<bool>,
+    /// Packets that are held back from now on; for change-link.
+    pub reorder: Option<Reorder>,
 }
 
 /// What an event does.
@@ -89,6 +121,13 @@ pub enum Action {
     ChangeVm,
     /// A backend VM, or a whole group, starts anew and knows nothing of its connections.
     RestartVm,
+    /// Links get other settings: latency, bandwidth, queue_limit, loss, gemodel, duplicate, corrupt,
+    /// jitter, jitter_distribution, jitter_may_reorder, reorder. What is not named stays.
+    ChangeLink,
+    /// Links go down: what they have taken arrives, and they take nothing more.
+    LinkDown,
+    /// Links that were down are up again.
+    LinkUp,
 }
 
 /// What must hold when the run is over: exactly one of `equals`, `at_least`, `at_most`, `between`.

@@ -2,6 +2,7 @@
 
 mod control;
 mod distribution;
+mod link;
 mod load_balancer;
 mod machine;
 mod nat;
@@ -15,6 +16,10 @@ pub use control::{Action, Event, Expect, ExpectValue};
 pub use distribution::{
     AdminDown, AdminState, Distribution, HashStrength, HashTuple, LoneBackend, PoolConfiguration,
     Rehash, RuleProtocol, Sku,
+};
+pub use link::{
+    ClientEndpointLink, EdgeHostLink, EndpointEdgeLink, GeModel, HostVmLink, JitterDistribution,
+    Link, LinkDirection, LinkName, LinkSettings, Reorder,
 };
 pub use load_balancer::{
     BackendPool, Fragments, Frontend, LbIdleAction, LoadBalancer, Rule, Transport,
@@ -32,9 +37,7 @@ pub use private_link::{ConnectionState, PrivateEndpoint, PrivateLinkService, Pro
 pub use probe::{
     NoHealthyBackends, Probe, ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader,
 };
-pub use run::{
-    ClientEndpointLink, EdgeHostLink, EndpointEdgeLink, HostVmLink, Link, LinkSettings, Output, Run,
-};
+pub use run::{Output, Run};
 pub use workload::{Arrival, Close, HoldDistribution, Workload};
 
 use crate::located::Located;
@@ -57,7 +60,7 @@ pub struct Scenario {
     /// What is recorded while it runs.
     #[serde(default)]
     pub output: Output,
-    /// The four links on the way of a packet: latency, bandwidth, queue and loss.
+    /// The four links on the way of a packet: latency, bandwidth, and what goes wrong on them.
     #[serde(default)]
     pub link: Link,
     /// Latencies between regions, for endpoints whose service is in another region.

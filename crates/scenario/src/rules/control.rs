@@ -1,4 +1,5 @@
 use super::Rules;
+use super::link::{LINK_CHANGES, LINK_TARGETS};
 use super::lints::{PL060, PL061, PL062, PL070};
 use crate::model::{Action, ConnectionState, Event, Expect, ExpectValue};
 
@@ -10,6 +11,15 @@ const VM_CHANGES: [&str; 5] = [
     "probe_status",
     "probe_blocked",
 ];
+
+/// What goes with change-link: which links, and what changes.
+const CHANGE_LINK: [&str; LINK_TARGETS.len() + LINK_CHANGES.len()] = {
+    let mut keys = [""; LINK_TARGETS.len() + LINK_CHANGES.len()];
+    let (targets, changes) = keys.split_at_mut(LINK_TARGETS.len());
+    targets.copy_from_slice(&LINK_TARGETS);
+    changes.copy_from_slice(&LINK_CHANGES);
+    keys
+};
 
 impl Rules<'_> {
     /// Events: their time and their keys.
@@ -55,6 +65,9 @@ impl Rules<'_> {
             Action::InjectPacket => ("inject-packet", "bytes", &["client_vm", "backend_vm"]),
             Action::ChangeVm => ("change-vm", "backend_vm", &VM_CHANGES),
             Action::RestartVm => ("restart-vm", "backend_vm", &[]),
+            Action::ChangeLink => ("change-link", "link", &CHANGE_LINK),
+            Action::LinkDown => ("link-down", "link", &LINK_TARGETS),
+            Action::LinkUp => ("link-up", "link", &LINK_TARGETS),
         };
         let given = [
             ("private_endpoint", event.private_endpoint.is_some()),
@@ -74,12 +87,26 @@ impl Rules<'_> {
             ("response_delay", event.response_delay.is_some()),
             ("probe_status", event.probe_status.is_some()),
             ("probe_blocked", event.probe_blocked.is_some()),
+            ("link", event.link.is_some()),
+            ("direction", event.direction.is_some()),
+            ("latency", event.latency.is_some()),
+            ("bandwidth", event.bandwidth.is_some()),
+            ("queue_limit", event.queue_limit.is_some()),
+            ("loss", event.loss.is_some()),
+            ("gemodel", event.gemodel.is_some()),
+            ("duplicate", event.duplicate.is_some()),
+            ("corrupt", event.corrupt.is_some()),
+            ("jitter", event.jitter.is_some()),
+            ("jitter_distribution", event.jitter_distribution.is_some()),
+            ("jitter_may_reorder", event.jitter_may_reorder.is_some()),
+            ("reorder", event.reorder.is_some()),
         ];
         for (key, given) in given {
             if key == needed && !given {
                 let (label, example) = match key {
                     "bytes" => ("what is sent?", "4500 …"),
                     "rule" => ("which one?", "BALANCER/RULE"),
+                    "link" => ("which of the four?", "endpoint_edge"),
                     _ => ("which one?", "NAME"),
                 };
                 self.report(
@@ -99,12 +126,19 @@ impl Rules<'_> {
         if event.action == Action::InjectPacket {
             self.sender(path, event);
         }
-        let changes = given.iter().filter(|(key, _)| VM_CHANGES.contains(key));
-        if event.action == Action::ChangeVm && changes.clone().all(|(_, given)| !given) {
-            let message = "\"change-vm\" changes nothing";
+        let changes: &[&str] = match event.action {
+            Action::ChangeVm => &VM_CHANGES,
+            Action::ChangeLink => &LINK_CHANGES,
+            _ => return,
+        };
+        if !given
+            .iter()
+            .any(|(key, given)| *given && changes.contains(key))
+        {
+            let message = format!("\"{name}\" changes nothing");
             self.report(PL061, &format!("{path}.action"), message)
                 .label("into what?")
-                .help(format!("add one of {}", VM_CHANGES.join(", ")));
+                .help(format!("add one of {}", changes.join(", ")));
         }
     }
 

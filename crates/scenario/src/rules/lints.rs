@@ -115,6 +115,10 @@ lints! {
     PL106 Error None, "a flapping VM is running, and takes its time up and down";
     PL107 Warning Some("D-ADM"), "an admin state goes with rules that have a probe";
     PL110 Error None, "the NAT of a backend VM has at most 256 NAT IPs, of 255 services";
+    PL120 Error None, "the queue of a link has room for a packet";
+    PL121 Error None, "a link loses packets in one way, and its bursts end";
+    PL122 Error None, "jitter is no more than the latency it varies";
+    PL123 Error None, "outages of a link follow each other, within the run";
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod distribution;
 mod frontend;
 mod idle;
 mod index;
+mod link;
 mod lints;
 mod membership;
 mod memory;
@@ -45,6 +46,7 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
     rules.names();
     rules.references();
     rules.run();
+    rules.links();
     rules.topology();
     rules.addresses();
     rules.services();

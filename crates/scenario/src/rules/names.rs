@@ -295,7 +295,20 @@ impl<'s> Rules<'s> {
                     self.rule_reference(&format!("event[{index}].rule"), event.rule.as_ref());
                     continue;
                 }
-                Action::BackendDown
+                Action::ChangeLink | Action::LinkDown | Action::LinkUp
+                    if event.private_endpoint.is_some() =>
+                {
+                    (
+                        "private_endpoint",
+                        "private endpoint",
+                        &event.private_endpoint,
+                        &endpoints,
+                    )
+                }
+                Action::ChangeLink
+                | Action::LinkDown
+                | Action::LinkUp
+                | Action::BackendDown
                 | Action::BackendUp
                 | Action::AddBackend
                 | Action::RemoveBackend

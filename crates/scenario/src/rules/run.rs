@@ -1,12 +1,11 @@
 use super::Rules;
 use super::lints::{PL003, PL037};
-use crate::model::LinkSettings;
 
 /// Rows a time series may have.
 const MAX_SAMPLES: u64 = 10_000_000;
 
 impl Rules<'_> {
-    /// The run, its records and the links.
+    /// The run and its records.
     pub(super) fn run(&mut self) {
         let (run, output) = (&self.scenario.run, &self.scenario.output);
         let (duration, interval) = (run.duration.0, output.interval.0);
@@ -30,27 +29,6 @@ impl Rules<'_> {
                 .label("too fine for the run")
                 .see("run.duration", "the run lasts this long")
                 .help("use a longer interval");
-        }
-        let link = &self.scenario.link;
-        let links: [(&str, LinkSettings); 4] = [
-            ("client_endpoint", link.client_endpoint.into()),
-            ("endpoint_edge", link.endpoint_edge.into()),
-            ("edge_host", link.edge_host.into()),
-            ("host_vm", link.host_vm.into()),
-        ];
-        for (name, link) in links {
-            if link.queue_limit.is_some() && link.bandwidth.is_none() {
-                let path = format!("link.{name}.queue_limit");
-                self.report(
-                    PL003,
-                    &path,
-                    "a queue needs a bandwidth: without one nothing ever waits",
-                )
-                .label("no bandwidth given")
-                .help(format!(
-                    "add for example bandwidth = \"1Gbps\" to [link.{name}]"
-                ));
-            }
         }
     }
 }
