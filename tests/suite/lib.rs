@@ -61,4 +61,6 @@ mod swarm_check;
 #[cfg(test)]
 mod theory;
 #[cfg(test)]
+mod traffic;
+#[cfg(test)]
 mod wire;

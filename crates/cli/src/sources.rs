@@ -52,7 +52,8 @@ fn read(
         Exit::Invalid
     })?;
     let shown = file.to_string_lossy();
-    let parsed = plsim_scenario::parse(&shown, &bytes, overrides);
+    let beside = |name: &str| plsim_scenario::read_beside(file, name);
+    let parsed = plsim_scenario::parse_with(&shown, &bytes, overrides, &beside);
     let (scenario, warnings) = parsed.map_err(|problems| {
         terminal.message(&problems.render(terminal.color_error()));
         Exit::Invalid

@@ -78,6 +78,7 @@ pub(crate) struct Workload {
     schedule: Schedule,
     arrivals: Stream,
     pub(crate) holds: Stream,
+    pub(crate) sizes: Stream,
     isn: KeyedHash,
 }
 
@@ -195,7 +196,7 @@ impl ClientVms {
             workload
                 .schedule
                 .advance(&workload.config, &mut workload.arrivals);
-            match workload.config.kind {
+            match &workload.config.kind {
                 WorkloadKind::Tcp(_) => {
                     let isn = workload.isn.word(stats.attempted) as u32;
                     self.tcp
@@ -350,6 +351,7 @@ impl Workload {
             schedule: Schedule::new(&config, &mut arrivals),
             arrivals,
             holds: Stream::new(seed, "workload", "holds"),
+            sizes: Stream::new(seed, "workload", "sizes"),
             isn: KeyedHash::new(seed, "initial sequence numbers"),
             config,
         }

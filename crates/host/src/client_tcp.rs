@@ -1,13 +1,13 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Packet, Payload, TcpHeader};
-use plsim_sim::{ChannelId, Context};
+use plsim_sim::{ChannelId, Context, Stream};
 use plsim_table::FlowTable;
 use plsim_types::{Instant, KeyedHash, TcpFlags, TcpSegment};
 
 use crate::alarm::Alarm;
 use crate::client::{Group, Workload, tcp_token};
-use crate::config::{Close, TcpSession, WorkloadKind};
+use crate::config::{Close, TcpSession, WorkloadKind, draw_span};
 use crate::parameters::Parameters;
 use crate::ports::{EphemeralPorts, Ports};
 use crate::request::Request;
@@ -27,8 +27,9 @@ pub(crate) struct TcpClients {
 struct Slot {
     tcb: Tcb,
     alarm: Alarm,
-    /// While connecting, when the SYN was first sent; while holding, when the hold ends.
-    mark: Instant,
+    /// While connecting, when the SYN was first sent; while the response is awaited, the sizes of
+    /// request and response, packed; while holding, when the hold ends.
+    mark: u64,
     vm: u16,
     port: u16,
     workload: u16,
@@ -55,10 +56,12 @@ enum Phase {
 /// What one call works with besides the slots.
 struct Turn<'a, 'c> {
     group: &'a Group,
-    workload: &'a mut Workload,
+    target: SocketAddrV4,
+    session: &'a TcpSession,
+    holds: &'a mut Stream,
+    sizes: &'a mut Stream,
     stats: &'a mut WorkloadStats,
     cx: &'a mut Context<'c>,
-    session: TcpSession,
     parameters: Parameters,
 }
 
@@ -69,7 +72,13 @@ impl<'a, 'c> Turn<'a, 'c> {
         stats: &'a mut WorkloadStats,
         cx: &'a mut Context<'c>,
     ) -> Self {
-        let WorkloadKind::Tcp(session) = workload.config.kind else {
+        let Workload {
+            config,
+            holds,
+            sizes,
+            ..
+        } = workload;
+        let WorkloadKind::Tcp(session) = &config.kind else {
             unreachable!("broken invariant: a TCP connection of a UDP workload")
         };
         let parameters = Parameters {
@@ -80,10 +89,12 @@ impl<'a, 'c> Turn<'a, 'c> {
         };
         Self {
             group,
-            workload,
+            target: config.target,
+            session,
+            holds,
+            sizes,
             stats,
             cx,
-            session,
             parameters,
         }
     }
@@ -131,7 +142,7 @@ impl TcpClients {
         let slot = Slot {
             tcb: Tcb::connect(isn),
             alarm: Alarm::default(),
-            mark: cx.now(),
+            mark: cx.now().as_nanos(),
             vm,
             port,
             workload: number,
@@ -197,7 +208,7 @@ impl TcpClients {
         let now = turn.cx.now();
         let slot = self.slots.entry_mut(position);
         let mut verdict = Verdict::Continue;
-        if slot.phase == Phase::Holding && slot.mark <= now {
+        if slot.phase == Phase::Holding && slot.mark <= now.as_nanos() {
             verdict = slot.close(&mut turn);
         }
         if verdict == Verdict::Continue && slot.tcb.deadline().is_some_and(|at| at <= now) {
@@ -256,11 +267,17 @@ impl Slot {
     /// Lets the application react; an outcome ends the connection.
     fn proceed(&mut self, turn: &mut Turn<'_, '_>) -> Option<Outcome> {
         if self.phase == Phase::Connecting && self.tcb.is_open() {
-            turn.stats.connected(turn.cx.now().since(self.mark));
+            let first_sent = Instant::from_nanos(self.mark);
+            turn.stats.connected(turn.cx.now().since(first_sent));
             // The handshake's ACK leaves before the application gets to write.
             self.transmit(turn);
-            self.tcb.write(turn.session.request);
-            let goal = self.tcb.received().wrapping_add(turn.session.response);
+            let TcpSession {
+                request, response, ..
+            } = turn.session;
+            let head = Request::draw(request, response, Request::LONGEST, turn.sizes);
+            self.mark = head.to_word();
+            self.tcb.write(head.request);
+            let goal = self.tcb.received().wrapping_add(head.response);
             self.tcb.expect_until(goal);
             turn.stats.requests += 1;
             self.phase = Phase::AwaitingResponse;
@@ -274,8 +291,8 @@ impl Slot {
                 self.tcb.fall_silent();
                 self.phase = Phase::Done;
             } else {
-                let hold = turn.session.hold.draw(&mut turn.workload.holds);
-                self.mark = turn.cx.now() + hold;
+                let hold = draw_span(&turn.session.hold, turn.holds);
+                self.mark = (turn.cx.now() + hold).as_nanos();
                 self.phase = Phase::Holding;
                 if hold.is_zero() && self.close(turn) == Verdict::Closed {
                     return Some(Outcome::Closed);
@@ -306,7 +323,7 @@ impl Slot {
     /// Sends what is due and sets the timer.
     fn settle(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
         self.transmit(turn);
-        let hold = (self.phase == Phase::Holding).then_some(self.mark);
+        let hold = (self.phase == Phase::Holding).then_some(Instant::from_nanos(self.mark));
         let deadline = match (self.tcb.deadline(), hold) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
@@ -329,18 +346,16 @@ impl Slot {
     }
 
     fn send(&self, segment: &Segment, turn: &mut Turn<'_, '_>) {
-        let session = &turn.session;
-        let start = self.tcb.end().wrapping_sub(session.request);
-        let is_first = segment.length > 0 && segment.sequence == start;
-        let head = Request {
-            request: session.request,
-            response: session.response,
-        };
+        let head = Request::from_word(self.mark);
+        let start = self.tcb.end().wrapping_sub(head.request);
+        let is_first = self.phase == Phase::AwaitingResponse
+            && segment.length > 0
+            && segment.sequence == start;
         let payload = is_first.then(|| head.to_payload(segment.length));
         let local = turn.group.socket(self.vm, self.port);
         send(
             local,
-            turn.workload.config.target,
+            turn.target,
             segment,
             payload,
             turn.group.out,

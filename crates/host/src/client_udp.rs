@@ -7,7 +7,7 @@ use plsim_types::{Instant, KeyedHash};
 
 use crate::alarm::Alarm;
 use crate::client::{Group, Workload, udp_token};
-use crate::config::{UdpSession, WorkloadKind};
+use crate::config::{MAX_DATAGRAM, UdpSession, WorkloadConfig, WorkloadKind, draw_span};
 use crate::ports::{EphemeralPorts, Ports};
 use crate::request::Request;
 use crate::stats::{Outcome, WorkloadStats};
@@ -75,7 +75,7 @@ impl UdpClients {
         &mut self,
         number: u16,
         group: &Group,
-        workload: &Workload,
+        workload: &mut Workload,
         stats: &mut WorkloadStats,
         cx: &mut Context<'_>,
     ) {
@@ -117,8 +117,8 @@ impl UdpClients {
         stats.responses += 1;
         if slot.phase == Phase::Connecting {
             stats.connected(cx.now().since(slot.sent));
-            let hold = session(workload).hold;
-            slot.end = cx.now() + hold.draw(&mut workload.holds);
+            let Workload { config, holds, .. } = workload;
+            slot.end = cx.now() + draw_span(&udp(config).hold, holds);
         }
         slot.phase = Phase::Resting;
         self.on_timer(position, group, workload, stats, cx);
@@ -145,14 +145,13 @@ impl UdpClients {
         &mut self,
         position: u32,
         group: &Group,
-        workload: &Workload,
+        workload: &mut Workload,
         stats: &mut WorkloadStats,
         cx: &mut Context<'_>,
     ) {
-        let session = session(workload);
         let slot = self.slots.entry_mut(position);
-        if slot.deadline(session) > cx.now() {
-            return slot.arm(position, session, cx);
+        if slot.deadline(session(workload)) > cx.now() {
+            return slot.arm(position, session(workload), cx);
         }
         match slot.phase {
             Phase::Connecting => stats.failed(Outcome::TimedOut),
@@ -160,7 +159,7 @@ impl UdpClients {
             Phase::Resting if cx.now() < slot.end => {
                 slot.request(group, workload, stats, cx);
                 slot.phase = Phase::Awaiting;
-                return slot.arm(position, session, cx);
+                return slot.arm(position, session(workload), cx);
             }
             Phase::Resting => stats.ended(Outcome::Closed),
         }
@@ -179,17 +178,19 @@ impl Slot {
     fn request(
         &mut self,
         group: &Group,
-        workload: &Workload,
+        workload: &mut Workload,
         stats: &mut WorkloadStats,
         cx: &mut Context<'_>,
     ) {
+        let Workload { config, sizes, .. } = workload;
         let UdpSession {
             request, response, ..
-        } = *session(workload);
+        } = udp(config);
+        let head = Request::draw(request, response, u32::from(MAX_DATAGRAM), sizes);
         self.sent = cx.now();
-        self.missing = response;
+        self.missing = head.response;
         stats.requests += 1;
-        let payload = Request { request, response }.to_payload(request as u16);
+        let payload = head.to_payload(head.request as u16);
         let local = group.socket(self.vm, self.port);
         let packet = cx.inject(Packet::udp(local, workload.config.target, payload));
         cx.send(group.out, packet);
@@ -210,7 +211,11 @@ impl Slot {
 }
 
 fn session(workload: &Workload) -> &UdpSession {
-    let WorkloadKind::Udp(session) = &workload.config.kind else {
+    udp(&workload.config)
+}
+
+fn udp(config: &WorkloadConfig) -> &UdpSession {
+    let WorkloadKind::Udp(session) = &config.kind else {
         unreachable!("broken invariant: a UDP flow of a TCP workload")
     };
     session

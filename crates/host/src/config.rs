@@ -1,20 +1,22 @@
 use core::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_sim::{ChannelId, Stream};
+use plsim_sim::{ChannelId, Distribution, Stream};
 use plsim_types::{Duration, Instant, Protocol};
 
 use crate::application::Application;
 use crate::ports::EphemeralPorts;
-use crate::request::Request;
 use crate::server::Behaviour;
 
-/// The largest request or response, in bytes: half of what sequence numbers can tell apart.
-const MAX_SIZE: u32 = 1 << 30;
 /// The largest UDP payload in one Ethernet frame, in bytes.
 pub(crate) const MAX_DATAGRAM: u16 = 1_472;
 
+/// Draws a span of time.
+pub(crate) fn draw_span(law: &Distribution, random: &mut Stream) -> Duration {
+    Duration::from_nanos(law.draw(random))
+}
+
 /// One group of client VMs and the workloads that start there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClientVmsConfig {
     /// The VMs' addresses, 1..=65 536, without duplicates.
     pub addresses: Vec<Ipv4Addr>,
@@ -32,7 +34,7 @@ pub struct ClientVmsConfig {
 }
 
 /// A stream of connections that have the same target and do the same.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WorkloadConfig {
     /// Seed of the workload's arrivals, holds and initial sequence numbers.
     pub seed: u64,
@@ -53,7 +55,7 @@ pub struct WorkloadConfig {
 }
 
 /// The protocol of a workload and its session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum WorkloadKind {
     /// TCP connections.
     Tcp(TcpSession),
@@ -81,25 +83,6 @@ pub struct Rate {
     pub per: Duration,
 }
 
-/// The time between the whole response and the close.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hold {
-    /// The span, or the mean of it.
-    pub mean: Duration,
-    /// True draws each connection's span from the exponential distribution.
-    pub exponential: bool,
-}
-
-impl Hold {
-    pub(crate) fn draw(&self, random: &mut Stream) -> Duration {
-        if self.exponential {
-            random.exponential(self.mean)
-        } else {
-            self.mean
-        }
-    }
-}
-
 /// How a TCP client ends its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
@@ -113,14 +96,14 @@ pub enum Close {
 }
 
 /// What one TCP connection does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TcpSession {
-    /// Bytes of the request, 8..=2^30.
-    pub request: u32,
-    /// Bytes of the response, 0..=2^30.
-    pub response: u32,
-    /// How long the connection rests after the response.
-    pub hold: Hold,
+    /// Bytes of each request; what is drawn outside 8..=2^30 is taken for the nearest bound.
+    pub request: Distribution,
+    /// Bytes of each response; what is drawn outside 0..=2^30 is taken for the nearest bound.
+    pub response: Distribution,
+    /// How long each connection rests after the response, in nanoseconds.
+    pub hold: Distribution,
     /// How it ends.
     pub close: Close,
     /// Silence after which the client probes the server (RFC 9293 §3.8.4), and the time between
@@ -135,14 +118,16 @@ pub struct TcpSession {
 }
 
 /// What one UDP flow does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct UdpSession {
-    /// Bytes of the request, 8..=1 472: one datagram.
-    pub request: u32,
-    /// Bytes of the response, 0..=2^30, in as many datagrams as it takes, at least one.
-    pub response: u32,
-    /// How long the flow lives after the first response.
-    pub hold: Hold,
+    /// Bytes of each request, one datagram; what is drawn outside 8..=1 472 is taken for the nearest
+    /// bound.
+    pub request: Distribution,
+    /// Bytes of each response, in as many datagrams as it takes, at least one; what is drawn outside
+    /// 0..=2^30 is taken for the nearest bound.
+    pub response: Distribution,
+    /// How long each flow lives after the first response, in nanoseconds.
+    pub hold: Distribution,
     /// Time from one request to the next, until `hold` has passed; `None` means one request. A
     /// request never leaves before the one before it is answered.
     pub interval: Option<Duration>,
@@ -174,7 +159,7 @@ impl WorkloadConfig {
     /// # Panics
     /// If a value lies outside its documented range.
     pub(crate) fn check(&self) {
-        let (request, response) = match &self.kind {
+        let distributions = match &self.kind {
             WorkloadKind::Tcp(session) => {
                 let keepalive = session.keepalive;
                 assert!(
@@ -185,7 +170,7 @@ impl WorkloadConfig {
                     !session.initial_rto.is_zero(),
                     "initial_rto must be above zero"
                 );
-                (session.request, session.response)
+                [&session.request, &session.response, &session.hold]
             }
             WorkloadKind::Udp(session) => {
                 let interval = session.interval;
@@ -197,19 +182,10 @@ impl WorkloadConfig {
                     !session.response_timeout.is_zero(),
                     "response_timeout must be above zero"
                 );
-                let limit = u32::from(MAX_DATAGRAM);
-                assert!(session.request <= limit, "a UDP request is one datagram");
-                (session.request, session.response)
+                [&session.request, &session.response, &session.hold]
             }
         };
-        assert!(
-            request >= Request::LENGTH,
-            "a request holds at least its own 8-byte head"
-        );
-        assert!(
-            request.max(response) <= MAX_SIZE,
-            "a request or response has at most 2^30 bytes"
-        );
+        distributions.into_iter().for_each(Distribution::check);
         match self.arrival {
             Arrival::AtOnce => assert!(self.connections.is_some(), "how many start at once?"),
             Arrival::Constant | Arrival::Poisson => {

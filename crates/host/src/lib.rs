@@ -46,10 +46,11 @@ mod tcp;
 pub use application::Application;
 pub use client::ClientVms;
 pub use config::{
-    Arrival, ClientVmsConfig, Close, Hold, Rate, ServerVmConfig, TcpSession, UdpSession,
-    WorkloadConfig, WorkloadKind,
+    Arrival, ClientVmsConfig, Close, Rate, ServerVmConfig, TcpSession, UdpSession, WorkloadConfig,
+    WorkloadKind,
 };
 pub use histogram::Histogram;
+pub use plsim_sim::Distribution;
 pub use ports::EphemeralPorts;
 pub use server::{Behaviour, Flapping, ServerVm, VmState};
 pub use stats::{FailedBy, RequestFailedBy, ServerStats, WorkloadStats};

@@ -1,4 +1,5 @@
 use plsim_packet::Payload;
+use plsim_sim::{Distribution, Stream};
 
 /// The head of a request: what client and server agree on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,37 @@ pub(crate) struct Request {
 impl Request {
     /// Bytes of the head.
     pub(crate) const LENGTH: u32 = 8;
+    /// The largest request or response: half of what sequence numbers can tell apart.
+    pub(crate) const LONGEST: u32 = 1 << 30;
+
+    /// Draws the sizes of a request, of at most `longest` bytes, and of its response.
+    pub(crate) fn draw(
+        request: &Distribution,
+        response: &Distribution,
+        longest: u32,
+        random: &mut Stream,
+    ) -> Self {
+        let mut size = |law: &Distribution, least: u32, most: u32| {
+            law.draw(random).clamp(u64::from(least), u64::from(most)) as u32
+        };
+        Self {
+            request: size(request, Self::LENGTH, longest),
+            response: size(response, 0, Self::LONGEST),
+        }
+    }
+
+    /// Packs both sizes into a word.
+    pub(crate) const fn to_word(self) -> u64 {
+        (self.request as u64) << 32 | self.response as u64
+    }
+
+    /// Unpacks what [`Request::to_word`] has packed.
+    pub(crate) const fn from_word(word: u64) -> Self {
+        Self {
+            request: (word >> 32) as u32,
+            response: word as u32,
+        }
+    }
 
     /// Builds the first `length` bytes of the request, at least 8.
     pub(crate) fn to_payload(self, length: u16) -> Payload {
@@ -29,7 +61,8 @@ impl Request {
             request: u32::from_be_bytes(*request),
             response: u32::from_be_bytes(*response),
         };
-        let sane = (Self::LENGTH..=1 << 30).contains(&head.request) && head.response <= 1 << 30;
+        let sane = (Self::LENGTH..=Self::LONGEST).contains(&head.request)
+            && head.response <= Self::LONGEST;
         sane.then_some(head)
     }
 }

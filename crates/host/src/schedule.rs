@@ -62,19 +62,16 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::Schedule;
-    use crate::config::{Arrival, Hold, Rate, UdpSession, WorkloadConfig, WorkloadKind};
+    use crate::config::{Arrival, Rate, UdpSession, WorkloadConfig, WorkloadKind};
     use core::net::{Ipv4Addr, SocketAddrV4};
-    use plsim_sim::Stream;
+    use plsim_sim::{Distribution, Stream};
     use plsim_types::{Duration, Instant};
 
     fn workload(arrival: Arrival, count: u64, per: Duration) -> WorkloadConfig {
         let session = UdpSession {
-            request: 8,
-            response: 8,
-            hold: Hold {
-                mean: Duration::ZERO,
-                exponential: false,
-            },
+            request: Distribution::Fixed(8),
+            response: Distribution::Fixed(8),
+            hold: Distribution::Fixed(0),
             interval: None,
             response_timeout: Duration::from_secs(1),
         };

@@ -3,8 +3,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_fabric::{ProxyService, Splices};
 use plsim_host::{
-    Application, Close, EphemeralPorts, Hold, Rate, TcpSession, UdpSession, WorkloadConfig,
-    WorkloadKind,
+    Application, Close, EphemeralPorts, Rate, TcpSession, UdpSession, WorkloadConfig, WorkloadKind,
 };
 use plsim_lb::{
     AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, HashStrength, HashTuple,
@@ -20,6 +19,7 @@ use plsim_vnet::{
 
 use crate::frontend;
 use crate::idle;
+use crate::law::law;
 use crate::layout::{BackendPlace, ClientGroup, Layout, frontend_place, narrow, position};
 use crate::membership;
 use crate::probe;
@@ -415,7 +415,7 @@ pub(crate) fn workloads(
                 .derive(workload.name.as_str())
                 .word(0),
             target: SocketAddrV4::new(address, workload.port),
-            kind: session(workload),
+            kind: session(scenario, workload),
             arrival: match workload.arrival {
                 file::Arrival::Constant => plsim_host::Arrival::Constant,
                 file::Arrival::Poisson => plsim_host::Arrival::Poisson,
@@ -433,14 +433,10 @@ pub(crate) fn workloads(
     .collect()
 }
 
-fn session(workload: &Workload) -> WorkloadKind {
-    let size = |size: file::ByteSize| u32::try_from(size.0).unwrap_or(u32::MAX);
-    let (request, response) = (size(workload.request_size), size(workload.response_size));
-    let exponential = workload.hold_distribution == file::HoldDistribution::Exponential;
-    let hold = Hold {
-        mean: workload.hold.0,
-        exponential,
-    };
+fn session(scenario: &Scenario, workload: &Workload) -> WorkloadKind {
+    let request = law(scenario, &workload.request_size);
+    let response = law(scenario, &workload.response_size);
+    let hold = law(scenario, &workload.hold);
     match workload.protocol {
         file::Transport::Tcp => WorkloadKind::Tcp(TcpSession {
             request,

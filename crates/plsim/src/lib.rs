@@ -38,6 +38,7 @@ mod expectations;
 mod findings;
 mod frontend;
 mod idle;
+mod law;
 mod layout;
 mod link;
 mod loopback;

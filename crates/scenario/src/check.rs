@@ -1,11 +1,13 @@
 //! Checks a [`Tree`] against the schema: every problem, each with its place.
 
 use crate::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Severity};
+use crate::rows::{FileKind, FileUse};
 use crate::schema::{Node, Shape};
 use crate::source::{Sources, Span, sanitised};
 use crate::suggest::nearest;
 use crate::tree::{Entry, Tree, Value};
-use crate::units::{check_format, describe_format};
+use crate::units::{ByteSize, Law, Nonsense, TimeSpan, check_format, describe_format};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -32,19 +34,20 @@ const NOT_YET: [&str; 19] = [
     "zones",
 ];
 
-/// Checks a whole scenario.
-pub(crate) fn check(tree: &Tree, sources: &Arc<Sources>) -> Vec<Diagnostic> {
+/// Checks a whole scenario; returns the problems and the files that it names.
+pub(crate) fn check(tree: &Tree, sources: &Arc<Sources>) -> (Vec<Diagnostic>, Vec<FileUse>) {
     let mut checker = Checker {
         shape: Shape::get(),
         sources,
         found: Vec::new(),
+        files: Vec::new(),
     };
     let place = Place {
         path: String::new(),
         title: String::new(),
     };
     checker.value(checker.shape.root(), tree, &place);
-    checker.found
+    (checker.found, checker.files)
 }
 
 /// Where a value stands: its path, and how to call the table around it in a message.
@@ -57,6 +60,7 @@ struct Checker<'t> {
     shape: &'static Shape,
     sources: &'t Arc<Sources>,
     found: Vec<Diagnostic>,
+    files: Vec<FileUse>,
 }
 
 impl Checker<'_> {
@@ -77,7 +81,13 @@ impl Checker<'_> {
     fn value(&mut self, node: &'static Node, tree: &Tree, place: &Place) {
         let node = self.shape.resolve(node);
         match &tree.value {
-            Value::Table(table) if node.accepts("object") => self.table(node, table, tree, place),
+            Value::Table(table) if node.accepts("object") => {
+                let found = self.found.len();
+                self.table(node, table, tree, place);
+                if found == self.found.len() {
+                    self.law(node, tree, place);
+                }
+            }
             Value::Array(items) if node.accepts("array") => self.array(node, items, tree, place),
             Value::Text(text) if !node.words().is_empty() => self.word(node, text, tree, place),
             Value::Text(text) if node.accepts("string") => self.text(node, text, tree, place),
@@ -137,11 +147,62 @@ impl Checker<'_> {
                 None => meant.extend(self.unknown_key(node, key, entry, &path, place)),
             }
         }
+        self.number_of_keys(node, table.len(), tree, place);
         for key in &node.required {
             // A misspelt key has been reported; that the right one is missing is no second problem.
             if !table.contains_key(key) && !meant.contains(&key.as_str()) {
                 self.missing_key(node, key, tree, place);
             }
+        }
+    }
+
+    /// Checks that a table has as many keys as it may have, where that is limited.
+    fn number_of_keys(&mut self, node: &Node, count: usize, tree: &Tree, place: &Place) {
+        let most = node.max_properties.unwrap_or(usize::MAX);
+        if (node.min_properties..=most).contains(&count) {
+            return;
+        }
+        let keys: Vec<&str> = node.properties.keys().collect();
+        let message = format!(
+            "`{}` must be a table with one key, not {count}",
+            key_of(&place.path)
+        );
+        let diagnostic = self.report(tree.span, &place.path, message);
+        diagnostic.label = counted(count, "key");
+        diagnostic
+            .help
+            .push(format!("write one of {}", keys.join(", ")));
+    }
+
+    /// Checks what the schema cannot say of a distribution, and notes the file that it names.
+    fn law(&mut self, node: &Node, tree: &Tree, place: &Place) {
+        let format = node.format.as_deref().unwrap_or("");
+        let nonsense = match FileKind::of_format(format) {
+            None => return,
+            Some(FileKind::Spans) => Law::<TimeSpan>::deserialize(tree).map(|law| law.nonsense()),
+            Some(FileKind::Sizes) => Law::<ByteSize>::deserialize(tree).map(|law| law.nonsense()),
+        };
+        match nonsense {
+            Ok(None) => {}
+            Ok(Some(Nonsense { key, message, help })) => {
+                let path = format!("{}.{key}", place.path);
+                let message = format!("`{}`: {message}", key_of(&place.path));
+                let span = tree.span_at(key);
+                self.report(span, &path, message).help.push(help);
+            }
+            Err(mismatch) => {
+                self.report(tree.span, &place.path, mismatch.0);
+            }
+        }
+        let kind = FileKind::of_format(format);
+        let named = tree.text("file").and_then(|name| name.parse().ok());
+        if let (Some(kind), Some(name)) = (kind, named) {
+            self.files.push(FileUse {
+                kind,
+                name,
+                span: tree.span_at("file"),
+                path: format!("{}.file", place.path),
+            });
         }
     }
 
@@ -228,10 +289,10 @@ impl Checker<'_> {
             );
             self.report(tree.span, &place.path, message).label = format!("{} given", items.len());
         }
-        let Some(inner) = node.items.as_deref() else {
-            return;
-        };
         for (index, item) in items.iter().enumerate().take(most) {
+            let Some(inner) = node.item(index) else {
+                return;
+            };
             if self.enough() {
                 return;
             }
@@ -325,6 +386,11 @@ impl Checker<'_> {
     }
 }
 
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
 /// Returns the last key of a path, without positions.
 fn key_of(path: &str) -> &str {
     let key = path.rsplit('.').next().unwrap_or(path);
@@ -366,18 +432,23 @@ fn repair(node: &Node, tree: &Tree, path: &str, written: &str) -> Option<String>
     let format = node.format.as_deref().unwrap_or("");
     let written = sanitised(written);
     match (&tree.value, format) {
-        (Value::Integer(_) | Value::Float(_), "duration-text" | "keepalive") => Some(format!(
-            "a bare number has no unit: write \"{written}s\" for seconds"
-        )),
+        (Value::Integer(_) | Value::Float(_), "duration-text" | "duration-law" | "keepalive") => {
+            Some(format!(
+                "a bare number has no unit: write \"{written}s\" for seconds"
+            ))
+        }
         (Value::Integer(_) | Value::Float(_), "rate") => Some(format!(
             "a bare number has no unit: write \"{written}/s\" for {written} in a second"
         )),
-        (Value::Integer(_), "byte-size") => Some(format!(
+        (Value::Integer(_), "byte-size" | "size-law") => Some(format!(
             "a bare number has no unit: write \"{written}B\" for bytes"
         )),
         (Value::Table(_), _) if node.accepts("array") => Some(format!(
             "each entry begins with a header in double brackets: [[{}]]",
             without_positions(path)
+        )),
+        (Value::Array(_), "duration-law" | "size-law") => Some(format!(
+            "for everything between two values write {{ uniform = {written} }}"
         )),
         (Value::Array(_), _) if node.accepts("object") => Some(format!(
             "there is one, so its header has single brackets: [{}]",

@@ -5,8 +5,8 @@
 //! and a remedy. The structs of the model are the one source of the format: the JSON Schema
 //! ([`schema`]) is generated from them and is what the file is checked with.
 //!
-//! What it is not: it knows no environment (no clock, no variables, no other files; only
-//! [`read_file`] touches the file system) and builds no network. Addresses that are to be taken
+//! What it is not: it knows no environment (no clock, no variables; only [`read_file`] and
+//! [`read_beside`] touch the file system) and builds no network. Addresses that are to be taken
 //! dynamically, and the paths that expectations name, are the business of who builds the world.
 //!
 //! # Invariants
@@ -25,6 +25,7 @@ mod located;
 mod model;
 mod overrides;
 mod read;
+mod rows;
 mod rules;
 mod schema;
 mod source;
@@ -40,22 +41,22 @@ pub use model::{
     Action, AdminDown, AdminState, Application, Arrival, BackendPool, BackendVm, CertificateChain,
     ClientEndpointLink, ClientVm, Close, ConnectionState, Distribution, EdgeHostLink,
     EndpointEdgeLink, EphemeralPortOrder, Event, Expect, ExpectValue, Flapping, Fragments,
-    Frontend, GeModel, HashStrength, HashTuple, HeldPorts, HoldDistribution, HostVmLink,
-    JitterDistribution, LatePackets, LbIdleAction, Link, LinkDirection, LinkName, LinkSettings,
-    LoadBalancer, LoneBackend, NatIpSelection, NetworkPolicies, NoHealthyBackends, OnExhaustion,
-    OnIdle, Output, PoolConfiguration, PortAllocation, PortSpace, Preset, PrivateEndpoint,
-    PrivateLinkService, Probe, ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader,
-    ProxyDestination, RegionLatency, Rehash, Reorder, Rule, RuleProtocol, Run, Scenario, Sku,
-    Subnet, TimerSet, TlsVersion, Transport, VirtualNetwork, VirtualNetworkPeering, VmState,
-    Workload,
+    Frontend, GeModel, HashStrength, HashTuple, HeldPorts, HostVmLink, JitterDistribution,
+    LatePackets, LbIdleAction, Link, LinkDirection, LinkName, LinkSettings, LoadBalancer,
+    LoneBackend, NatIpSelection, NetworkPolicies, NoHealthyBackends, OnExhaustion, OnIdle, Output,
+    PoolConfiguration, PortAllocation, PortSpace, Preset, PrivateEndpoint, PrivateLinkService,
+    Probe, ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader, ProxyDestination,
+    RegionLatency, Rehash, Reorder, Rule, RuleProtocol, Run, Scenario, Sku, Subnet, TimerSet,
+    TlsVersion, Transport, VirtualNetwork, VirtualNetworkPeering, VmState, Workload,
 };
-pub use read::{MAX_BYTES, ReadError, read_file};
+pub use read::{MAX_BYTES, ReadError, read_beside, read_file};
+pub use rows::FileKind;
 pub use rules::{Lint, lints};
 pub use schema::schema;
 pub use source::sanitised;
 pub use units::{
-    Bandwidth, ByteSize, Count, FlowLimit, FrontendPath, HexBytes, Keepalive, Name, Network,
-    PoolPath, PortRange, Rate, RulePath, SubnetPath, TimeSpan, UnitError,
+    Bandwidth, ByteSize, Count, Drawn, FileName, FlowLimit, FrontendPath, HexBytes, Keepalive, Law,
+    Name, Network, PoolPath, PortRange, Quantity, Rate, RulePath, SubnetPath, TimeSpan, UnitError,
 };
 
 use located::Located;
@@ -68,7 +69,7 @@ use syntax::Flaw;
 ///
 /// `source_name` names the file in messages. `overrides` are applied in order, each of the form
 /// `section.NAME.key=value` (or `section[POSITION].key=value` for entries without a name); the
-/// value is TOML if it parses as such, and a text otherwise.
+/// value is TOML if it parses as such, and a text otherwise. The scenario can name no other file.
 ///
 /// # Errors
 /// All problems of the first stage that finds any: encoding and syntax; keys, types and units;
@@ -77,6 +78,21 @@ pub fn parse(
     source_name: &str,
     bytes: &[u8],
     overrides: &[String],
+) -> Result<(Scenario, Vec<Diagnostic>), Diagnostics> {
+    let nowhere = |_: &str| Err("this scenario has no folder".to_owned());
+    parse_with(source_name, bytes, overrides, &nowhere)
+}
+
+/// Parses and checks a scenario as [`parse`] does; `read` returns the content of the files that it
+/// names, or says why it cannot (see [`read_beside`]).
+///
+/// # Errors
+/// Those of [`parse`], and between its second and third stage what is wrong with the files.
+pub fn parse_with(
+    source_name: &str,
+    bytes: &[u8],
+    overrides: &[String],
+    read: &dyn Fn(&str) -> Result<Vec<u8>, String>,
 ) -> Result<(Scenario, Vec<Diagnostic>), Diagnostics> {
     let (text, flaw) = syntax::decode(bytes);
     let mut sources = Sources::default();
@@ -101,19 +117,22 @@ pub fn parse(
     if !flaws.is_empty() {
         return Err(report(flaws, sources));
     }
-    let located = Located {
-        sources: Arc::new(sources),
-        tree: Arc::new(tree),
-    };
-    let problems = check::check(&located.tree, &located.sources);
+    let mut sources = Arc::new(sources);
+    let (problems, uses) = check::check(&tree, &sources);
     if !problems.is_empty() {
         return Err(Diagnostics::new(problems));
     }
+    let files = rows::load(uses, read, &mut sources).map_err(Diagnostics::new)?;
+    let located = Located {
+        sources,
+        tree: Arc::new(tree),
+    };
     let mut scenario = Scenario::deserialize(&*located.tree).map_err(|mismatch| {
         // The check above accepts nothing that serde refuses; if it ever did, say so.
         let message = format!("the scenario cannot be read: {mismatch}");
         Diagnostic::new(Severity::Error, &located.sources, Span::default(), message)
     })?;
     scenario.located = located;
+    scenario.files = files;
     rules::check(scenario)
 }

@@ -1,7 +1,9 @@
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::Scenario;
+use crate::rows::{FileKind, fingerprints};
 use crate::source::Sources;
 use crate::tree::Tree;
+use crate::units::FileName;
 use std::sync::Arc;
 
 /// Where each value of a scenario was written.
@@ -58,10 +60,23 @@ impl Scenario {
         self.located.tree.at(path).is_some()
     }
 
+    /// Returns the rows of a file that the scenario names, in rising order: a value (in nanoseconds
+    /// or bytes) and its weight.
+    ///
+    /// # Panics
+    /// If the scenario does not name it for this kind of value.
+    #[must_use]
+    pub fn rows(&self, kind: FileKind, name: &FileName) -> &[(u64, u64)] {
+        let rows = self.files.get(&(kind, name.clone()));
+        rows.expect("a file that the scenario names")
+    }
+
     /// Returns the effective scenario as one canonical text: overrides and defaults included,
-    /// units reduced, so that two files that mean the same give the same text.
+    /// units reduced, so that two files that mean the same give the same text. What stands in
+    /// files beside it is told by a hash, in a comment.
     #[must_use]
     pub fn canonical(&self) -> String {
-        toml::to_string(self).expect("broken invariant: a scenario is writable as TOML")
+        let text = toml::to_string(self).expect("broken invariant: a scenario is writable as TOML");
+        text + &fingerprints(&self.files)
     }
 }

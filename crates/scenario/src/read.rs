@@ -63,6 +63,29 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
     read_capped(File::open(path).map_err(io)?, path)
 }
 
+/// Reads a file that a scenario names, from the scenario's own folder: the working directory for
+/// standard input (`-`).
+///
+/// # Errors
+/// Says why it cannot be read: also if a link leads out of the folder, or if it is longer than
+/// [`MAX_BYTES`].
+pub fn read_beside(scenario: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let folder = match scenario.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let real = |path: &Path| path.canonicalize().map_err(|error| error.to_string());
+    let (folder, path) = (real(folder)?, real(&folder.join(name))?);
+    if !path.starts_with(&folder) {
+        return Err("a link leads out of the scenario's folder".to_owned());
+    }
+    read_file(&path).map_err(|error| match error {
+        ReadError::Io(_, error) => error.to_string(),
+        ReadError::NotAFile(_) => "it is not a regular file".to_owned(),
+        ReadError::TooLarge(_) => "it has more than 16 MiB".to_owned(),
+    })
+}
+
 /// Reads at most one byte more than allowed, so that a growing or endless input ends too.
 fn read_capped(input: impl Read, path: &Path) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();

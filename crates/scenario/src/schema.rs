@@ -73,7 +73,7 @@ pub(crate) struct Node {
     kinds: Kinds,
     pub(crate) properties: Properties,
     pub(crate) required: Vec<String>,
-    pub(crate) items: Option<Box<Self>>,
+    items: Items,
     any_of: Vec<Self>,
     one_of: Vec<Self>,
     all_of: Vec<Self>,
@@ -84,6 +84,8 @@ pub(crate) struct Node {
     pub(crate) maximum: Option<f64>,
     pub(crate) min_items: Option<usize>,
     pub(crate) max_items: Option<usize>,
+    pub(crate) max_properties: Option<usize>,
+    pub(crate) min_properties: usize,
     pub(crate) description: Option<String>,
     definitions: BTreeMap<String, Self>,
 }
@@ -96,6 +98,16 @@ enum Kinds {
     Any,
     One(String),
     Several(Vec<String>),
+}
+
+/// What a list holds: the same kind of value throughout, or one kind for each place.
+#[derive(Debug, Default, Deserialize)]
+#[serde(untagged)]
+enum Items {
+    #[default]
+    Any,
+    Each(Box<Node>),
+    Places(Vec<Node>),
 }
 
 /// The keys of a table in the order of the model.
@@ -148,6 +160,15 @@ impl Node {
             Kinds::Any => self.any_of.iter().any(|option| option.accepts(kind)),
             Kinds::One(only) => only == kind,
             Kinds::Several(kinds) => kinds.iter().any(|one| one == kind),
+        }
+    }
+
+    /// Returns the schema of the entry at a place of a list.
+    pub(crate) fn item(&self, index: usize) -> Option<&Self> {
+        match &self.items {
+            Items::Any => None,
+            Items::Each(item) => Some(item),
+            Items::Places(items) => items.get(index),
         }
     }
 
@@ -216,10 +237,7 @@ mod tests {
                 found.push(path.clone());
             }
             let inner = shape.resolve(property);
-            let inner = inner
-                .items
-                .as_deref()
-                .map_or(inner, |items| shape.resolve(items));
+            let inner = inner.item(0).map_or(inner, |items| shape.resolve(items));
             undescribed(shape, inner, &path, found);
         }
     }

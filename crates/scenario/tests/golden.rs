@@ -3,7 +3,7 @@
 //! A file may begin with `#! ` lines; each is one `--set` override. To accept new texts, run with
 //! `PLSIM_BLESS=1`.
 
-use plsim_scenario::{Diagnostics, parse};
+use plsim_scenario::{Diagnostics, parse, parse_with, read_beside};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,8 @@ fn rendered(path: &Path) -> String {
         .filter_map(|line| line.strip_prefix("#! "))
         .map(str::to_owned)
         .collect();
-    match parse(&name, &bytes, &overrides) {
+    let beside = |name: &str| read_beside(path, name);
+    match parse_with(&name, &bytes, &overrides, &beside) {
         Err(problems) => problems.render(false),
         Ok((_, warnings)) => Diagnostics::new(warnings).render(false),
     }

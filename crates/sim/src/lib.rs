@@ -16,6 +16,7 @@
 
 mod channel;
 mod context;
+mod distribution;
 mod entity;
 mod event;
 mod impairment;
@@ -27,6 +28,7 @@ mod world;
 
 pub use channel::{Channel, ChannelConfig, ChannelId};
 pub use context::{Context, Node};
+pub use distribution::Distribution;
 pub use entity::{NodeId, TapId};
 pub use impairment::{GilbertElliott, Impairments, Jitter, JitterLaw, LinkStats, Loss, Reorder};
 pub use observer::{Observer, Place};

@@ -2,6 +2,8 @@ use plsim_types::{Duration, KeyedHash};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use crate::distribution::Distribution;
+
 /// One entity's own stream of random numbers.
 ///
 /// The generator is PCG XSL 64 (MCG) by name, so a seed gives the same numbers in every version;
@@ -34,6 +36,19 @@ impl Stream {
         self.generator.random_range(0..limit)
     }
 
+    /// Draws a number of `0..limit`, each exactly as likely; `limit` must be above zero.
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a product")]
+    pub fn below_u64(&mut self, limit: u64) -> u64 {
+        let mut draw = || u128::from(self.bits()) * u128::from(limit);
+        let mut product = draw();
+        // What is left of 2^64 / limit is drawn again (Lemire 2019).
+        let excess = limit.wrapping_neg() % limit;
+        while (product as u64) < excess {
+            product = draw();
+        }
+        (product >> 64) as u64
+    }
+
     /// Draws a number of [0, 1) with 53 random bits.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
     pub fn unit(&mut self) -> f64 {
@@ -45,18 +60,26 @@ impl Stream {
         self.unit() < probability
     }
 
-    /// Draws an exponentially distributed span with this mean, rounded to whole nanoseconds.
+    /// Draws an exponentially distributed number with the mean 1, at most 37.
     ///
     /// The logarithm is `libm`'s, which gives the same bytes on every machine.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a random span needs no more than 53 bits, and float to int saturates"
-    )]
+    pub fn exponential_unit(&mut self) -> f64 {
+        -libm::log(1.0 - self.unit())
+    }
+
+    /// Draws a normally distributed number with the mean 0 and the standard deviation 1, at most
+    /// 8.6 away from 0 (Box and Muller 1958).
+    pub fn normal_unit(&mut self) -> f64 {
+        let radius = libm::sqrt(2.0 * self.exponential_unit());
+        radius * libm::cos(core::f64::consts::TAU * self.unit())
+    }
+
+    /// Draws an exponentially distributed span with this mean, rounded to whole nanoseconds.
     pub fn exponential(&mut self, mean: Duration) -> Duration {
-        let factor = -libm::log(1.0 - self.unit());
-        Duration::from_nanos(libm::rint(mean.as_nanos() as f64 * factor) as u64)
+        let law = Distribution::Exponential {
+            mean: mean.as_nanos(),
+        };
+        Duration::from_nanos(law.draw(self))
     }
 }
 
@@ -83,6 +106,22 @@ mod tests {
         assert_ne!(first.bits(), Stream::new(1, "client-vm", "b").bits());
         assert_ne!(first.bits(), Stream::new(1, "channel", "a").bits());
         assert_ne!(first.bits(), Stream::new(2, "client-vm", "a").bits());
+    }
+
+    #[test]
+    fn numbers_below_a_limit_are_all_alike() {
+        let mut stream = Stream::new(3, "test", "below");
+        let mut found = [0_u32; 7];
+        for _ in 0..70_000 {
+            found[stream.below_u64(7) as usize] += 1;
+        }
+        // Each is binomial with a standard deviation of 93; four of them are allowed.
+        assert!(
+            found.iter().all(|count| count.abs_diff(10_000) < 372),
+            "{found:?}"
+        );
+        assert_eq!(stream.below_u64(1), 0);
+        assert!((0..64).any(|_| stream.below_u64(u64::MAX) > u64::MAX / 2));
     }
 
     #[test]

@@ -284,7 +284,7 @@ fn workload(random: &mut Random, plan: &Plan) -> Option<Workload> {
     settings.extend(&Settings::draw(own, random));
     if settings.says("close", "abandon") {
         // Nothing is held open by one who has fallen silent.
-        for key in ["hold", "hold_distribution", "keepalive"] {
+        for key in ["hold", "keepalive"] {
             settings.remove(key);
         }
     }

@@ -37,6 +37,8 @@ enum Values {
     Number(u64, u64),
     /// A size in bytes, both ends included, small ones as likely as large ones.
     Bytes(u64, u64),
+    /// A distribution between two values of this unit, each above zero.
+    Law(&'static str, u64, u64),
     /// True or false.
     Flag,
 }
@@ -52,6 +54,8 @@ pub(super) enum Value {
     Number(u64),
     /// A size in bytes.
     Bytes(u64),
+    /// A distribution: its number, its unit, and two values in order.
+    Law(u64, &'static str, u64, u64),
     /// True or false.
     Flag(bool),
 }
@@ -111,9 +115,11 @@ const KNOBS: &[Knob] = &[
     knob(Section::Backend, "nat_table_limit", 10, Values::Number(1, 80)),
     knob(Section::Endpoint, "ttl_decrement", 30, Values::Number(0, 70)),
     knob(Section::Workload, "hold", 70, Values::Nanos(MS, 3_000 * MS)),
-    knob(Section::Workload, "hold_distribution", 30, Values::Words(&["fixed", "exponential"])),
+    knob(Section::Workload, "hold", 30, Values::Law("ns", MS, 3_000 * MS)),
     knob(Section::Tcp, "request_size", 70, Values::Bytes(8, 20_000)),
+    knob(Section::Tcp, "request_size", 20, Values::Law("B", 8, 20_000)),
     knob(Section::Tcp, "response_size", 70, Values::Bytes(1, 20_000)),
+    knob(Section::Tcp, "response_size", 20, Values::Law("B", 8, 20_000)),
     knob(Section::Tcp, "close", 90, Values::Words(&["fin", "rst", "abandon"])),
     knob(Section::Tcp, "keepalive", 40, Values::Nanos(20 * MS, 2_000 * MS)),
     knob(Section::Tcp, "syn_retries", 70, Values::Number(0, 5)),
@@ -194,6 +200,7 @@ impl Settings {
                 Value::Nanos(nanos) => format!("\"{nanos}ns\""),
                 Value::Number(number) => number.to_string(),
                 Value::Bytes(bytes) => format!("\"{bytes}B\""),
+                Value::Law(number, unit, low, high) => law(*number, unit, *low, *high),
                 Value::Flag(flag) => flag.to_string(),
             };
             out.push_str(&format!("{key} = {value}\n"));
@@ -208,7 +215,23 @@ impl Values {
             Self::Nanos(low, high) => Value::Nanos(random.scaled(low, high)),
             Self::Number(low, high) => Value::Number(random.scaled(low, high)),
             Self::Bytes(low, high) => Value::Bytes(random.scaled(low, high)),
+            Self::Law(unit, low, high) => {
+                let (a, b) = (random.scaled(low, high), random.scaled(low, high));
+                Value::Law(random.between(0, 4), unit, a.min(b), a.max(b))
+            }
             Self::Flag => Value::Flag(random.chance(50)),
         }
+    }
+}
+
+/// Writes a distribution.
+fn law(number: u64, unit: &str, low: u64, high: u64) -> String {
+    let (low, high) = (format!("\"{low}{unit}\""), format!("\"{high}{unit}\""));
+    match number {
+        0 => format!("{{ uniform = [{low}, {high}] }}"),
+        1 => format!("{{ exponential = {low} }}"),
+        2 => format!("{{ log_normal = {{ median = {low}, sigma = 0.8 }} }}"),
+        3 => format!("{{ pareto = {{ minimum = {low}, shape = 1.3, maximum = {high} }} }}"),
+        _ => format!("{{ empirical = [[{low}, 3], [{high}, 1]] }}"),
     }
 }

@@ -1,6 +1,6 @@
 //! What an ICMP error does to the flow that it is about.
 
-use plsim_host::{Close, Hold, TcpSession, UdpSession, WorkloadKind};
+use plsim_host::{Close, Distribution, TcpSession, UdpSession, WorkloadKind};
 use plsim_packet::{Origin, Packet, Payload};
 use plsim_types::{Duration, TcpFlags};
 
@@ -71,12 +71,9 @@ fn a_hard_error_fails_a_udp_request_and_a_soft_one_does_not() {
     for (code, ends) in [(1, false), (3, true), (4, false), (13, true)] {
         let mut workload = at_once(session(), 1);
         workload.kind = WorkloadKind::Udp(UdpSession {
-            request: 100,
-            response: 100,
-            hold: Hold {
-                mean: Duration::from_secs(3),
-                exponential: false,
-            },
+            request: Distribution::Fixed(100),
+            response: Distribution::Fixed(100),
+            hold: Duration::from_secs(3).into(),
             interval: None,
             response_timeout: Duration::from_secs(5),
         });

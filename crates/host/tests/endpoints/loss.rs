@@ -1,4 +1,4 @@
-use plsim_host::{Arrival, Close, Hold, Rate, TcpSession, UdpSession, WorkloadKind};
+use plsim_host::{Arrival, Close, Distribution, Rate, TcpSession, UdpSession, WorkloadKind};
 use plsim_types::{Duration, Instant};
 use proptest::prelude::{ProptestConfig, any, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
@@ -9,8 +9,8 @@ use crate::world::{Setup, at_once, ms, session};
 fn a_thousand_connections_complete_at_20_percent_loss_with_every_byte() {
     for seed in 1..=4 {
         let session = TcpSession {
-            request: 3_000,
-            response: 6_000,
+            request: Distribution::Fixed(3_000),
+            response: Distribution::Fixed(6_000),
             syn_retries: 20,
             retries: 20,
             ..session()
@@ -48,21 +48,30 @@ proptest! {
         seed in any::<u64>(),
         loss in 0.0..0.7,
         close in close(),
-        request in 8_u32..20_000,
-        response in 0_u32..20_000,
+        request in 8_u64..20_000,
+        response in 0_u64..20_000,
         hold in 0_u64..40_000,
         keepalive in proptest::option::of(1_u64..20_000),
         ports in 1_u16..40,
     ) {
-        let hold = Hold { mean: Duration::from_millis(hold), exponential: true };
+        let hold = Distribution::Exponential { mean: 1_000_000 * hold };
         let keepalive = keepalive.map(Duration::from_millis);
-        let tcp = TcpSession { request, response, hold, close, keepalive, ..session() };
+        let up_to = |high| Distribution::Uniform { low: 0, high };
+        let (request, response) = (up_to(request), up_to(response));
+        let tcp = TcpSession {
+            request: request.clone(),
+            response: response.clone(),
+            hold: hold.clone(),
+            close,
+            keepalive,
+            ..session()
+        };
         let mut workload = at_once(tcp, 40);
         workload.arrival = Arrival::Poisson;
         workload.rate = Some(Rate { count: 2, per: Duration::from_secs(1) });
         let mut other = workload.clone();
         other.kind = WorkloadKind::Udp(UdpSession {
-            request: 8 + request % 1_400,
+            request,
             response,
             hold,
             interval: keepalive,

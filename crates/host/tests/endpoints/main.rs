@@ -5,5 +5,6 @@ mod loss;
 mod resets;
 mod resources;
 mod sessions;
+mod sizes;
 mod udp;
 mod world;

@@ -1,12 +1,12 @@
-use plsim_host::{Arrival, Close, Rate, TcpSession};
+use plsim_host::{Arrival, Close, Distribution, Rate, TcpSession};
 use plsim_types::{Duration, Instant};
 
 use crate::world::{Setup, at_once, ms, session};
 
 fn abandoned() -> TcpSession {
     TcpSession {
-        request: 8,
-        response: 8,
+        request: Distribution::Fixed(8),
+        response: Distribution::Fixed(8),
         close: Close::Abandon,
         ..session()
     }

@@ -1,4 +1,4 @@
-use plsim_host::{Arrival, Close, Hold, Rate, TcpSession};
+use plsim_host::{Arrival, Close, Distribution, Rate, TcpSession};
 use plsim_types::{Duration, Instant};
 
 use crate::world::{Setup, at_once, ms, session};
@@ -7,11 +7,8 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-fn held(secs: u64) -> Hold {
-    Hold {
-        mean: Duration::from_secs(secs),
-        exponential: false,
-    }
+fn held(secs: u64) -> Distribution {
+    Duration::from_secs(secs).into()
 }
 
 const HANDSHAKE_AND_EXCHANGE: [&str; 8] = [
@@ -106,8 +103,8 @@ fn an_abandoned_connection_stays_open_on_both_ends_without_a_packet() {
 #[test]
 fn an_empty_response_is_complete_when_the_request_is_acknowledged() {
     let session = TcpSession {
-        response: 0,
-        request: 8,
+        response: Distribution::Fixed(0),
+        request: Distribution::Fixed(8),
         ..session()
     };
     let mut mini = Setup::new(at_once(session, 1)).build();
@@ -129,8 +126,8 @@ fn an_empty_response_is_complete_when_the_request_is_acknowledged() {
 #[test]
 fn a_large_exchange_arrives_whole_and_each_data_segment_is_acknowledged() {
     let session = TcpSession {
-        request: 300_000,
-        response: 1_000_000,
+        request: Distribution::Fixed(300_000),
+        response: Distribution::Fixed(1_000_000),
         ..session()
     };
     let mut mini = Setup::new(at_once(session, 1)).build();
@@ -314,9 +311,8 @@ fn arrivals_of_3_per_10_s_send_their_syns_at_exact_times() {
 #[test]
 fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
     let run = |seed| {
-        let hold = Hold {
-            mean: secs(2),
-            exponential: true,
+        let hold = Distribution::Exponential {
+            mean: 2_000_000_000,
         };
         let mut workload = at_once(
             TcpSession {

@@ -1,4 +1,4 @@
-use plsim_host::{Hold, UdpSession, WorkloadConfig, WorkloadKind};
+use plsim_host::{Distribution, UdpSession, WorkloadConfig, WorkloadKind};
 use plsim_types::{DropReason, Duration, Protocol};
 
 use crate::world::{Mini, SERVER, Setup, at_once, session};
@@ -6,12 +6,9 @@ use crate::world::{Mini, SERVER, Setup, at_once, session};
 fn flow(hold: u64, interval: Option<u64>) -> WorkloadConfig {
     let mut workload = at_once(session(), 1);
     workload.kind = WorkloadKind::Udp(UdpSession {
-        request: 100,
-        response: 3_000,
-        hold: Hold {
-            mean: Duration::from_secs(hold),
-            exponential: false,
-        },
+        request: Distribution::Fixed(100),
+        response: Distribution::Fixed(3_000),
+        hold: Duration::from_secs(hold).into(),
         interval: interval.map(Duration::from_secs),
         response_timeout: Duration::from_secs(5),
     });
@@ -80,7 +77,7 @@ fn an_empty_response_is_one_empty_datagram() {
     let WorkloadKind::Udp(session) = &mut workload.kind else {
         panic!("UDP")
     };
-    session.response = 0;
+    session.response = Distribution::Fixed(0);
     let mut mini = Setup::new(workload).build();
     mini.run_ms(10);
     assert_eq!(trace(&mini), [(0, false, 100), (1, true, 0)]);

@@ -2,8 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_host::{
-    Application, Arrival, Behaviour, ClientVms, ClientVmsConfig, Close, EphemeralPorts, Hold,
-    ServerStats, ServerVm, ServerVmConfig, TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
+    Application, Arrival, Behaviour, ClientVms, ClientVmsConfig, Close, Distribution,
+    EphemeralPorts, ServerStats, ServerVm, ServerVmConfig, TcpSession, WorkloadConfig,
+    WorkloadKind, WorkloadStats,
 };
 use plsim_packet::{Origin, Packet, PacketId, Payload, TcpHeader};
 use plsim_sim::{
@@ -368,12 +369,9 @@ pub(crate) fn ms(millis: u64) -> Instant {
 /// One connection at t = 0: 200 B asked, 3 000 B answered, closed by FIN at once.
 pub(crate) fn session() -> TcpSession {
     TcpSession {
-        request: 200,
-        response: 3_000,
-        hold: Hold {
-            mean: Duration::ZERO,
-            exponential: false,
-        },
+        request: Distribution::Fixed(200),
+        response: Distribution::Fixed(3_000),
+        hold: Distribution::Fixed(0),
         close: Close::Fin,
         keepalive: None,
         syn_retries: 3,

@@ -38,9 +38,10 @@ pub use probe::{
     NoHealthyBackends, Probe, ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader,
 };
 pub use run::{Output, Run};
-pub use workload::{Arrival, Close, HoldDistribution, Workload};
+pub use workload::{Arrival, Close, Workload};
 
 use crate::located::Located;
+use crate::rows::Files;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -110,4 +111,7 @@ pub struct Scenario {
     /// Where each value was written.
     #[serde(skip)]
     pub(crate) located: Located,
+    /// What stands in the files that it names.
+    #[serde(skip)]
+    pub(crate) files: Files,
 }

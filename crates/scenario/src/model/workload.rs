@@ -1,5 +1,5 @@
 use super::Transport;
-use crate::units::{ByteSize, Count, FrontendPath, Keepalive, Name, Rate, TimeSpan};
+use crate::units::{ByteSize, Count, FrontendPath, Keepalive, Law, Name, Rate, TimeSpan};
 use plsim_types::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,16 +42,15 @@ pub struct Workload {
     /// The size of the request, 8 B to 1 GiB (UDP: at most 1472 B); its first eight bytes tell the
     /// server how much to read and to answer.
     #[serde(default = "request_size")]
-    pub request_size: ByteSize,
-    /// The size of the response, 1 B to 1 GiB (UDP: at most 1472 B).
+    pub request_size: Law<ByteSize>,
+    /// The size of the response, 1 B to 1 GiB (UDP: at most 1472 B). Of a distribution without bounds
+    /// what is drawn outside is taken for the nearest bound, here as for the request.
     #[serde(default = "response_size")]
-    pub response_size: ByteSize,
-    /// TCP: the time from the response to the close. UDP: how long the flow lives.
+    pub response_size: Law<ByteSize>,
+    /// TCP: the time from the response to the close. UDP: how long the flow lives. One duration for
+    /// all, or a distribution to draw from, as in { exponential = "2s" }.
     #[serde(default)]
-    pub hold: TimeSpan,
-    /// How the hold times of the connections are spread around `hold`.
-    #[serde(default)]
-    pub hold_distribution: HoldDistribution,
+    pub hold: Law<TimeSpan>,
     /// How the client ends a connection (TCP only).
     #[serde(default)]
     pub close: Close,
@@ -104,17 +103,6 @@ pub enum Arrival {
     AtOnce,
 }
 
-/// How hold times are spread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum HoldDistribution {
-    /// All alike.
-    #[default]
-    Fixed,
-    /// Exponentially, with `hold` as mean.
-    Exponential,
-}
-
 /// How the client ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -128,12 +116,12 @@ pub enum Close {
     Abandon,
 }
 
-const fn request_size() -> ByteSize {
-    ByteSize(200)
+const fn request_size() -> Law<ByteSize> {
+    Law::Fixed(ByteSize(200))
 }
 
-const fn response_size() -> ByteSize {
-    ByteSize(1_000)
+const fn response_size() -> Law<ByteSize> {
+    Law::Fixed(ByteSize(1_000))
 }
 
 const fn syn_retries() -> u8 {

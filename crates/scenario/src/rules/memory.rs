@@ -1,7 +1,8 @@
 use super::Rules;
 use super::lints::PL004;
-use crate::model::{Arrival, Close, HoldDistribution, Transport, Workload};
-use crate::units::ByteSize;
+use crate::model::{Arrival, Close, Transport, Workload};
+use crate::rows::Files;
+use crate::units::{ByteSize, Law};
 use plsim_types::Duration;
 
 /// What a live connection takes at most, both ends, NAT and tables together, in bytes.
@@ -19,7 +20,7 @@ impl Rules<'_> {
         let mut connections = 0_u64;
         let mut needed = 0_u64;
         for workload in &self.scenario.workload {
-            let live = live(workload, end);
+            let live = live(workload, end, &self.scenario.files);
             let each = match workload.arrival {
                 Arrival::AtOnce => CONNECTION_BYTES + PACKET_BYTES,
                 Arrival::Constant | Arrival::Poisson => CONNECTION_BYTES,
@@ -40,7 +41,7 @@ impl Rules<'_> {
 }
 
 /// Returns how many connections of a workload may live at once.
-fn live(workload: &Workload, end: Duration) -> u64 {
+fn live(workload: &Workload, end: Duration, files: &Files) -> u64 {
     let total = workload.connections.map_or(u64::MAX, |count| count.0);
     let (Some(rate), Arrival::Constant | Arrival::Poisson) = (workload.rate, workload.arrival)
     else {
@@ -48,10 +49,10 @@ fn live(workload: &Workload, end: Duration) -> u64 {
     };
     let stop = workload.stop.map_or(end, |stop| stop.0.min(end));
     let active = stop.as_nanos().saturating_sub(workload.start.0.as_nanos());
-    let hold = match workload.hold_distribution {
-        HoldDistribution::Fixed => workload.hold.0,
+    let hold = match &workload.hold {
+        Law::Fixed(span) => span.0,
         // The mean number alive follows the mean hold; doubled, chance stays far below it.
-        HoldDistribution::Exponential => workload.hold.0.times(2),
+        drawn @ Law::Drawn(_) => drawn.mean(files).0.times(2),
     };
     let abandoned = workload.protocol == Transport::Tcp && workload.close == Close::Abandon;
     let lifetime = if abandoned {

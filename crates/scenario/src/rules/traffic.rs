@@ -182,7 +182,7 @@ impl Rules<'_> {
         if workload.close != Close::Abandon {
             return;
         }
-        for key in ["hold", "hold_distribution", "keepalive"] {
+        for key in ["hold", "keepalive"] {
             let key_path = format!("{path}.{key}");
             if self.scenario.is_written(&key_path) {
                 self.report(PL058, &key_path, format!("`{key}` does nothing here"))
@@ -200,16 +200,21 @@ impl Rules<'_> {
                 "over UDP: it must fit into one packet of 1500 bytes",
             ),
         };
-        for (key, ByteSize(size), least) in [
-            ("request_size", workload.request_size, MIN_REQUEST_BYTES),
-            ("response_size", workload.response_size, 1),
+        for (key, law, least) in [
+            ("request_size", &workload.request_size, MIN_REQUEST_BYTES),
+            ("response_size", &workload.response_size, 1),
         ] {
-            if size < least || size > most {
+            let Some((ByteSize(smallest), ByteSize(largest))) = law.range(&self.scenario.files)
+            else {
+                continue;
+            };
+            if smallest < least || largest > most {
+                let wrong = if smallest < least { smallest } else { largest };
                 let message = format!(
                     "`{key}` must lie between {} and {} {why}, not {}",
                     ByteSize(least),
                     ByteSize(most),
-                    ByteSize(size)
+                    ByteSize(wrong)
                 );
                 self.report(PL056, &format!("{path}.{key}"), message)
                     .label("out of range");

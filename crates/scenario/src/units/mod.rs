@@ -6,6 +6,8 @@
 mod bytes;
 mod count;
 mod decimal;
+mod file;
+mod law;
 mod name;
 mod network;
 mod rate;
@@ -14,11 +16,15 @@ mod time;
 
 pub use bytes::HexBytes;
 pub use count::{Count, FlowLimit};
+pub use file::FileName;
+pub use law::{Drawn, Law, Quantity};
 pub use name::{FrontendPath, Name, PoolPath, RulePath, SubnetPath};
 pub use network::{Network, PortRange};
 pub use rate::Rate;
 pub use size::{Bandwidth, ByteSize};
 pub use time::{Keepalive, TimeSpan};
+
+pub(crate) use law::{MAX_WEIGHT, Nonsense};
 
 use core::fmt;
 
@@ -97,10 +103,10 @@ pub(crate) use text_leaf;
 /// Parses `text` as the leaf that carries the schema format `format`; the error says why not.
 pub(crate) fn check_format(format: &str, text: &str) -> Result<(), UnitError> {
     match format {
-        "duration-text" => text.parse::<TimeSpan>().map(drop),
+        "duration-text" | TimeSpan::LAW => text.parse::<TimeSpan>().map(drop),
         "keepalive" => text.parse::<Keepalive>().map(drop),
         "rate" => text.parse::<Rate>().map(drop),
-        "byte-size" => text.parse::<ByteSize>().map(drop),
+        "byte-size" | ByteSize::LAW => text.parse::<ByteSize>().map(drop),
         "hex-bytes" => text.parse::<HexBytes>().map(drop),
         "bandwidth" => text.parse::<Bandwidth>().map(drop),
         "count" => text.parse::<Count>().map(drop),
@@ -108,6 +114,7 @@ pub(crate) fn check_format(format: &str, text: &str) -> Result<(), UnitError> {
         "port-range" => text.parse::<PortRange>().map(drop),
         "ipv4-prefix" => text.parse::<Network>().map(drop),
         "ipv4" => network::parse_address(text).map(drop),
+        "file-name" => text.parse::<FileName>().map(drop),
         "line" => check_line(text),
         "name" => text.parse::<Name>().map(drop),
         "subnet-path" => text.parse::<SubnetPath>().map(drop),
@@ -140,6 +147,13 @@ fn check_line(text: &str) -> Result<(), UnitError> {
 pub(crate) fn describe_format(format: &str) -> Option<&'static str> {
     Some(match format {
         "duration-text" => "a duration with a unit, as in \"300s\", \"1.5ms\" or \"4min\"",
+        TimeSpan::LAW => {
+            "a duration with a unit, as in \"300s\", or a distribution, as in { exponential = \"300s\" }"
+        }
+        ByteSize::LAW => {
+            "a size with a unit, as in \"3kB\", or a distribution, as in { exponential = \"3kB\" }"
+        }
+        "file-name" => "a file beside the scenario, as in \"holds.csv\"",
         "keepalive" => "a duration with a unit, as in \"240s\", or \"off\"",
         "rate" => "a rate, as in \"1000/s\" or \"60/min\"",
         "byte-size" => "a size with a unit, as in \"200B\", \"3kB\" or \"1MiB\"",
