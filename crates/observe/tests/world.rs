@@ -43,7 +43,6 @@ fn world(order: [&'static str; 2]) -> Lossy {
         },
         tap_in: Some(TapId(0)),
         tap_out: Some(TapId(1)),
-        ..ChannelConfig::default()
     };
     let channel = builder.channel("link", "a->b", id_of("b"), config);
     let nodes = order.map(|name| End((name == "a").then_some(channel)));
