@@ -265,7 +265,7 @@ fn every_flipped_bit_of_a_packet_is_found_out() {
 }
 
 #[test]
-fn rfc768_a_flipped_bit_of_an_unsummed_payload_is_not_found_out() {
+fn a_flipped_bit_of_an_unsummed_udp_payload_is_not_found_out() {
     let mut bytes = wire(&datagram());
     bytes[26..28].fill(0);
     let mut packet = Packet::from_wire(&bytes);
