@@ -16,6 +16,7 @@ mod signals;
 mod sources;
 mod terminal;
 mod text;
+mod workload;
 
 use std::process::ExitCode;
 

@@ -7,13 +7,14 @@ use crate::page::{Column, Page};
 use crate::terminal::{Styles, Terminal};
 
 /// The most rows of one table; the summary file has them all.
-const ROWS: usize = 16;
+pub(crate) const ROWS: usize = 16;
 
 /// Writes the result of a run for people.
 pub(crate) fn summary(summary: &Summary, terminal: &Terminal) -> String {
     let mut page = Page::new(terminal);
     page.head(summary);
     page.connections(summary);
+    page.workloads(summary);
     page.nat_ports(summary);
     page.idle_ceilings(&summary.idle);
     page.distribution(summary);
@@ -267,7 +268,7 @@ fn latency(row: &WorkloadSummary, time: Time) -> String {
 }
 
 /// Rounds a time to what the eye can use: three digits after the point.
-fn rounded(span: Duration) -> String {
+pub(crate) fn rounded(span: Duration) -> String {
     let nanos = span.as_nanos();
     let unit = match nanos {
         0..1_000 => 1,

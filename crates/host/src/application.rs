@@ -88,12 +88,19 @@ impl Application {
 #[cfg(test)]
 mod tests {
     use super::{Application, Failure, Opening, Said};
-    use crate::request::Request;
+    use crate::request::{Extra, Request};
     use plsim_packet::{Payload, ProxyHeader};
+    use plsim_types::Duration;
 
     const REQUEST: Request = Request {
         request: 100,
         response: 200,
+        extra: Extra {
+            service_time: Duration::ZERO,
+            closes: false,
+            one_way: false,
+            subject: None,
+        },
     };
 
     fn payload(header: &[u8], request: bool) -> Payload {

@@ -1,15 +1,16 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, IcmpError, Origin, Packet};
-use plsim_sim::{ChannelId, Context, Node, Stream, Wakeup};
+use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_types::{DropReason, KeyedHash, Protocol};
 
 use crate::client_tcp::{TcpClients, send};
 use crate::client_udp::UdpClients;
-use crate::config::{ClientVmsConfig, WorkloadConfig, WorkloadKind};
-use crate::schedule::Schedule;
+use crate::config::{ClientVmsConfig, WorkloadConfig};
+use crate::connection::{Connections, Turn};
 use crate::segment::answer_closed;
 use crate::stats::WorkloadStats;
+use crate::workload::{Application, Workload};
 
 /// How many connections start before the kernel gets a word in: a burst must not hide a signal.
 const PIECE: u32 = 1_000;
@@ -19,6 +20,7 @@ const ARRIVAL: u64 = 0;
 const TCP: u64 = 1;
 const UDP: u64 = 2;
 const FRAGMENTS: u64 = 3 << 32;
+const MODEL: u64 = 4;
 
 pub(crate) const fn tcp_token(position: u32) -> u64 {
     TCP << 32 | position as u64
@@ -26,6 +28,11 @@ pub(crate) const fn tcp_token(position: u32) -> u64 {
 
 pub(crate) const fn udp_token(position: u32) -> u64 {
     UDP << 32 | position as u64
+}
+
+/// The timer of what drives a workload.
+pub(crate) const fn model_token(workload: u16) -> u64 {
+    MODEL << 32 | workload as u64
 }
 
 /// All client VMs of one group, with the workloads that start there.
@@ -69,17 +76,6 @@ impl Group {
     fn owns(&self, address: &Ipv4Addr) -> bool {
         self.sorted.binary_search(address).is_ok()
     }
-}
-
-/// A workload and its own randomness, which no packet disturbs.
-#[derive(Debug)]
-pub(crate) struct Workload {
-    pub(crate) config: WorkloadConfig,
-    schedule: Schedule,
-    arrivals: Stream,
-    pub(crate) holds: Stream,
-    pub(crate) sizes: Stream,
-    isn: KeyedHash,
 }
 
 impl ClientVms {
@@ -142,7 +138,11 @@ impl ClientVms {
     /// hold times derive from each workload's own seed.
     pub fn start(&mut self, cx: &mut Context<'_>) {
         for (at, config) in std::mem::take(&mut self.planned).into_iter().enumerate() {
-            self.workloads.push(Workload::new(config));
+            let start = config.start;
+            self.workloads.push(Workload::new(at as u16, config));
+            self.run(at, cx, |application, all, turn| {
+                application.start(start, all, turn);
+            });
             self.arrive(at, cx);
         }
     }
@@ -177,13 +177,27 @@ impl ClientVms {
         self.fragments.held()
     }
 
-    /// Starts every connection that is due and sets the timer for the next one.
+    /// Has the application of a workload do something.
+    fn run(
+        &mut self,
+        at: usize,
+        cx: &mut Context<'_>,
+        act: impl FnOnce(&mut Application, &mut dyn Connections, &mut Turn<'_, '_>),
+    ) {
+        let workload = &mut self.workloads[at];
+        let all: &mut dyn Connections = match workload.is_tcp() {
+            true => &mut self.tcp,
+            false => &mut self.udp,
+        };
+        let (mut turn, application) = turn(&self.group, workload, &mut self.stats[at], cx);
+        act(application, all, &mut turn);
+    }
+
+    /// Starts everything that is due and sets the timer for what comes next.
     fn arrive(&mut self, at: usize, cx: &mut Context<'_>) {
         let now = cx.now();
-        let workload = &mut self.workloads[at];
-        let stats = &mut self.stats[at];
         let mut piece = 0;
-        while let Some(start) = workload.schedule.next() {
+        while let Some(start) = self.workloads[at].schedule.next() {
             if piece == PIECE {
                 cx.again(ARRIVAL << 32 | at as u64);
                 return;
@@ -193,19 +207,11 @@ impl ClientVms {
                 cx.set_timer(start, ARRIVAL << 32 | at as u64);
                 return;
             }
+            let workload = &mut self.workloads[at];
             workload
                 .schedule
                 .advance(&workload.config, &mut workload.arrivals);
-            match &workload.config.kind {
-                WorkloadKind::Tcp(_) => {
-                    let isn = workload.isn.word(stats.attempted) as u32;
-                    self.tcp
-                        .open(at as u16, isn, &self.group, workload, stats, cx);
-                }
-                WorkloadKind::Udp(_) => {
-                    self.udp.open(at as u16, &self.group, workload, stats, cx);
-                }
-            }
+            self.run(at, cx, Application::arrive);
         }
     }
 
@@ -229,10 +235,15 @@ impl ClientVms {
         let is_idle_reset = matches!(packet.origin, Origin::Nat | Origin::LbTimer);
         let mss = packet.mss();
         cx.deliver(packet);
-        let (workload, stats) = (&mut self.workloads[at], &mut self.stats[at]);
+        let (mut turn, application) = turn(
+            &self.group,
+            &mut self.workloads[at],
+            &mut self.stats[at],
+            cx,
+        );
         let input = (segment, mss, is_idle_reset);
-        self.tcp
-            .on_segment(position, input, &self.group, workload, stats, cx);
+        let event = self.tcp.on_segment(position, input, &mut turn);
+        application.follow(position, event, &mut self.tcp, &mut turn);
     }
 
     fn on_udp(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
@@ -250,9 +261,14 @@ impl ClientVms {
         };
         let length = packet.payload_len() as u32;
         cx.deliver(packet);
-        let (workload, stats) = (&mut self.workloads[at], &mut self.stats[at]);
-        self.udp
-            .on_datagram(position, length, &self.group, workload, stats, cx);
+        let (mut turn, application) = turn(
+            &self.group,
+            &mut self.workloads[at],
+            &mut self.stats[at],
+            cx,
+        );
+        self.udp.on_datagram(position, length, &mut turn);
+        application.follow(position, None, &mut self.udp, &mut turn);
     }
 
     fn receive(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
@@ -297,14 +313,21 @@ impl ClientVms {
         let (Some((position, at)), Some(error)) = (found, error) else {
             return;
         };
-        let (workload, stats) = (&mut self.workloads[at], &mut self.stats[at]);
+        let (mut turn, application) = turn(
+            &self.group,
+            &mut self.workloads[at],
+            &mut self.stats[at],
+            cx,
+        );
         match protocol {
             Protocol::Tcp if ends_attempt(&error) => {
-                let sequence = error.sequence;
-                self.tcp
-                    .on_error(position, sequence, &self.group, workload, stats, cx);
+                let event = self.tcp.on_error(position, error.sequence, &mut turn);
+                application.follow(position, event, &mut self.tcp, &mut turn);
             }
-            Protocol::Udp if is_hard(&error) => self.udp.on_error(position, &self.group, stats),
+            Protocol::Udp if is_hard(&error) => {
+                let event = self.udp.on_error(position, &mut turn);
+                application.follow(position, event, &mut self.udp, &mut turn);
+            }
             Protocol::Tcp | Protocol::Udp => {}
         }
     }
@@ -325,37 +348,37 @@ impl Node for ClientVms {
         if token >> 32 == ARRIVAL {
             return self.arrive(position as usize, cx);
         }
-        let is_tcp = token >> 32 == TCP;
-        let fired = if is_tcp {
+        if token >> 32 == MODEL {
+            return self.run(position as usize, cx, Application::on_timer);
+        }
+        let fired = if token >> 32 == TCP {
             self.tcp.fired(position, cx.now())
         } else {
             self.udp.fired(position, cx.now())
         };
         let Some(at) = fired else { return };
-        let (workload, stats) = (&mut self.workloads[at], &mut self.stats[at]);
-        if is_tcp {
-            self.tcp
-                .on_timer(position, &self.group, workload, stats, cx);
-        } else {
-            self.udp
-                .on_timer(position, &self.group, workload, stats, cx);
-        }
+        self.run(at, cx, |application, all, turn| {
+            application.follow(position, None, all, turn);
+            let event = all.expire(position, turn);
+            application.follow(position, event, all, turn);
+        });
     }
 }
 
-impl Workload {
-    fn new(config: WorkloadConfig) -> Self {
-        let seed = config.seed;
-        let mut arrivals = Stream::new(seed, "workload", "arrivals");
-        Self {
-            schedule: Schedule::new(&config, &mut arrivals),
-            arrivals,
-            holds: Stream::new(seed, "workload", "holds"),
-            sizes: Stream::new(seed, "workload", "sizes"),
-            isn: KeyedHash::new(seed, "initial sequence numbers"),
-            config,
-        }
-    }
+/// Splits a workload into what drives it and what its calls work with.
+fn turn<'a, 'c>(
+    group: &'a Group,
+    workload: &'a mut Workload,
+    stats: &'a mut WorkloadStats,
+    cx: &'a mut Context<'c>,
+) -> (Turn<'a, 'c>, &'a mut Application) {
+    let turn = Turn {
+        group,
+        traffic: &mut workload.traffic,
+        stats,
+        cx,
+    };
+    (turn, &mut workload.application)
 }
 
 /// Tells whether an error ends a TCP attempt that it is about: any does (KERN; RFC 5461 §2.2),

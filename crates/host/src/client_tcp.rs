@@ -1,25 +1,26 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Packet, Payload, TcpHeader};
-use plsim_sim::{ChannelId, Context, Stream};
-use plsim_table::FlowTable;
+use plsim_sim::{ChannelId, Context};
+use plsim_table::{FixedMap, FlowTable};
 use plsim_types::{Instant, KeyedHash, TcpFlags, TcpSegment};
 
 use crate::alarm::Alarm;
-use crate::client::{Group, Workload, tcp_token};
-use crate::config::{Close, TcpSession, WorkloadKind, draw_span};
-use crate::parameters::Parameters;
+use crate::client::{Group, tcp_token};
+use crate::config::Close;
+use crate::connection::{Asked, Connections, Event, Turn};
 use crate::ports::{EphemeralPorts, Ports};
-use crate::request::Request;
 use crate::segment::{Kind, Segment};
-use crate::stats::{Outcome, WorkloadStats};
-use crate::tcp::{MSS, State, Tcb, Verdict, WINDOW};
+use crate::stats::Outcome;
+use crate::tcp::{MSS, NEVER, State, Tcb, Verdict, WINDOW};
 
 /// The client ends of TCP connections.
 #[derive(Debug)]
 pub(crate) struct TcpClients {
     slots: FlowTable<Slot>,
     ports: Ports,
+    /// The latest requests that are not the workload's usual one, by position.
+    unusual: FixedMap<u32, Asked>,
 }
 
 /// One client end. Vacant slots have a closed [`Tcb`] and an alarm that no timer matches.
@@ -27,9 +28,9 @@ pub(crate) struct TcpClients {
 struct Slot {
     tcb: Tcb,
     alarm: Alarm,
-    /// While connecting, when the SYN was first sent; while the response is awaited, the sizes of
-    /// request and response, packed; while holding, when the hold ends.
-    mark: u64,
+    /// While connecting, when the SYN was first sent; while a response is due, when the request was
+    /// written; else when the application wants to be woken.
+    mark: Instant,
     vm: u16,
     port: u16,
     workload: u16,
@@ -40,63 +41,25 @@ struct Slot {
 /// worst.
 const _: () = assert!(size_of::<Slot>() <= 64);
 
-/// Where the application is.
+/// Where the conversation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Phase {
     #[default]
     Connecting,
+    /// Open, nothing is asked.
+    Idle,
     AwaitingResponse,
-    Holding,
-    /// Nothing left to do but to answer: abandoned, or closing.
+    /// Open, a message of the server is waited for.
+    Listening,
+    /// The application is through with it: abandoned, or closing.
     Done,
     /// In TIME_WAIT: counted as closed, keeps its port.
     Lingering,
 }
 
-/// What one call works with besides the slots.
-struct Turn<'a, 'c> {
-    group: &'a Group,
-    target: SocketAddrV4,
-    session: &'a TcpSession,
-    holds: &'a mut Stream,
-    sizes: &'a mut Stream,
-    stats: &'a mut WorkloadStats,
-    cx: &'a mut Context<'c>,
-    parameters: Parameters,
-}
-
-impl<'a, 'c> Turn<'a, 'c> {
-    fn new(
-        group: &'a Group,
-        workload: &'a mut Workload,
-        stats: &'a mut WorkloadStats,
-        cx: &'a mut Context<'c>,
-    ) -> Self {
-        let Workload {
-            config,
-            holds,
-            sizes,
-            ..
-        } = workload;
-        let WorkloadKind::Tcp(session) = &config.kind else {
-            unreachable!("broken invariant: a TCP connection of a UDP workload")
-        };
-        let parameters = Parameters {
-            initial_rto: session.initial_rto,
-            open_retries: session.syn_retries,
-            retries: session.retries,
-            keepalive: session.keepalive,
-        };
-        Self {
-            group,
-            target: config.target,
-            session,
-            holds,
-            sizes,
-            stats,
-            cx,
-            parameters,
-        }
+impl Slot {
+    fn is_vacant(&self) -> bool {
+        self.tcb.state() == State::Closed
     }
 }
 
@@ -105,6 +68,7 @@ impl TcpClients {
         Self {
             slots: FlowTable::new(),
             ports: Ports::new(ports, addresses, key),
+            unusual: FixedMap::new(),
         }
     }
 
@@ -125,50 +89,19 @@ impl TcpClients {
         Some((position, usize::from(self.slots.entry(position).workload)))
     }
 
-    /// Starts a connection.
-    pub(crate) fn open(
-        &mut self,
-        number: u16,
-        isn: u32,
-        group: &Group,
-        workload: &mut Workload,
-        stats: &mut WorkloadStats,
-        cx: &mut Context<'_>,
-    ) {
-        let Some((vm, port)) = self.ports.take() else {
-            return stats.lacked_port();
-        };
-        stats.started();
-        let slot = Slot {
-            tcb: Tcb::connect(isn),
-            alarm: Alarm::default(),
-            mark: cx.now().as_nanos(),
-            vm,
-            port,
-            workload: number,
-            phase: Phase::Connecting,
-        };
-        let position = self.slots.insert(group.hash(group.socket(vm, port)), slot);
-        let mut turn = Turn::new(group, workload, stats, cx);
-        self.slots.entry_mut(position).settle(position, &mut turn);
-    }
-
     /// Takes a segment (with its MSS option, and whether the NAT made it).
     pub(crate) fn on_segment(
         &mut self,
         position: u32,
         (segment, mss, is_idle_reset): (TcpSegment, Option<u16>, bool),
-        group: &Group,
-        workload: &mut Workload,
-        stats: &mut WorkloadStats,
-        cx: &mut Context<'_>,
-    ) {
-        let mut turn = Turn::new(group, workload, stats, cx);
+        turn: &mut Turn<'_, '_>,
+    ) -> Option<Event> {
         let slot = self.slots.entry_mut(position);
+        let parameters = &turn.traffic.parameters;
         let verdict = slot
             .tcb
-            .on_segment(&segment, mss, turn.cx.now(), &turn.parameters);
-        self.conclude(position, verdict, is_idle_reset, &mut turn);
+            .on_segment(&segment, mss, turn.cx.now(), parameters);
+        self.conclude(position, verdict, is_idle_reset, turn)
     }
 
     /// Takes an ICMP error that quotes a segment with this sequence number: it ends an attempt
@@ -177,16 +110,13 @@ impl TcpClients {
         &mut self,
         position: u32,
         sequence: Option<u32>,
-        group: &Group,
-        workload: &mut Workload,
-        stats: &mut WorkloadStats,
-        cx: &mut Context<'_>,
-    ) {
+        turn: &mut Turn<'_, '_>,
+    ) -> Option<Event> {
         let tcb = &self.slots.entry(position).tcb;
-        if tcb.state() == State::SynSent && sequence == Some(tcb.unacknowledged()) {
-            let mut turn = Turn::new(group, workload, stats, cx);
-            self.end(position, Outcome::Unreachable, &mut turn);
+        if tcb.state() != State::SynSent || sequence != Some(tcb.unacknowledged()) {
+            return None;
         }
+        self.end(position, Outcome::Unreachable, turn)
     }
 
     /// Tells whose timer fired; `None` if it was a stale one.
@@ -195,144 +125,75 @@ impl TcpClients {
         slot.alarm.fired(now).then_some(usize::from(slot.workload))
     }
 
-    /// Does what is due now.
-    pub(crate) fn on_timer(
-        &mut self,
-        position: u32,
-        group: &Group,
-        workload: &mut Workload,
-        stats: &mut WorkloadStats,
-        cx: &mut Context<'_>,
-    ) {
-        let mut turn = Turn::new(group, workload, stats, cx);
-        let now = turn.cx.now();
-        let slot = self.slots.entry_mut(position);
-        let mut verdict = Verdict::Continue;
-        if slot.phase == Phase::Holding && slot.mark <= now.as_nanos() {
-            verdict = slot.close(&mut turn);
-        }
-        if verdict == Verdict::Continue && slot.tcb.deadline().is_some_and(|at| at <= now) {
-            verdict = slot.tcb.on_timer(now, &turn.parameters);
-        }
-        self.conclude(position, verdict, false, &mut turn);
-    }
-
-    /// Draws the consequences of a verdict and of the new state.
+    /// Draws the consequences of a verdict.
     fn conclude(
         &mut self,
         position: u32,
         verdict: Verdict,
         is_idle_reset: bool,
         turn: &mut Turn<'_, '_>,
-    ) {
-        let slot = self.slots.entry_mut(position);
+    ) -> Option<Event> {
         let outcome = match verdict {
-            Verdict::Continue => None,
+            Verdict::Continue => return None,
             Verdict::Challenged => {
                 turn.stats.challenge_acks += 1;
-                None
+                return None;
             }
             Verdict::Answer(segment) => {
-                slot.send(&segment, turn);
-                None
+                self.send(position, &segment, turn);
+                return None;
             }
-            Verdict::Reset if is_idle_reset => Some(Outcome::IdleExpired),
-            Verdict::Reset => Some(Outcome::Reset),
-            Verdict::Refused => Some(Outcome::Refused),
-            Verdict::Closed => Some(Outcome::Closed),
-            Verdict::TimedOut => Some(Outcome::TimedOut),
+            Verdict::Reset if is_idle_reset => Outcome::IdleExpired,
+            Verdict::Reset => Outcome::Reset,
+            Verdict::Refused => Outcome::Refused,
+            Verdict::Closed => Outcome::Closed,
+            Verdict::TimedOut => Outcome::TimedOut,
         };
-        let outcome = outcome.or_else(|| slot.proceed(turn));
-        match outcome {
-            Some(outcome) => self.end(position, outcome, turn),
-            None => slot.settle(position, turn),
-        }
+        self.end(position, outcome, turn)
     }
 
-    /// Counts a connection that ended, and forgets it.
-    fn end(&mut self, position: u32, outcome: Outcome, turn: &mut Turn<'_, '_>) {
+    /// Counts a connection that ended, and forgets it; an event if its application is to know.
+    fn end(&mut self, position: u32, outcome: Outcome, turn: &mut Turn<'_, '_>) -> Option<Event> {
         let slot = self.slots.entry(position);
-        match slot.phase {
-            Phase::Connecting => turn.stats.failed(outcome),
-            Phase::Lingering => {}
-            Phase::AwaitingResponse | Phase::Holding | Phase::Done => turn.stats.ended(outcome),
-        }
+        let event = match slot.phase {
+            Phase::Connecting => {
+                turn.stats.failed(outcome);
+                Some(Event::Failed(outcome))
+            }
+            Phase::Idle | Phase::Listening => {
+                turn.stats.ended(outcome);
+                Some(Event::Gone(outcome))
+            }
+            Phase::AwaitingResponse => {
+                turn.stats.lost(outcome, turn.cx.now().since(slot.mark));
+                turn.stats.ended(outcome);
+                Some(Event::Gone(outcome))
+            }
+            Phase::Done => {
+                turn.stats.ended(outcome);
+                None
+            }
+            Phase::Lingering => None,
+        };
         let hash = turn.group.hash(turn.group.socket(slot.vm, slot.port));
         let slot = self.slots.remove(hash, position);
         self.ports.release(slot.vm, slot.port);
-    }
-}
-
-impl Slot {
-    /// Lets the application react; an outcome ends the connection.
-    fn proceed(&mut self, turn: &mut Turn<'_, '_>) -> Option<Outcome> {
-        if self.phase == Phase::Connecting && self.tcb.is_open() {
-            let first_sent = Instant::from_nanos(self.mark);
-            turn.stats.connected(turn.cx.now().since(first_sent));
-            // The handshake's ACK leaves before the application gets to write.
-            self.transmit(turn);
-            let TcpSession {
-                request, response, ..
-            } = turn.session;
-            let head = Request::draw(request, response, Request::LONGEST, turn.sizes);
-            self.mark = head.to_word();
-            self.tcb.write(head.request);
-            let goal = self.tcb.received().wrapping_add(head.response);
-            self.tcb.expect_until(goal);
-            turn.stats.requests += 1;
-            self.phase = Phase::AwaitingResponse;
-        }
-        if self.phase == Phase::AwaitingResponse
-            && self.tcb.is_satisfied()
-            && self.tcb.is_acknowledged()
-        {
-            turn.stats.responses += 1;
-            if turn.session.close == Close::Abandon {
-                self.tcb.fall_silent();
-                self.phase = Phase::Done;
-            } else {
-                let hold = draw_span(&turn.session.hold, turn.holds);
-                self.mark = (turn.cx.now() + hold).as_nanos();
-                self.phase = Phase::Holding;
-                if hold.is_zero() && self.close(turn) == Verdict::Closed {
-                    return Some(Outcome::Closed);
-                }
-            }
-        }
-        if self.tcb.state() == State::TimeWait && self.phase != Phase::Lingering {
-            turn.stats.ended(Outcome::Closed);
-            self.phase = Phase::Lingering;
-        }
-        None
+        self.unusual.remove(&position);
+        event
     }
 
-    /// Ends the session as configured.
-    fn close(&mut self, turn: &mut Turn<'_, '_>) -> Verdict {
-        if turn.session.close == Close::Rst {
-            // What is due leaves first, such as the ACK of the response.
-            self.transmit(turn);
-            let reset = self.tcb.abort();
-            self.send(&reset, turn);
-            return Verdict::Closed;
-        }
-        self.tcb.close();
-        self.phase = Phase::Done;
-        Verdict::Continue
+    fn asked(&self, position: u32, turn: &Turn<'_, '_>) -> Asked {
+        let unusual = self.unusual.get(&position);
+        *unusual.unwrap_or(&turn.traffic.usual)
     }
 
-    /// Sends what is due and sets the timer.
-    fn settle(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
-        self.transmit(turn);
-        let hold = (self.phase == Phase::Holding).then_some(Instant::from_nanos(self.mark));
-        let deadline = match (self.tcb.deadline(), hold) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        self.alarm.arm(deadline, tcp_token(position), turn.cx);
-    }
-
-    fn transmit(&mut self, turn: &mut Turn<'_, '_>) {
-        while let Some(segment) = self.tcb.poll_transmit(turn.cx.now(), &turn.parameters) {
+    fn transmit(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
+        loop {
+            let slot = self.slots.entry_mut(position);
+            let parameters = &turn.traffic.parameters;
+            let Some(segment) = slot.tcb.poll_transmit(turn.cx.now(), parameters) else {
+                return;
+            };
             match segment.kind {
                 Kind::Plain => {}
                 Kind::Retransmission if segment.flags.has(TcpFlags::SYN) => {
@@ -341,26 +202,197 @@ impl Slot {
                 Kind::Retransmission => turn.stats.retransmissions += 1,
                 Kind::Probe => turn.stats.keepalive_probes += 1,
             }
-            self.send(&segment, turn);
+            self.send(position, &segment, turn);
         }
     }
 
-    fn send(&self, segment: &Segment, turn: &mut Turn<'_, '_>) {
-        let head = Request::from_word(self.mark);
-        let start = self.tcb.end().wrapping_sub(head.request);
-        let is_first = self.phase == Phase::AwaitingResponse
-            && segment.length > 0
-            && segment.sequence == start;
-        let payload = is_first.then(|| head.to_payload(segment.length));
-        let local = turn.group.socket(self.vm, self.port);
-        send(
-            local,
-            turn.target,
-            segment,
-            payload,
-            turn.group.out,
-            turn.cx,
-        );
+    fn send(&self, position: u32, segment: &Segment, turn: &mut Turn<'_, '_>) {
+        let slot = self.slots.entry(position);
+        let request = self.asked(position, turn).request;
+        let start = slot.tcb.end().wrapping_sub(request.request);
+        let is_first = segment.length > 0 && segment.sequence == start;
+        let payload = is_first.then(|| request.to_payload(segment.length));
+        let local = turn.group.socket(slot.vm, slot.port);
+        let target = turn.traffic.target;
+        send(local, target, segment, payload, turn.group.out, turn.cx);
+    }
+
+    /// Returns when the application has something to hear, or the wait for it ends.
+    fn due(&self, position: u32, turn: &Turn<'_, '_>) -> Option<Instant> {
+        let slot = self.slots.entry(position);
+        let limit = match slot.phase {
+            Phase::Connecting => turn.traffic.connect_timeout,
+            Phase::AwaitingResponse => self.asked(position, turn).timeout,
+            Phase::Idle => return Some(slot.mark).filter(|mark| mark.as_nanos() != NEVER),
+            Phase::Listening | Phase::Done | Phase::Lingering => None,
+        };
+        limit.map(|limit| slot.mark + limit)
+    }
+}
+
+impl Connections for TcpClients {
+    fn outlives_silence(&self) -> bool {
+        // The late response would be taken for that to the next request.
+        false
+    }
+
+    fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
+        let isn = turn.traffic.isn(turn.stats.attempted);
+        let Some((vm, port)) = self.ports.take() else {
+            turn.stats.lacked_port();
+            return None;
+        };
+        turn.stats.started();
+        let slot = Slot {
+            tcb: Tcb::connect(isn),
+            alarm: Alarm::default(),
+            mark: turn.now(),
+            vm,
+            port,
+            workload: turn.traffic.number,
+            phase: Phase::Connecting,
+        };
+        let hash = turn.group.hash(turn.group.socket(vm, port));
+        let position = self.slots.insert(hash, slot);
+        self.settle(position, turn);
+        Some(position)
+    }
+
+    fn ask(&mut self, position: u32, asked: Asked, turn: &mut Turn<'_, '_>) {
+        let slot = self.slots.entry_mut(position);
+        slot.tcb.write(asked.request.request);
+        let goal = slot.tcb.received().wrapping_add(asked.request.response);
+        slot.tcb.expect_until(goal);
+        slot.mark = turn.now();
+        slot.phase = Phase::AwaitingResponse;
+        if asked == turn.traffic.usual {
+            self.unusual.remove(&position);
+        } else {
+            self.unusual.insert(position, asked);
+        }
+        turn.stats.asked();
+        self.settle(position, turn);
+    }
+
+    fn listen(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
+        let length = self.asked(position, turn).request.response;
+        let slot = self.slots.entry_mut(position);
+        slot.tcb.expect_more(length);
+        slot.phase = Phase::Listening;
+    }
+
+    fn wake(&mut self, position: u32, at: Instant, turn: &mut Turn<'_, '_>) {
+        self.slots.entry_mut(position).mark = at;
+        self.settle(position, turn);
+    }
+
+    fn close(&mut self, position: u32, how: Close, turn: &mut Turn<'_, '_>) {
+        let slot = self.slots.entry_mut(position);
+        if slot.phase == Phase::AwaitingResponse {
+            let after = turn.cx.now().since(slot.mark);
+            turn.stats.lost(Outcome::Closed, after);
+        }
+        slot.phase = Phase::Done;
+        match how {
+            // The server has closed, or will: the answer to its FIN is the own one.
+            Close::Server => {}
+            Close::Fin => slot.tcb.close(),
+            Close::Abandon => slot.tcb.fall_silent(),
+            Close::Rst => {
+                // What is due leaves first, such as the ACK of the response.
+                self.transmit(position, turn);
+                let reset = self.slots.entry(position).tcb.abort();
+                self.send(position, &reset, turn);
+                self.end(position, Outcome::Closed, turn);
+                return;
+            }
+        }
+        self.settle(position, turn);
+    }
+
+    fn poll(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event> {
+        let now = turn.now();
+        let slot = self.slots.entry_mut(position);
+        if slot.is_vacant() {
+            return None;
+        }
+        let asleep = Instant::from_nanos(NEVER);
+        match slot.phase {
+            Phase::Connecting if slot.tcb.is_open() => {
+                turn.stats.connected(now.since(slot.mark));
+                (slot.phase, slot.mark) = (Phase::Idle, asleep);
+                // The handshake's ACK leaves before the application gets to write.
+                self.transmit(position, turn);
+                return Some(Event::Opened);
+            }
+            Phase::AwaitingResponse if slot.tcb.is_satisfied() && slot.tcb.is_acknowledged() => {
+                turn.stats.responded(now.since(slot.mark));
+                (slot.phase, slot.mark) = (Phase::Idle, asleep);
+                return Some(Event::Responded);
+            }
+            Phase::Listening if slot.tcb.is_satisfied() => {
+                turn.stats.messages += 1;
+                (slot.phase, slot.mark) = (Phase::Idle, asleep);
+                return Some(Event::Message);
+            }
+            Phase::Idle | Phase::AwaitingResponse | Phase::Listening if slot.tcb.is_left() => {
+                if slot.phase == Phase::AwaitingResponse {
+                    turn.stats.lost(Outcome::Closed, now.since(slot.mark));
+                }
+                slot.phase = Phase::Done;
+                return Some(Event::Gone(Outcome::Closed));
+            }
+            Phase::Done if slot.tcb.state() == State::TimeWait => {
+                turn.stats.ended(Outcome::Closed);
+                slot.phase = Phase::Lingering;
+            }
+            _ => {}
+        }
+        let phase = slot.phase;
+        if self.due(position, turn).is_none_or(|due| due > now) {
+            return None;
+        }
+        match phase {
+            Phase::Connecting => self.end(position, Outcome::TimedOut, turn),
+            Phase::AwaitingResponse => {
+                let slot = self.slots.entry_mut(position);
+                let waited = now.since(slot.mark);
+                (slot.phase, slot.mark) = (Phase::Idle, asleep);
+                turn.stats.lost(Outcome::TimedOut, waited);
+                Some(Event::Unanswered)
+            }
+            Phase::Idle => {
+                self.slots.entry_mut(position).mark = asleep;
+                Some(Event::Woken)
+            }
+            Phase::Listening | Phase::Done | Phase::Lingering => None,
+        }
+    }
+
+    fn expire(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event> {
+        let now = turn.now();
+        let tcb = &mut self.slots.entry_mut(position).tcb;
+        if tcb.deadline().is_none_or(|at| at > now) {
+            return None;
+        }
+        let verdict = tcb.on_timer(now, &turn.traffic.parameters);
+        self.conclude(position, verdict, false, turn)
+    }
+
+    fn settle(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
+        if self.slots.entry(position).is_vacant() {
+            return;
+        }
+        self.transmit(position, turn);
+        let due = self.due(position, turn);
+        let slot = self.slots.entry_mut(position);
+        let deadline = match (slot.tcb.deadline(), due) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        // What is due now is done by the timer that is firing, or about to.
+        let deadline = deadline.filter(|at| *at > turn.cx.now());
+        slot.alarm.arm(deadline, tcp_token(position), turn.cx);
     }
 }
 

@@ -1,56 +1,66 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::Packet;
-use plsim_sim::Context;
-use plsim_table::FlowTable;
+use plsim_table::{FixedMap, FlowTable};
 use plsim_types::{Instant, KeyedHash};
 
 use crate::alarm::Alarm;
-use crate::client::{Group, Workload, udp_token};
-use crate::config::{MAX_DATAGRAM, UdpSession, WorkloadConfig, WorkloadKind, draw_span};
+use crate::client::{Group, udp_token};
+use crate::config::Close;
+use crate::connection::{Asked, Connections, Event, Turn};
 use crate::ports::{EphemeralPorts, Ports};
-use crate::request::Request;
-use crate::stats::{Outcome, WorkloadStats};
+use crate::stats::Outcome;
+use crate::tcp::NEVER;
 
 /// The client ends of UDP flows.
 #[derive(Debug)]
 pub(crate) struct UdpClients {
     slots: FlowTable<Slot>,
     ports: Ports,
+    /// The latest requests that are not the workload's usual one, by position.
+    unusual: FixedMap<u32, Asked>,
 }
 
 /// One client end. Vacant slots have an alarm that no timer matches.
 #[derive(Debug, Default)]
 struct Slot {
     alarm: Alarm,
-    /// When the latest request was sent.
-    sent: Instant,
-    /// When the flow ends, once established.
-    end: Instant,
+    /// While a response is due, when the request was sent; else when the application wants to be
+    /// woken.
+    mark: Instant,
     /// Bytes of the response still to come.
     missing: u32,
     vm: u16,
     port: u16,
     workload: u16,
     phase: Phase,
+    /// Whether a response ever came.
+    is_established: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Phase {
-    /// The first answer is due.
     #[default]
-    Connecting,
-    /// Another answer is due.
-    Awaiting,
+    Vacant,
+    /// The application does not know of it yet.
+    Opening,
+    AwaitingResponse,
+    /// The response is here, but the application has not heard.
+    Answered,
     /// Nothing is due.
-    Resting,
+    Idle,
+    /// The latest request stays without a response.
+    Unanswered,
 }
+
+const ASLEEP: Instant = Instant::from_nanos(NEVER);
 
 impl UdpClients {
     pub(crate) fn new(ports: &EphemeralPorts, addresses: &[Ipv4Addr], key: KeyedHash) -> Self {
         Self {
             slots: FlowTable::new(),
             ports: Ports::new(ports, addresses, key),
+            unusual: FixedMap::new(),
         }
     }
 
@@ -70,68 +80,33 @@ impl UdpClients {
         Some((position, usize::from(self.slots.entry(position).workload)))
     }
 
-    /// Starts a flow.
-    pub(crate) fn open(
-        &mut self,
-        number: u16,
-        group: &Group,
-        workload: &mut Workload,
-        stats: &mut WorkloadStats,
-        cx: &mut Context<'_>,
-    ) {
-        let Some((vm, port)) = self.ports.take() else {
-            return stats.lacked_port();
-        };
-        stats.started();
-        let slot = Slot {
-            vm,
-            port,
-            workload: number,
-            ..Slot::default()
-        };
-        let position = self.slots.insert(group.hash(group.socket(vm, port)), slot);
-        let slot = self.slots.entry_mut(position);
-        slot.request(group, workload, stats, cx);
-        slot.arm(position, session(workload), cx);
-    }
-
     /// Takes a datagram of the server.
-    pub(crate) fn on_datagram(
-        &mut self,
-        position: u32,
-        length: u32,
-        group: &Group,
-        workload: &mut Workload,
-        stats: &mut WorkloadStats,
-        cx: &mut Context<'_>,
-    ) {
+    pub(crate) fn on_datagram(&mut self, position: u32, length: u32, turn: &mut Turn<'_, '_>) {
         let slot = self.slots.entry_mut(position);
-        if slot.phase == Phase::Resting {
+        if !turn.traffic.usual.is_awaited {
+            turn.stats.stream.echoed += 1;
+            return;
+        }
+        if slot.phase != Phase::AwaitingResponse {
             // A duplicate, or part of an answer that is complete.
             return;
         }
         slot.missing = slot.missing.saturating_sub(length);
-        if slot.missing > 0 {
-            return;
+        if slot.missing == 0 {
+            slot.phase = Phase::Answered;
         }
-        stats.responses += 1;
-        if slot.phase == Phase::Connecting {
-            stats.connected(cx.now().since(slot.sent));
-            let Workload { config, holds, .. } = workload;
-            slot.end = cx.now() + draw_span(&udp(config).hold, holds);
-        }
-        slot.phase = Phase::Resting;
-        self.on_timer(position, group, workload, stats, cx);
     }
 
     /// Takes an ICMP error that an application would see: an answer that is due will not come.
-    pub(crate) fn on_error(&mut self, position: u32, group: &Group, stats: &mut WorkloadStats) {
-        match self.slots.entry(position).phase {
-            Phase::Connecting => stats.failed(Outcome::Unreachable),
-            Phase::Awaiting => stats.ended(Outcome::Unreachable),
-            Phase::Resting => return,
+    pub(crate) fn on_error(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event> {
+        let slot = self.slots.entry(position);
+        if slot.phase != Phase::AwaitingResponse {
+            return None;
         }
-        self.forget(position, group);
+        let waited = turn.cx.now().since(slot.mark);
+        turn.stats.lost(Outcome::Unreachable, waited);
+        self.forget(position, Outcome::Unreachable, turn);
+        Some(Event::Gone(Outcome::Unreachable))
     }
 
     /// Tells whose timer fired; `None` if it was a stale one.
@@ -140,83 +115,143 @@ impl UdpClients {
         slot.alarm.fired(now).then_some(usize::from(slot.workload))
     }
 
-    /// Does what is due now.
-    pub(crate) fn on_timer(
-        &mut self,
-        position: u32,
-        group: &Group,
-        workload: &mut Workload,
-        stats: &mut WorkloadStats,
-        cx: &mut Context<'_>,
-    ) {
-        let slot = self.slots.entry_mut(position);
-        if slot.deadline(session(workload)) > cx.now() {
-            return slot.arm(position, session(workload), cx);
-        }
-        match slot.phase {
-            Phase::Connecting => stats.failed(Outcome::TimedOut),
-            Phase::Awaiting => stats.ended(Outcome::TimedOut),
-            Phase::Resting if cx.now() < slot.end => {
-                slot.request(group, workload, stats, cx);
-                slot.phase = Phase::Awaiting;
-                return slot.arm(position, session(workload), cx);
-            }
-            Phase::Resting => stats.ended(Outcome::Closed),
-        }
-        self.forget(position, group);
+    fn asked(&self, position: u32, turn: &Turn<'_, '_>) -> Asked {
+        let unusual = self.unusual.get(&position);
+        *unusual.unwrap_or(&turn.traffic.usual)
     }
 
-    fn forget(&mut self, position: u32, group: &Group) {
+    /// Returns when the application has something to hear, or the wait for it ends.
+    fn due(&self, position: u32, turn: &Turn<'_, '_>) -> Option<Instant> {
         let slot = self.slots.entry(position);
-        let hash = group.hash(group.socket(slot.vm, slot.port));
+        match slot.phase {
+            Phase::AwaitingResponse => {
+                let limit = self.asked(position, turn).timeout;
+                limit.map(|limit| slot.mark + limit)
+            }
+            Phase::Idle => Some(slot.mark).filter(|mark| *mark != ASLEEP),
+            Phase::Vacant | Phase::Opening | Phase::Answered | Phase::Unanswered => None,
+        }
+    }
+
+    fn forget(&mut self, position: u32, outcome: Outcome, turn: &mut Turn<'_, '_>) {
+        let slot = self.slots.entry(position);
+        if slot.is_established {
+            turn.stats.ended(outcome);
+        } else {
+            turn.stats.failed(outcome);
+        }
+        let hash = turn.group.hash(turn.group.socket(slot.vm, slot.port));
         let slot = self.slots.remove(hash, position);
         self.ports.release(slot.vm, slot.port);
+        self.unusual.remove(&position);
     }
 }
 
-impl Slot {
-    fn request(
-        &mut self,
-        group: &Group,
-        workload: &mut Workload,
-        stats: &mut WorkloadStats,
-        cx: &mut Context<'_>,
-    ) {
-        let Workload { config, sizes, .. } = workload;
-        let UdpSession {
-            request, response, ..
-        } = udp(config);
-        let head = Request::draw(request, response, u32::from(MAX_DATAGRAM), sizes);
-        self.sent = cx.now();
-        self.missing = head.response;
-        stats.requests += 1;
-        let payload = head.to_payload(head.request as u16);
-        let local = group.socket(self.vm, self.port);
-        let packet = cx.inject(Packet::udp(local, workload.config.target, payload));
-        cx.send(group.out, packet);
+impl Connections for UdpClients {
+    fn outlives_silence(&self) -> bool {
+        true
     }
 
-    fn deadline(&self, session: &UdpSession) -> Instant {
-        match (self.phase, session.interval) {
-            (Phase::Connecting | Phase::Awaiting, _) => self.sent + session.response_timeout,
-            (Phase::Resting, None) => self.end,
-            (Phase::Resting, Some(interval)) => self.end.min(self.sent + interval),
+    fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
+        let Some((vm, port)) = self.ports.take() else {
+            turn.stats.lacked_port();
+            return None;
+        };
+        turn.stats.started();
+        let slot = Slot {
+            mark: ASLEEP,
+            vm,
+            port,
+            workload: turn.traffic.number,
+            phase: Phase::Opening,
+            ..Slot::default()
+        };
+        let hash = turn.group.hash(turn.group.socket(vm, port));
+        Some(self.slots.insert(hash, slot))
+    }
+
+    fn ask(&mut self, position: u32, asked: Asked, turn: &mut Turn<'_, '_>) {
+        let slot = self.slots.entry_mut(position);
+        if asked.is_awaited {
+            slot.mark = turn.now();
+            slot.missing = asked.request.response;
+            slot.phase = Phase::AwaitingResponse;
+            turn.stats.asked();
+        } else {
+            turn.stats.stream.sent += 1;
+            if !slot.is_established {
+                slot.is_established = true;
+                turn.stats.opened();
+            }
         }
+        let local = turn.group.socket(slot.vm, slot.port);
+        if asked == turn.traffic.usual {
+            self.unusual.remove(&position);
+        } else {
+            self.unusual.insert(position, asked);
+        }
+        let payload = asked.request.to_payload(asked.request.request as u16);
+        let packet = Packet::udp(local, turn.traffic.target, payload);
+        let packet = turn.cx.inject(packet);
+        turn.cx.send(turn.group.out, packet);
+        self.settle(position, turn);
     }
 
-    fn arm(&mut self, position: u32, session: &UdpSession, cx: &mut Context<'_>) {
-        self.alarm
-            .arm(Some(self.deadline(session)), udp_token(position), cx);
+    fn listen(&mut self, _position: u32, _turn: &mut Turn<'_, '_>) {
+        unreachable!("broken invariant: subscribers use TCP")
     }
-}
 
-fn session(workload: &Workload) -> &UdpSession {
-    udp(&workload.config)
-}
+    fn wake(&mut self, position: u32, at: Instant, turn: &mut Turn<'_, '_>) {
+        self.slots.entry_mut(position).mark = at;
+        self.settle(position, turn);
+    }
 
-fn udp(config: &WorkloadConfig) -> &UdpSession {
-    let WorkloadKind::Udp(session) = &config.kind else {
-        unreachable!("broken invariant: a UDP flow of a TCP workload")
-    };
-    session
+    fn close(&mut self, position: u32, _how: Close, turn: &mut Turn<'_, '_>) {
+        let slot = self.slots.entry(position);
+        let outcome = match slot.phase {
+            Phase::Unanswered => Outcome::TimedOut,
+            _ => Outcome::Closed,
+        };
+        if matches!(slot.phase, Phase::AwaitingResponse | Phase::Answered) {
+            let waited = turn.cx.now().since(slot.mark);
+            turn.stats.lost(outcome, waited);
+        }
+        self.forget(position, outcome, turn);
+    }
+
+    fn poll(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event> {
+        let now = turn.now();
+        let is_due = self.due(position, turn).is_some_and(|due| due <= now);
+        let slot = self.slots.entry_mut(position);
+        let waited = now.since(slot.mark);
+        let (phase, event) = match slot.phase {
+            Phase::Opening => (Phase::Idle, Event::Opened),
+            Phase::Answered => {
+                turn.stats.responded(waited);
+                if !slot.is_established {
+                    turn.stats.connected(waited);
+                    slot.is_established = true;
+                }
+                (Phase::Idle, Event::Responded)
+            }
+            Phase::AwaitingResponse if is_due => {
+                turn.stats.lost(Outcome::TimedOut, waited);
+                (Phase::Unanswered, Event::Unanswered)
+            }
+            Phase::Idle if is_due => (Phase::Idle, Event::Woken),
+            _ => return None,
+        };
+        (slot.phase, slot.mark) = (phase, ASLEEP);
+        Some(event)
+    }
+
+    fn expire(&mut self, _position: u32, _turn: &mut Turn<'_, '_>) -> Option<Event> {
+        None
+    }
+
+    fn settle(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
+        let due = self.due(position, turn);
+        let alarm = &mut self.slots.entry_mut(position).alarm;
+        alarm.arm(due, udp_token(position), turn.cx);
+    }
 }

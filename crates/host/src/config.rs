@@ -6,6 +6,7 @@ use plsim_types::{Duration, Instant, Protocol};
 use crate::application::Application;
 use crate::ports::EphemeralPorts;
 use crate::server::Behaviour;
+use crate::workload::Model;
 
 /// The largest UDP payload in one Ethernet frame, in bytes.
 pub(crate) const MAX_DATAGRAM: u16 = 1_472;
@@ -42,6 +43,8 @@ pub struct WorkloadConfig {
     pub target: SocketAddrV4,
     /// What each of them does.
     pub kind: WorkloadKind,
+    /// What drives them.
+    pub model: Model,
     /// When they start.
     pub arrival: Arrival,
     /// How many start in which time; needed unless all start at once.
@@ -93,19 +96,33 @@ pub enum Close {
     /// Not at all: after the response both applications fall silent. The connection stays open and
     /// keeps its port until a reset arrives; `hold` and `keepalive` mean nothing then.
     Abandon,
+    /// The server closes first, with the response to the last request: TIME_WAIT is its own.
+    Server,
 }
 
 /// What one TCP connection does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TcpSession {
-    /// Bytes of each request; what is drawn outside 8..=2^30 is taken for the nearest bound.
+    /// Bytes of each request; what is drawn outside 8..=2^30 is taken for the nearest bound, and so
+    /// is less than 16 where the server is to work, to close or to publish.
     pub request: Distribution,
     /// Bytes of each response; what is drawn outside 0..=2^30 is taken for the nearest bound.
     pub response: Distribution,
-    /// How long each connection rests after the response, in nanoseconds.
+    /// How long the server works on a request before it responds, in nanoseconds, at most 78 h.
+    pub service_time: Distribution,
+    /// Requests of a connection, above zero. `None` means one, or with an `interval` as many as fit
+    /// into `hold`, which then begins with the first response.
+    pub requests: Option<u32>,
+    /// Time from one request to the next, in nanoseconds. None leaves before the one before it is answered.
+    pub interval: Option<Distribution>,
+    /// How long each connection rests after its last response, in nanoseconds.
     pub hold: Distribution,
     /// How it ends.
     pub close: Close,
+    /// How long a response may take before the client closes.
+    pub response_timeout: Option<Duration>,
+    /// How long the handshake may take, beside `syn_retries`.
+    pub connect_timeout: Option<Duration>,
     /// Silence after which the client probes the server (RFC 9293 §3.8.4), and the time between
     /// probes.
     pub keepalive: Option<Duration>,
@@ -121,22 +138,26 @@ pub struct TcpSession {
 #[derive(Debug, Clone, PartialEq)]
 pub struct UdpSession {
     /// Bytes of each request, one datagram; what is drawn outside 8..=1 472 is taken for the nearest
-    /// bound.
+    /// bound, as in [`TcpSession::request`].
     pub request: Distribution,
     /// Bytes of each response, in as many datagrams as it takes, at least one; what is drawn outside
     /// 0..=2^30 is taken for the nearest bound.
     pub response: Distribution,
-    /// How long each flow lives after the first response, in nanoseconds.
+    /// How long the server works on a request before it responds, in nanoseconds, at most 78 h.
+    pub service_time: Distribution,
+    /// Requests of a flow, as in [`TcpSession::requests`].
+    pub requests: Option<u32>,
+    /// How long each flow lives after its last response, in nanoseconds; with `interval` and without
+    /// `requests` after its first.
     pub hold: Distribution,
-    /// Time from one request to the next, until `hold` has passed; `None` means one request. A
-    /// request never leaves before the one before it is answered.
-    pub interval: Option<Duration>,
+    /// Time from one request to the next, in nanoseconds. None leaves before the one before it is answered.
+    pub interval: Option<Distribution>,
     /// How long an answer may take. One still due when `hold` ends is waited for.
     pub response_timeout: Duration,
 }
 
 /// One backend VM.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServerVmConfig {
     /// The VM's address.
     pub address: Ipv4Addr,
@@ -149,6 +170,9 @@ pub struct ServerVmConfig {
     pub listeners: Vec<(Protocol, u16)>,
     /// What answers on the TCP ports.
     pub application: Application,
+    /// The time from one message to the next, for each subject that clients can subscribe to,
+    /// in nanoseconds.
+    pub subjects: Vec<Distribution>,
     /// How the VM behaves, beyond its ports.
     pub behaviour: Behaviour,
     /// Decides the order inside look-up tables; no packet depends on it.
@@ -159,7 +183,7 @@ impl WorkloadConfig {
     /// # Panics
     /// If a value lies outside its documented range.
     pub(crate) fn check(&self) {
-        let distributions = match &self.kind {
+        let (laws, interval) = match &self.kind {
             WorkloadKind::Tcp(session) => {
                 let keepalive = session.keepalive;
                 assert!(
@@ -170,22 +194,31 @@ impl WorkloadConfig {
                     !session.initial_rto.is_zero(),
                     "initial_rto must be above zero"
                 );
-                [&session.request, &session.response, &session.hold]
+                let laws = [
+                    &session.request,
+                    &session.response,
+                    &session.service_time,
+                    &session.hold,
+                ];
+                (laws, &session.interval)
             }
             WorkloadKind::Udp(session) => {
-                let interval = session.interval;
-                assert!(
-                    interval.is_none_or(|span| !span.is_zero()),
-                    "interval must be above 0"
-                );
                 assert!(
                     !session.response_timeout.is_zero(),
                     "response_timeout must be above zero"
                 );
-                [&session.request, &session.response, &session.hold]
+                let laws = [
+                    &session.request,
+                    &session.response,
+                    &session.service_time,
+                    &session.hold,
+                ];
+                (laws, &session.interval)
             }
         };
-        distributions.into_iter().for_each(Distribution::check);
+        laws.into_iter()
+            .chain(interval)
+            .for_each(Distribution::check);
         match self.arrival {
             Arrival::AtOnce => assert!(self.connections.is_some(), "how many start at once?"),
             Arrival::Constant | Arrival::Poisson => {

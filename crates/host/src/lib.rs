@@ -26,12 +26,14 @@
 //! - Two mismatched ends cannot answer each other for ever.
 #![forbid(unsafe_code)]
 
+mod agenda;
 mod alarm;
 mod application;
 mod client;
 mod client_tcp;
 mod client_udp;
 mod config;
+mod connection;
 mod histogram;
 mod parameters;
 mod ports;
@@ -42,6 +44,7 @@ mod segment;
 mod server;
 mod stats;
 mod tcp;
+mod workload;
 
 pub use application::Application;
 pub use client::ClientVms;
@@ -54,3 +57,7 @@ pub use plsim_sim::Distribution;
 pub use ports::EphemeralPorts;
 pub use server::{Behaviour, Flapping, ServerVm, VmState};
 pub use stats::{FailedBy, RequestFailedBy, ServerStats, WorkloadStats};
+pub use workload::{
+    ClosedLoopConfig, Jitter, Keeping, LostBy, Model, NoticeClose, OperationStats,
+    OperationsFailedBy, Order, PoolConfig, PoolStats, Retry, StreamStats, Validation,
+};

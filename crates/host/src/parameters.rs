@@ -17,6 +17,14 @@ pub(crate) struct Parameters {
 }
 
 impl Parameters {
+    /// Those of a workload without TCP.
+    pub(crate) const IDLE: Self = Self {
+        initial_rto: Duration::from_secs(1),
+        open_retries: 0,
+        retries: 0,
+        keepalive: None,
+    };
+
     /// Returns the time until the next retransmission after `count` in a row.
     pub(crate) fn rto(&self, count: u8) -> Duration {
         let limit = MAX_RTO.max(self.initial_rto);

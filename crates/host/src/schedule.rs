@@ -63,6 +63,7 @@ impl Schedule {
 mod tests {
     use super::Schedule;
     use crate::config::{Arrival, Rate, UdpSession, WorkloadConfig, WorkloadKind};
+    use crate::workload::Model;
     use core::net::{Ipv4Addr, SocketAddrV4};
     use plsim_sim::{Distribution, Stream};
     use plsim_types::{Duration, Instant};
@@ -71,6 +72,8 @@ mod tests {
         let session = UdpSession {
             request: Distribution::Fixed(8),
             response: Distribution::Fixed(8),
+            service_time: Distribution::Fixed(0),
+            requests: None,
             hold: Distribution::Fixed(0),
             interval: None,
             response_timeout: Duration::from_secs(1),
@@ -79,6 +82,7 @@ mod tests {
             seed: 1,
             target: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80),
             kind: WorkloadKind::Udp(session),
+            model: Model::OpenLoop,
             arrival,
             rate: Some(Rate { count, per }),
             connections: None,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, Payload, probe};
-use plsim_sim::{ChannelId, Context, Node, Wakeup};
-use plsim_table::FlowTable;
+use plsim_sim::{ChannelId, Context, Distribution, Node, Wakeup};
+use plsim_table::{FixedMap, FlowTable};
 use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment};
 
 use crate::alarm::Alarm;
@@ -15,7 +15,7 @@ use crate::client_tcp::send;
 use crate::config::{MAX_DATAGRAM, ServerVmConfig};
 use crate::parameters::Parameters;
 use crate::probe::Answers;
-use crate::request::Request;
+use crate::request::{Extra, Request};
 use crate::segment::{Kind, answer_closed};
 use crate::stats::ServerStats;
 use crate::tcp::{State, Tcb, Verdict};
@@ -55,6 +55,10 @@ pub struct ServerVm {
     answers: Answers,
     late: LateAnswers,
     late_wakeup: Wakeup,
+    /// The requests that ask for more than a response at once, by position.
+    unusual: FixedMap<u32, Request>,
+    /// The time from one message about a subject to the next.
+    subjects: Vec<Distribution>,
 }
 
 /// One server end. Vacant slots have a closed [`Tcb`] and an alarm that no timer matches.
@@ -106,6 +110,8 @@ impl ServerVm {
             answers: Answers::default(),
             late: LateAnswers::default(),
             late_wakeup: Wakeup::default(),
+            unusual: FixedMap::new(),
+            subjects: config.subjects,
         }
     }
 
@@ -198,14 +204,25 @@ impl ServerVm {
             let first = before.wrapping_add(opening.header);
             match opening.said {
                 None => {}
-                Some(Said::Request(head)) => slot.begin(head, first),
+                Some(Said::Request(head)) => {
+                    slot.begin(&head, first);
+                    if head.extra != Extra::default() {
+                        self.unusual.insert(position, head);
+                    }
+                }
                 Some(Said::Probe(word)) => {
                     let status = self.behaviour.probe_status;
                     let end = slot.tcb.end();
                     let (response, is_last) = self.answers.hear(position, word, end, status);
                     if is_last {
                         let request = fresh - opening.header;
-                        slot.begin(Request { request, response }, first);
+                        let extra = Extra::default();
+                        let head = Request {
+                            request,
+                            response,
+                            extra,
+                        };
+                        slot.begin(&head, first);
                     } else {
                         slot.tcb.write(response);
                     }
@@ -220,20 +237,50 @@ impl ServerVm {
 
     /// Lets the response go whose request is here, or notes when it is due.
     fn respond(&mut self, position: u32, is_new: bool, cx: &mut Context<'_>) {
-        let slot = self.slots.entry_mut(position);
-        let delay = self.behaviour.response_delay;
+        let slot = self.slots.entry(position);
+        let work = self
+            .unusual
+            .get(&position)
+            .map_or(Duration::ZERO, |head| head.extra.service_time);
+        let delay = self.behaviour.response_delay + work;
         if delay.is_zero() {
-            if slot.tcb.uncork() && !self.answers.has(position) {
-                self.stats.requests += 1;
-            }
+            self.release(position, cx);
         } else if is_new {
             let late = Late::Response {
                 remote: slot.remote_socket(),
                 local_port: slot.local_port,
                 received: slot.tcb.received(),
             };
-            self.delay(late, cx);
+            self.delay(delay, late, cx);
         }
+    }
+
+    /// Lets the response go, and waits for the next request, or closes if it is to; false if there
+    /// is none.
+    fn release(&mut self, position: u32, cx: &mut Context<'_>) -> bool {
+        let slot = self.slots.entry_mut(position);
+        if !slot.tcb.uncork() {
+            return false;
+        }
+        slot.tcb.expect_anew();
+        self.stats.requests += u64::from(!self.answers.has(position));
+        let Some(head) = self.unusual.remove(&position) else {
+            return true;
+        };
+        if head.extra.closes {
+            slot.tcb.close();
+        }
+        if let Some(subject) = head.extra.subject {
+            let late = Late::Message {
+                remote: slot.remote_socket(),
+                local_port: slot.local_port,
+                received: slot.tcb.received(),
+                subject,
+                length: head.response,
+            };
+            self.publish(subject, late, cx);
+        }
+        true
     }
 
     /// Takes a segment that belongs to no connection.
@@ -328,6 +375,7 @@ impl ServerVm {
         let slot = self.slots.entry(position);
         let key = self.key(slot.remote_socket(), slot.local_port);
         self.answers.forget(position);
+        self.unusual.remove(&position);
         let stats = &mut self.stats;
         if slot.tcb.is_open() {
             stats.live -= 1;
@@ -401,7 +449,11 @@ impl ServerVm {
         let Some(head) = head else { return };
         self.stats.requests += 1;
         self.stats.request_bytes += length;
-        if self.behaviour.response_delay.is_zero() {
+        if head.extra.one_way {
+            return;
+        }
+        let delay = self.behaviour.response_delay + head.extra.service_time;
+        if delay.is_zero() {
             return self.send_datagrams(local, remote, head.response, cx);
         }
         let late = Late::Datagrams {
@@ -409,7 +461,7 @@ impl ServerVm {
             local,
             response: head.response,
         };
-        self.delay(late, cx);
+        self.delay(delay, late, cx);
     }
 
     fn send_datagrams(
@@ -473,7 +525,7 @@ impl Slot {
     }
 
     /// Notes what the request will be long and prepares the response.
-    fn begin(&mut self, head: Request, first: u32) {
+    fn begin(&mut self, head: &Request, first: u32) {
         self.tcb.expect_until(first.wrapping_add(head.request));
         // The peer may close with the request's last byte: then nothing is written any more.
         if self.tcb.state() == State::Established {

@@ -1,6 +1,7 @@
 use plsim_types::Duration;
 
 use crate::histogram::Histogram;
+use crate::workload::{LostBy, OperationStats, PoolStats, StreamStats, Why};
 
 /// What became of the connections of one workload.
 ///
@@ -28,10 +29,14 @@ pub struct WorkloadStats {
     pub failed: u64,
     /// Why they failed; the parts add up to `failed`.
     pub failed_by: FailedBy,
-    /// Requests written.
+    /// Requests written; each is in exactly one of `responses`, `awaiting` and `lost`.
     pub requests: u64,
     /// Whole responses received.
     pub responses: u64,
+    /// Requests whose response is still to come.
+    pub awaiting: u64,
+    /// Requests without a response, by cause.
+    pub lost: LostBy,
     /// SYNs sent again.
     pub syn_retransmissions: u64,
     /// Segments with data or FIN sent again.
@@ -42,6 +47,19 @@ pub struct WorkloadStats {
     pub challenge_acks: u64,
     /// From the first SYN, or UDP request, to the SYN-ACK, or first whole response.
     pub connect_latency: Histogram,
+    /// From a request to its whole response.
+    pub request_latency: Histogram,
+    /// From a request to the error that told that there will be no response: how long it takes to
+    /// notice that a connection is dead.
+    pub detection: Histogram,
+    /// Messages that subscribers got.
+    pub messages: u64,
+    /// Packets of UDP streams.
+    pub stream: StreamStats,
+    /// What users wanted (closed loop and pool).
+    pub operations: OperationStats,
+    /// What the pool did.
+    pub pool: PoolStats,
 }
 
 /// Why connections failed.
@@ -69,6 +87,12 @@ pub(crate) enum Outcome {
 }
 
 impl WorkloadStats {
+    /// Adds the parts that `requests` falls into: always equal to it.
+    #[must_use]
+    pub const fn requests_accounted(&self) -> u64 {
+        self.responses + self.awaiting + self.lost.total()
+    }
+
     /// Adds the parts that `attempted` falls into: always equal to it.
     #[must_use]
     pub const fn accounted(&self) -> u64 {
@@ -93,10 +117,43 @@ impl WorkloadStats {
     }
 
     pub(crate) fn connected(&mut self, after: Duration) {
+        self.opened();
+        self.connect_latency.record(after);
+    }
+
+    pub(crate) const fn asked(&mut self) {
+        self.requests += 1;
+        self.awaiting += 1;
+    }
+
+    pub(crate) fn responded(&mut self, after: Duration) {
+        self.awaiting -= 1;
+        self.responses += 1;
+        self.request_latency.record(after);
+    }
+
+    /// Counts a request that stays without a response.
+    pub(crate) fn lost(&mut self, outcome: Outcome, after: Duration) {
+        self.awaiting -= 1;
+        match outcome {
+            Outcome::Closed => self.lost.closed += 1,
+            Outcome::Reset | Outcome::Refused | Outcome::Unreachable => self.lost.reset += 1,
+            Outcome::IdleExpired => self.lost.idle_expired += 1,
+            Outcome::TimedOut => self.lost.timeout += 1,
+        }
+        self.detection.record(after);
+    }
+
+    pub(crate) const fn give_up_borrow(&mut self) {
+        self.pool.waiting -= 1;
+        self.operations.fail(Why::BorrowTimeout);
+    }
+
+    /// Counts a flow that needs no answer to be one.
+    pub(crate) const fn opened(&mut self) {
         self.connecting -= 1;
         self.established += 1;
         self.established_total += 1;
-        self.connect_latency.record(after);
     }
 
     /// Ends a connection that never was established: by refusal, or else for want of an answer.
@@ -158,6 +215,8 @@ pub struct ServerStats {
     pub failed_by: RequestFailedBy,
     /// Whole requests received, over TCP and UDP.
     pub requests: u64,
+    /// Messages sent to subscribers.
+    pub messages: u64,
     /// Payload bytes of requests received in order, without repetitions.
     pub request_bytes: u64,
     /// SYNs to closed ports answered with a reset.

@@ -118,52 +118,6 @@ impl Latency {
     }
 }
 
-/// What became of one workload.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct WorkloadSummary {
-    /// Its name in the scenario.
-    pub name: String,
-    /// Where its connections are.
-    pub connections: Connections,
-    /// Why connections failed.
-    pub failed_by: FailedBy,
-    /// Requests sent.
-    pub requests: u64,
-    /// Responses received in full.
-    pub responses: u64,
-    /// SYNs sent again.
-    pub syn_retransmissions: u64,
-    /// Other segments sent again.
-    pub retransmissions: u64,
-    /// How long connecting took.
-    pub connect_latency: Latency,
-}
-
-impl WorkloadSummary {
-    pub(crate) fn to_value(&self) -> Value {
-        let failed_by = object([
-            ("timeout", self.failed_by.timeout.into()),
-            ("refused", self.failed_by.refused.into()),
-            ("client_ports", self.failed_by.client_ports.into()),
-            ("unreachable", self.failed_by.unreachable.into()),
-        ]);
-        let name = [("name", Value::from(self.name.as_str()))];
-        let rest = [
-            ("failed_by", failed_by),
-            ("requests", self.requests.into()),
-            ("responses", self.responses.into()),
-            ("syn_retransmissions", self.syn_retransmissions.into()),
-            ("retransmissions", self.retransmissions.into()),
-            ("connect_latency", self.connect_latency.to_value()),
-        ];
-        object(
-            name.into_iter()
-                .chain(self.connections.fields())
-                .chain(rest),
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::Connections;

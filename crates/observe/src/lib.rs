@@ -39,9 +39,10 @@ mod recorder;
 mod refusal;
 mod summary;
 mod time_series;
+mod workload;
 
 pub use capture::{Capture, CaptureConfig, Interface, SNAP_LENGTH_MAX};
-pub use connections::{Connections, FailedBy, Latency, WorkloadSummary};
+pub use connections::{Connections, FailedBy, Latency};
 pub use digest::Digest;
 pub use distribution::{MembershipSummary, Over, SkewSummary};
 pub use event_log::{Event, EventLog};
@@ -62,3 +63,4 @@ pub use summary::{
 pub use time_series::{PortSpaceSample, RunSample, TimeSeries};
 
 pub use serde_json::{Number, Value};
+pub use workload::{LostBy, Operations, PoolSummary, WorkloadSummary};

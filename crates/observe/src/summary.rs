@@ -3,7 +3,7 @@ use std::net::Ipv4Addr;
 use plsim_types::{DropReason, Instant, LinkId, Protocol};
 use serde_json::{Map, Value};
 
-use crate::connections::{Connections, WorkloadSummary};
+use crate::connections::Connections;
 use crate::digest::Digest;
 use crate::distribution::{MembershipSummary, Over, SkewSummary};
 use crate::expectation::Verdict;
@@ -11,6 +11,7 @@ use crate::idle::IdleCeiling;
 use crate::ledger::Ledger;
 use crate::link::LinkSummary;
 use crate::probe::ProbeSummary;
+use crate::workload::WorkloadSummary;
 
 /// The name and version of the summary's format; keys may be added under the same version.
 pub const SCHEMA: &str = "plsim-summary/1";
@@ -185,6 +186,8 @@ pub struct BackendSummary {
     pub frontend_lb_idle: u64,
     /// Requests that its application answered.
     pub requests: u64,
+    /// Messages that it sent to subscribers.
+    pub messages: u64,
     /// Why requests failed at its application.
     pub failed_by: RequestFailedBy,
     /// PROXY headers that were sent to it, repetitions included.
@@ -307,7 +310,7 @@ impl Summary {
                 connections: 0,
                 first: Instant::ZERO,
             }],
-            workloads: vec![WorkloadSummary::default()],
+            workloads: vec![WorkloadSummary::shape()],
             endpoints: vec![EndpointSummary {
                 name: name(),
                 link_id: LinkId(0),
@@ -325,6 +328,7 @@ impl Summary {
                 frontend_flows: 0,
                 frontend_lb_idle: 0,
                 requests: 0,
+                messages: 0,
                 failed_by: RequestFailedBy::default(),
                 proxy_headers: 0,
                 proxy_withheld: 0,
@@ -474,6 +478,7 @@ impl BackendSummary {
             ("frontend_flows", self.frontend_flows.into()),
             ("frontend_lb_idle", self.frontend_lb_idle.into()),
             ("requests", self.requests.into()),
+            ("messages", self.messages.into()),
             ("failed_by", failed_by),
             ("proxy_headers", self.proxy_headers.into()),
             ("proxy_withheld", self.proxy_withheld.into()),

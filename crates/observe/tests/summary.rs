@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use plsim_observe::{
     BackendSummary, Connections, EndpointSummary, Expectation, FailedBy, Latency, LbSummary,
-    Ledger, LinkSummary, MembershipSummary, NatSummary, Number, Over, Path, QueryError,
+    Ledger, LinkSummary, LostBy, MembershipSummary, NatSummary, Number, Over, Path, QueryError,
     RefusalSummary, RequestFailedBy, SkewSummary, Summary, Test, Value, Verdict, WorkloadSummary,
 };
 use plsim_packet::Origin;
@@ -83,6 +83,7 @@ fn summary() -> Summary {
             frontend_flows: 2,
             frontend_lb_idle: 1,
             requests: 3,
+            messages: 2,
             failed_by: RequestFailedBy {
                 proxy_unexpected: 2,
                 proxy_missing: 0,
@@ -173,6 +174,7 @@ fn nat(backend: &str, protocol: Protocol, in_use: u32) -> NatSummary {
 fn workload(connections: Connections) -> WorkloadSummary {
     WorkloadSummary {
         name: "orders".to_owned(),
+        model: "open-loop",
         connections,
         failed_by: FailedBy {
             timeout: 2,
@@ -182,6 +184,11 @@ fn workload(connections: Connections) -> WorkloadSummary {
         },
         requests: 6,
         responses: 5,
+        awaiting: 0,
+        lost_by: LostBy {
+            timeout: 1,
+            ..LostBy::default()
+        },
         syn_retransmissions: 4,
         retransmissions: 0,
         connect_latency: Latency {
@@ -192,6 +199,7 @@ fn workload(connections: Connections) -> WorkloadSummary {
             p99: Duration::from_nanos(4),
             max: Duration::from_nanos(5),
         },
+        ..WorkloadSummary::default()
     }
 }
 

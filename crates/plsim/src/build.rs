@@ -21,6 +21,7 @@ use crate::link::{self, Hop, LinkPlace, Owner};
 use crate::loopback::Loopbacks;
 use crate::membership;
 use crate::room::Room;
+use crate::workload;
 
 /// The nodes of a scenario, joined by links, before the world runs.
 pub(crate) struct Building {
@@ -192,7 +193,7 @@ impl<'a> Site<'a> {
                     ephemeral_ports: configure::ephemeral_ports(self.scenario, place.group),
                     out,
                     seed: self.entity_seed(kind, name),
-                    workloads: configure::workloads(self.scenario, self.layout, index, self.seed),
+                    workloads: workload::workloads(self.scenario, self.layout, index, self.seed),
                 })));
         }
         clients
@@ -494,6 +495,7 @@ impl<'a> Site<'a> {
             ),
             listeners: configure::listeners(self.scenario, place),
             application: configure::application(self.scenario, place),
+            subjects: workload::subjects(self.scenario),
             behaviour: crate::probe::behaviour(&self.scenario.backend_vm[place.group]),
             seed: self.entity_seed("backend-vm", name),
         });

@@ -1,10 +1,8 @@
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 use plsim_fabric::{ProxyService, Splices};
-use plsim_host::{
-    Application, Close, EphemeralPorts, Rate, TcpSession, UdpSession, WorkloadConfig, WorkloadKind,
-};
+use plsim_host::{Application, EphemeralPorts};
 use plsim_lb::{
     AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, HashStrength, HashTuple,
     LbConfig, LbPoolId, Listen, PoolConfig, ProbeId, Rehash, Rule, Stickiness,
@@ -12,20 +10,16 @@ use plsim_lb::{
 use plsim_packet::{FragmentPolicy, Fragments, FragmentsConfig};
 use plsim_scenario as file;
 use plsim_scenario::{EphemeralPortOrder, FrontendPath, Scenario, Workload};
-use plsim_types::{BackendId, Duration, Instant, KeyedHash, PlsId, Protocol};
+use plsim_types::{BackendId, Duration, PlsId, Protocol};
 use plsim_vnet::{
     ConnectionState, EndpointId, EndpointRoute, Peering, Subnet, VirtualNetworkConfig, VnetId,
 };
 
 use crate::frontend;
 use crate::idle;
-use crate::law::law;
 use crate::layout::{BackendPlace, ClientGroup, Layout, frontend_place, narrow, position};
 use crate::membership;
 use crate::probe;
-
-/// How long a UDP client waits for a response if the scenario does not say.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn endpoint_id(index: usize) -> EndpointId {
     EndpointId(u32::try_from(index).expect("broken invariant: 2^32 endpoints"))
@@ -349,7 +343,7 @@ fn frontend_of<'a>(scenario: &'a Scenario, workload: &'a Workload) -> Option<&'a
 }
 
 /// Returns the address that a workload dials.
-fn target(scenario: &Scenario, layout: &Layout, workload: &Workload) -> Ipv4Addr {
+pub(crate) fn target(scenario: &Scenario, layout: &Layout, workload: &Workload) -> Ipv4Addr {
     if let Some(name) = &workload.private_endpoint {
         let endpoints = &scenario.private_endpoint;
         return layout.endpoints[position(endpoints, |endpoint| endpoint.name == *name)].address;
@@ -392,74 +386,5 @@ pub(crate) fn ephemeral_ports(scenario: &Scenario, group: ClientGroup) -> Epheme
             range: 32_768..=60_999,
             even_first: false,
         },
-    }
-}
-
-/// Collects the workloads that start at one group of VMs.
-pub(crate) fn workloads(
-    scenario: &Scenario,
-    layout: &Layout,
-    client: usize,
-    seed: u64,
-) -> Vec<WorkloadConfig> {
-    let group = layout.clients[client].group;
-    let own = scenario
-        .workload
-        .iter()
-        .filter(|workload| group.starts(scenario, workload));
-    own.map(|workload| {
-        let address = target(scenario, layout, workload);
-        let stop = workload.stop.unwrap_or(scenario.run.duration);
-        WorkloadConfig {
-            seed: KeyedHash::new(seed, "workload")
-                .derive(workload.name.as_str())
-                .word(0),
-            target: SocketAddrV4::new(address, workload.port),
-            kind: session(scenario, workload),
-            arrival: match workload.arrival {
-                file::Arrival::Constant => plsim_host::Arrival::Constant,
-                file::Arrival::Poisson => plsim_host::Arrival::Poisson,
-                file::Arrival::AtOnce => plsim_host::Arrival::AtOnce,
-            },
-            rate: workload.rate.map(|rate| Rate {
-                count: rate.count(),
-                per: rate.per(),
-            }),
-            connections: workload.connections.map(|count| count.0),
-            start: Instant::ZERO + workload.start.0,
-            stop: Instant::ZERO + stop.0,
-        }
-    })
-    .collect()
-}
-
-fn session(scenario: &Scenario, workload: &Workload) -> WorkloadKind {
-    let request = law(scenario, &workload.request_size);
-    let response = law(scenario, &workload.response_size);
-    let hold = law(scenario, &workload.hold);
-    match workload.protocol {
-        file::Transport::Tcp => WorkloadKind::Tcp(TcpSession {
-            request,
-            response,
-            hold,
-            close: match workload.close {
-                file::Close::Fin => Close::Fin,
-                file::Close::Rst => Close::Rst,
-                file::Close::Abandon => Close::Abandon,
-            },
-            keepalive: workload.keepalive.0,
-            syn_retries: workload.syn_retries,
-            retries: workload.retries,
-            initial_rto: workload.initial_rto.0,
-        }),
-        file::Transport::Udp => WorkloadKind::Udp(UdpSession {
-            request,
-            response,
-            hold,
-            interval: workload.interval.map(|interval| interval.0),
-            response_timeout: workload
-                .response_timeout
-                .map_or(RESPONSE_TIMEOUT, |span| span.0),
-        }),
     }
 }

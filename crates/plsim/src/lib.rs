@@ -52,6 +52,8 @@ mod report;
 mod room;
 mod simulation;
 mod summarise;
+mod workload;
+mod workload_report;
 
 pub use outputs::{Outputs, Sink};
 pub use probe_report::implications;
@@ -61,6 +63,6 @@ pub use simulation::{Case, RunError, Simulation, Step};
 pub use plsim_sim::LinkStats;
 
 pub use plsim_observe::{
-    Finding, Heard, IdleCeiling, LinkSummary, MembershipSummary, NatSummary, ProbeSummary,
+    Finding, Heard, IdleCeiling, Latency, LinkSummary, MembershipSummary, NatSummary, ProbeSummary,
     RefusalSummary, SetBy, SkewSummary, Summary, Verdict, WorkloadSummary,
 };

@@ -1,10 +1,9 @@
 use std::collections::BTreeSet;
 
-use plsim_host::Histogram;
 use plsim_nat::Usage;
 use plsim_observe::{
-    BackendSummary, Connections, EndpointSummary, FailedBy, Latency, LbSummary, NatSummary,
-    PortSpaceSample, RefusalSummary, RequestFailedBy, Summary, WorkloadSummary,
+    BackendSummary, Connections, EndpointSummary, LbSummary, NatSummary, PortSpaceSample,
+    RefusalSummary, RequestFailedBy, Summary, WorkloadSummary,
 };
 use plsim_scenario::Scenario;
 use plsim_types::{Direction, KeyedHash, PlsId, Protocol};
@@ -16,6 +15,7 @@ use crate::idle;
 use crate::layout::Layout;
 use crate::room::Room;
 use crate::simulation::{PlsimWorld, Simulation};
+use crate::workload_report;
 
 /// Sums up a run as it stands, without judging the expectations.
 pub(crate) fn summary(simulation: &Simulation) -> Summary {
@@ -186,44 +186,14 @@ fn workloads(
         let own = scenario.workload.iter().enumerate();
         let own = own.filter(|(_, workload)| place.group.starts(scenario, workload));
         for ((position, workload), stats) in own.zip(clients.workloads()) {
-            rows.push((
-                position,
-                WorkloadSummary {
-                    name: workload.name.to_string(),
-                    connections: outcomes(stats),
-                    failed_by: FailedBy {
-                        timeout: stats.failed_by.timeout,
-                        refused: stats.failed_by.refused,
-                        client_ports: stats.failed_by.client_ports,
-                        unreachable: stats.failed_by.unreachable,
-                    },
-                    requests: stats.requests,
-                    responses: stats.responses,
-                    syn_retransmissions: stats.syn_retransmissions,
-                    retransmissions: stats.retransmissions,
-                    connect_latency: latency(&stats.connect_latency),
-                },
-            ));
+            rows.push((position, workload_report::summary(workload, stats)));
         }
     }
     rows.sort_by_key(|(position, _)| *position);
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-fn latency(histogram: &Histogram) -> Latency {
-    // Nothing measured: the count of zero says so.
-    let or_zero = Option::unwrap_or_default;
-    Latency {
-        count: histogram.count(),
-        min: or_zero(histogram.min()),
-        mean: or_zero(histogram.mean()),
-        p50: or_zero(histogram.quantile(500)),
-        p99: or_zero(histogram.quantile(990)),
-        max: or_zero(histogram.max()),
-    }
-}
-
-fn outcomes(stats: &plsim_host::WorkloadStats) -> Connections {
+pub(crate) fn outcomes(stats: &plsim_host::WorkloadStats) -> Connections {
     Connections {
         attempted: stats.attempted,
         connecting: stats.connecting,
@@ -275,6 +245,7 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
                 frontend_flows: direct.opened,
                 frontend_lb_idle: direct.lb_idle,
                 requests: server.requests,
+                messages: server.messages,
                 failed_by: RequestFailedBy {
                     proxy_unexpected: server.failed_by.proxy_unexpected,
                     proxy_missing: server.failed_by.proxy_missing,

@@ -41,13 +41,14 @@ pub use model::{
     Action, AdminDown, AdminState, Application, Arrival, BackendPool, BackendVm, CertificateChain,
     ClientEndpointLink, ClientVm, Close, ConnectionState, Distribution, EdgeHostLink,
     EndpointEdgeLink, EphemeralPortOrder, Event, Expect, ExpectValue, Flapping, Fragments,
-    Frontend, GeModel, HashStrength, HashTuple, HeldPorts, HostVmLink, JitterDistribution,
+    Frontend, GeModel, HashStrength, HashTuple, HeldPorts, HostVmLink, Jitter, JitterDistribution,
     LatePackets, LbIdleAction, Link, LinkDirection, LinkName, LinkSettings, LoadBalancer,
-    LoneBackend, NatIpSelection, NetworkPolicies, NoHealthyBackends, OnExhaustion, OnIdle, Output,
-    PoolConfiguration, PortAllocation, PortSpace, Preset, PrivateEndpoint, PrivateLinkService,
-    Probe, ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader, ProxyDestination,
-    RegionLatency, Rehash, Reorder, Rule, RuleProtocol, Run, Scenario, Sku, Subnet, TimerSet,
-    TlsVersion, Transport, VirtualNetwork, VirtualNetworkPeering, VmState, Workload,
+    LoneBackend, NatIpSelection, NetworkPolicies, NoHealthyBackends, NoticeClose, OnExhaustion,
+    OnIdle, Output, Pool, PoolConfiguration, PoolOrder, PortAllocation, PortSpace, Preset,
+    PrivateEndpoint, PrivateLinkService, Probe, ProbePhase, ProbePreset, ProbeProtocol,
+    ProbeProxyHeader, ProxyDestination, Publisher, RegionLatency, Rehash, Reorder, Retry, Rule,
+    RuleProtocol, Run, Scenario, Sku, Subnet, TimerSet, TlsVersion, Transport, VirtualNetwork,
+    VirtualNetworkPeering, VmState, Workload, WorkloadModel,
 };
 pub use read::{MAX_BYTES, ReadError, read_beside, read_file};
 pub use rows::FileKind;

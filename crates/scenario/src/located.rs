@@ -3,7 +3,8 @@ use crate::model::Scenario;
 use crate::rows::{FileKind, fingerprints};
 use crate::source::Sources;
 use crate::tree::Tree;
-use crate::units::FileName;
+use crate::units::{FileName, Law, TimeSpan};
+use plsim_types::Duration;
 use std::sync::Arc;
 
 /// Where each value of a scenario was written.
@@ -69,6 +70,15 @@ impl Scenario {
     pub fn rows(&self, kind: FileKind, name: &FileName) -> &[(u64, u64)] {
         let rows = self.files.get(&(kind, name.clone()));
         rows.expect("a file that the scenario names")
+    }
+
+    /// Returns the span itself, or the mean of what is drawn.
+    #[must_use]
+    pub fn typical(&self, law: &Law<TimeSpan>) -> Duration {
+        match law {
+            Law::Fixed(span) => span.0,
+            drawn @ Law::Drawn(_) => drawn.mean(&self.files).0,
+        }
     }
 
     /// Returns the effective scenario as one canonical text: overrides and defaults included,

@@ -2,9 +2,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use plsim_sim::Context;
-use plsim_types::Instant;
+use plsim_types::{Duration, Instant};
 
 use super::{LATE, ServerVm, Slot};
+use crate::config::draw_span;
 use crate::tcp::Verdict;
 
 /// An answer of a slow VM that is not due yet.
@@ -15,6 +16,14 @@ pub(super) enum Late {
         remote: SocketAddrV4,
         local_port: u16,
         received: u32,
+    },
+    /// News of a subject for a subscriber, whose connection has received up to this number.
+    Message {
+        remote: SocketAddrV4,
+        local_port: u16,
+        received: u32,
+        subject: u16,
+        length: u32,
     },
     /// The answer to a datagram, in bytes.
     Datagrams {
@@ -53,10 +62,10 @@ impl LateAnswers {
 }
 
 impl ServerVm {
-    pub(super) fn delay(&mut self, late: Late, cx: &mut Context<'_>) {
-        self.late
-            .push(cx.now() + self.behaviour.response_delay, late);
-        self.late_wakeup.arm(self.late.next_due(), LATE, cx);
+    pub(super) fn delay(&mut self, delay: Duration, late: Late, cx: &mut Context<'_>) {
+        let due = cx.now() + delay;
+        self.late.push(due, late);
+        self.late_wakeup.arm(Some(due), LATE, cx);
     }
 
     /// Sends the late answers that are due.
@@ -74,22 +83,45 @@ impl ServerVm {
                     local_port,
                     received,
                 } => {
-                    let is_it = |slot: &Slot| {
-                        slot.local_port == local_port && slot.remote_socket() == remote
-                    };
-                    let Some(position) = self.slots.find(self.key(remote, local_port), is_it)
-                    else {
-                        continue;
-                    };
-                    let slot = self.slots.entry_mut(position);
-                    // Another number: another connection, or one that goes to its end.
-                    if slot.tcb.received() == received && slot.tcb.uncork() {
-                        self.stats.requests += u64::from(!self.answers.has(position));
+                    if let Some(position) = self.still(remote, local_port, received)
+                        && self.release(position, cx)
+                    {
+                        self.conclude(position, Verdict::Continue, cx);
+                    }
+                }
+                Late::Message {
+                    remote,
+                    local_port,
+                    received,
+                    subject,
+                    length,
+                } => {
+                    if let Some(position) = self.still(remote, local_port, received) {
+                        self.slots.entry_mut(position).tcb.write(length);
+                        self.stats.messages += 1;
+                        self.publish(subject, late, cx);
                         self.conclude(position, Verdict::Continue, cx);
                     }
                 }
             }
         }
         self.late_wakeup.arm(self.late.next_due(), LATE, cx);
+    }
+
+    /// Has the next message about a subject come when it is due; a subject that nobody knows has none.
+    pub(super) fn publish(&mut self, subject: u16, late: Late, cx: &mut Context<'_>) {
+        if let Some(interval) = self.subjects.get(usize::from(subject)) {
+            let gap = draw_span(interval, cx.random());
+            self.delay(gap.max(Duration::from_nanos(1)), late, cx);
+        }
+    }
+
+    /// Finds the connection that an answer is for, unless it is another one by now, or goes to its
+    /// end: then it has received up to another number.
+    fn still(&self, remote: SocketAddrV4, local_port: u16, received: u32) -> Option<u32> {
+        let is_it = |slot: &Slot| slot.local_port == local_port && slot.remote_socket() == remote;
+        let position = self.slots.find(self.key(remote, local_port), is_it)?;
+        let tcb = &self.slots.entry(position).tcb;
+        (tcb.received() == received).then_some(position)
     }
 }

@@ -74,6 +74,8 @@ fn a_hard_error_fails_a_udp_request_and_a_soft_one_does_not() {
             request: Distribution::Fixed(100),
             response: Distribution::Fixed(100),
             hold: Duration::from_secs(3).into(),
+            service_time: Distribution::Fixed(0),
+            requests: None,
             interval: None,
             response_timeout: Duration::from_secs(5),
         });

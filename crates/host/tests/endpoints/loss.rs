@@ -73,8 +73,10 @@ proptest! {
         other.kind = WorkloadKind::Udp(UdpSession {
             request,
             response,
+            service_time: Distribution::Fixed(0),
+            requests: None,
             hold,
-            interval: keepalive,
+            interval: keepalive.map(Distribution::from),
             response_timeout: Duration::from_secs(2),
         });
         let mut setup = Setup::new(workload);

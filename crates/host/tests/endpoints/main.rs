@@ -7,4 +7,5 @@ mod resources;
 mod sessions;
 mod sizes;
 mod udp;
+mod workloads;
 mod world;

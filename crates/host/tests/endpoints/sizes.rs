@@ -46,6 +46,8 @@ fn what_does_not_fit_is_cut_to_what_does() {
         request: wild,
         response: Distribution::Fixed(0),
         hold: Distribution::Fixed(0),
+        service_time: Distribution::Fixed(0),
+        requests: None,
         interval: None,
         response_timeout: Duration::from_secs(5),
     });

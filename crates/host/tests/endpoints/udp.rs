@@ -9,7 +9,9 @@ fn flow(hold: u64, interval: Option<u64>) -> WorkloadConfig {
         request: Distribution::Fixed(100),
         response: Distribution::Fixed(3_000),
         hold: Duration::from_secs(hold).into(),
-        interval: interval.map(Duration::from_secs),
+        interval: interval.map(|secs| Duration::from_secs(secs).into()),
+        service_time: Distribution::Fixed(0),
+        requests: None,
         response_timeout: Duration::from_secs(5),
     });
     workload

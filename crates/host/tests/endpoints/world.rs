@@ -3,7 +3,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_host::{
     Application, Arrival, Behaviour, ClientVms, ClientVmsConfig, Close, Distribution,
-    EphemeralPorts, ServerStats, ServerVm, ServerVmConfig, TcpSession, WorkloadConfig,
+    EphemeralPorts, Model, ServerStats, ServerVm, ServerVmConfig, TcpSession, WorkloadConfig,
     WorkloadKind, WorkloadStats,
 };
 use plsim_packet::{Origin, Packet, PacketId, Payload, TcpHeader};
@@ -175,6 +175,7 @@ impl Setup {
             out: down,
             listeners: self.listeners,
             application: Application::Plain,
+            subjects: vec![Duration::from_secs(10).into()],
             behaviour: Behaviour::default(),
             seed: self.seed,
         }));
@@ -309,6 +310,14 @@ impl Mini {
     pub(crate) fn check(&self) {
         for stats in self.clients().workloads() {
             assert_eq!(stats.attempted, stats.accounted(), "{stats:?}");
+            assert_eq!(stats.requests, stats.requests_accounted(), "{stats:?}");
+            let operations = &stats.operations;
+            assert_eq!(operations.attempted, operations.accounted(), "{stats:?}");
+            let by = operations.failed_by;
+            assert_eq!(
+                operations.failed,
+                by.connect + by.reset + by.timeout + by.borrow_timeout
+            );
             let failed = stats.failed_by;
             assert_eq!(
                 stats.failed,
@@ -372,7 +381,12 @@ pub(crate) fn session() -> TcpSession {
         request: Distribution::Fixed(200),
         response: Distribution::Fixed(3_000),
         hold: Distribution::Fixed(0),
+        service_time: Distribution::Fixed(0),
+        requests: None,
+        interval: None,
         close: Close::Fin,
+        response_timeout: None,
+        connect_timeout: None,
         keepalive: None,
         syn_retries: 3,
         retries: 3,
@@ -385,6 +399,7 @@ pub(crate) fn at_once(session: TcpSession, connections: u64) -> WorkloadConfig {
         seed: 1,
         target: SocketAddrV4::new(SERVER, PORT),
         kind: WorkloadKind::Tcp(session),
+        model: Model::OpenLoop,
         arrival: Arrival::AtOnce,
         rate: None,
         connections: Some(connections),

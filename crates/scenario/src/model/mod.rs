@@ -38,7 +38,9 @@ pub use probe::{
     NoHealthyBackends, Probe, ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader,
 };
 pub use run::{Output, Run};
-pub use workload::{Arrival, Close, Workload};
+pub use workload::{
+    Arrival, Close, Jitter, NoticeClose, Pool, PoolOrder, Publisher, Retry, Workload, WorkloadModel,
+};
 
 use crate::located::Located;
 use crate::rows::Files;

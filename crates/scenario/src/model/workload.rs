@@ -1,3 +1,9 @@
+mod closed_loop;
+mod pool;
+
+pub use closed_loop::{Jitter, Retry};
+pub use pool::{NoticeClose, Pool, PoolOrder};
+
 use super::Transport;
 use crate::units::{ByteSize, Count, FrontendPath, Keepalive, Law, Name, Rate, TimeSpan};
 use plsim_types::Duration;
@@ -26,18 +32,26 @@ pub struct Workload {
     /// The protocol.
     #[serde(default)]
     pub protocol: Transport,
+    /// What drives its connections.
+    #[serde(default)]
+    pub model: WorkloadModel,
     /// How connections are spread over time.
     #[serde(default)]
     pub arrival: Arrival,
-    /// How often a connection starts; for constant and poisson arrivals. With constant arrivals
-    /// the first starts at `start`, and the one k places after it k / rate later.
+    /// How often a connection starts (pool: a request arrives); for constant and poisson arrivals.
+    /// With constant arrivals the first starts at `start`, and the one k places after it k / rate
+    /// later. Models with a number of connections or clients start all at once without it.
     pub rate: Option<Rate>,
     /// How many connections start in all, at most 100 million; required for arrivals at once.
+    /// Constant concurrency, pub-sub: how many are held.
     pub connections: Option<Count>,
+    /// How many clients there are (closed loop).
+    pub clients: Option<Count>,
     /// When the first connection starts.
     #[serde(default)]
     pub start: TimeSpan,
-    /// From when on no connection starts; the end of the run if absent.
+    /// From when on no connection, request of a pool or operation of a client starts; the end of the
+    /// run if absent.
     pub stop: Option<TimeSpan>,
     /// The size of the request, 8 B to 1 GiB (UDP: at most 1472 B); its first eight bytes tell the
     /// server how much to read and to answer.
@@ -47,8 +61,19 @@ pub struct Workload {
     /// what is drawn outside is taken for the nearest bound, here as for the request.
     #[serde(default = "response_size")]
     pub response_size: Law<ByteSize>,
-    /// TCP: the time from the response to the close. UDP: how long the flow lives. One duration for
-    /// all, or a distribution to draw from, as in { exponential = "2s" }.
+    /// How long the server works on a request before it responds: minutes make a long query. At most
+    /// 3 d.
+    #[serde(default)]
+    pub service_time: Law<TimeSpan>,
+    /// How many requests a connection makes; without it one, or with an `interval` as many as fit
+    /// into `hold`.
+    pub requests: Option<Count>,
+    /// The time from one request to the next, which never leaves before the response; pub-sub: from
+    /// one message to the next; UDP stream: from one packet to the next.
+    pub interval: Option<Law<TimeSpan>>,
+    /// The time from the last response to the close. With `interval` and without `requests`: how
+    /// long a connection goes on after its first response. UDP stream: how long a flow lives. One
+    /// duration for all, or a distribution to draw from, as in { exponential = "2s" }.
     #[serde(default)]
     pub hold: Law<TimeSpan>,
     /// How the client ends a connection (TCP only).
@@ -68,11 +93,72 @@ pub struct Workload {
     /// The first retransmission timeout; it doubles each time (TCP only).
     #[serde(default = "initial_rto")]
     pub initial_rto: TimeSpan,
-    /// The time between two requests of a flow; without it a flow is one request (UDP only).
-    pub interval: Option<TimeSpan>,
-    /// How long a UDP client waits for a response before it gives up; 5 s if not given, assumed, as
-    /// resolvers do.
+    /// How long the handshake may take before the client gives up, whatever `syn_retries` says (TCP
+    /// only).
+    pub connect_timeout: Option<TimeSpan>,
+    /// How long a client waits for a response before it gives up. TCP: as long as the connection
+    /// lives if absent. UDP: 5 s if absent, assumed, as resolvers do.
     pub response_timeout: Option<TimeSpan>,
+    /// The time from the end of a connection to the start of the one in its place (constant
+    /// concurrency, pub-sub); at least 1 s after an attempt that failed.
+    pub reconnect_delay: Option<TimeSpan>,
+    /// The time from the end of one operation to the start of the next (closed loop).
+    pub think_time: Option<Law<TimeSpan>>,
+    /// Whether a client keeps its connection for the next request (closed loop); true if absent.
+    pub keep_connection: Option<bool>,
+    /// When and how often a client tries again (closed loop).
+    pub retry: Option<Retry>,
+    /// The pool of connections (pool).
+    pub pool: Option<Pool>,
+    /// Who sends the messages (pub-sub).
+    pub publisher: Option<Publisher>,
+    /// Whether the server sends each packet back (UDP stream); false if absent.
+    pub echo: Option<bool>,
+}
+
+/// What drives the connections of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkloadModel {
+    /// Connections arrive whatever becomes of those before them.
+    #[default]
+    OpenLoop,
+    /// So many connections are held: where one ends, another one starts.
+    ConstantConcurrency,
+    /// So many clients each think, ask and wait for the response, and try again if none comes.
+    ClosedLoop,
+    /// Requests arrive and borrow connections of a pool.
+    Pool,
+    /// So many subscribers stay connected for the sake of rare messages.
+    PubSub,
+    /// Flows of packets at regular intervals, one way or echoed.
+    UdpStream,
+}
+
+impl WorkloadModel {
+    /// Returns the name in scenario files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenLoop => "open-loop",
+            Self::ConstantConcurrency => "constant-concurrency",
+            Self::ClosedLoop => "closed-loop",
+            Self::Pool => "pool",
+            Self::PubSub => "pub-sub",
+            Self::UdpStream => "udp-stream",
+        }
+    }
+}
+
+/// Who sends the messages of a publish-subscribe workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Publisher {
+    /// The client, and the server confirms each.
+    Client,
+    /// The server; the client has subscribed once and only listens.
+    #[default]
+    Server,
 }
 
 impl Workload {
@@ -114,6 +200,55 @@ pub enum Close {
     Rst,
     /// Not at all: both ends fall silent and the client keeps its port.
     Abandon,
+    /// By the server, with FIN behind the last response: TIME_WAIT is the server's.
+    Server,
+}
+
+impl Workload {
+    /// Returns when nothing starts any more, unless the run ends before.
+    #[must_use]
+    pub fn stop_or(&self, end: Duration) -> Duration {
+        self.stop.map_or(end, |stop| stop.0)
+    }
+
+    /// Returns how many connections, requests of a pool or clients start in all, if that is limited.
+    #[must_use]
+    pub fn starts(&self) -> Option<u64> {
+        let count = match self.model {
+            WorkloadModel::ClosedLoop => self.clients,
+            _ => self.connections,
+        };
+        count.map(|count| count.0)
+    }
+
+    /// Tells whether its requests ask for more than a response at once: their head takes 16 bytes
+    /// then, not 8.
+    #[must_use]
+    pub fn has_long_head(&self) -> bool {
+        self.service_time != Law::default()
+            || self.close == Close::Server
+            || matches!(self.model, WorkloadModel::PubSub | WorkloadModel::UdpStream)
+    }
+
+    /// Tells whether the model holds a number of connections or clients, instead of letting them
+    /// come and go.
+    #[must_use]
+    pub const fn is_held(&self) -> bool {
+        matches!(
+            self.model,
+            WorkloadModel::ConstantConcurrency | WorkloadModel::ClosedLoop | WorkloadModel::PubSub
+        )
+    }
+
+    /// Returns how arrivals are spread: those of a model that holds a number come at once, unless a
+    /// rate says otherwise.
+    #[must_use]
+    pub fn effective_arrival(&self) -> Arrival {
+        match (self.is_held(), self.rate) {
+            (true, None) => Arrival::AtOnce,
+            (true | false, _) => self.arrival,
+        }
+    }
 }
 
 const fn request_size() -> Law<ByteSize> {

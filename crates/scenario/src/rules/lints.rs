@@ -119,6 +119,10 @@ lints! {
     PL121 Error None, "a link loses packets in one way, and its bursts end";
     PL122 Error None, "jitter is no more than the latency it varies";
     PL123 Error None, "outages of a link follow each other, within the run";
+    PL130 Error None, "a workload has what its model needs, and only what means something to it";
+    PL131 Error None, "what a pool and its tests may do fits together";
+    PL132 Error None, "a client tries again after waits that grow";
+    PL133 Warning Some("DP-5"), "connections are not meant to rest for longer than the network lets them";
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ impl Rules<'_> {
         let mut needed = 0_u64;
         for workload in &self.scenario.workload {
             let live = live(workload, end, &self.scenario.files);
-            let each = match workload.arrival {
+            let each = match workload.effective_arrival() {
                 Arrival::AtOnce => CONNECTION_BYTES + PACKET_BYTES,
                 Arrival::Constant | Arrival::Poisson => CONNECTION_BYTES,
             };
@@ -42,7 +42,13 @@ impl Rules<'_> {
 
 /// Returns how many connections of a workload may live at once.
 fn live(workload: &Workload, end: Duration, files: &Files) -> u64 {
-    let total = workload.connections.map_or(u64::MAX, |count| count.0);
+    if let Some(pool) = &workload.pool {
+        return u64::from(pool.size);
+    }
+    let total = workload.starts().unwrap_or(u64::MAX);
+    if workload.is_held() {
+        return total;
+    }
     let (Some(rate), Arrival::Constant | Arrival::Poisson) = (workload.rate, workload.arrival)
     else {
         return total;

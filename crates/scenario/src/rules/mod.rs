@@ -18,6 +18,7 @@ mod run;
 mod service;
 mod topology;
 mod traffic;
+mod workload;
 
 pub use lints::{Lint, lints};
 

@@ -1,13 +1,17 @@
 use super::Rules;
 use super::lints::{PL037, PL051, PL052, PL053, PL054, PL055, PL056, PL057, PL058};
-use crate::model::{Arrival, Close, Transport, Workload};
-use crate::units::ByteSize;
+use crate::model::{Arrival, Close, Transport, Workload, WorkloadModel};
+use crate::units::{ByteSize, Law, TimeSpan};
 use plsim_types::{Duration, Protocol};
 
 /// Connections of one workload.
 const MAX_CONNECTIONS: u64 = 100_000_000;
+/// Connections or clients that one workload holds.
+const MAX_HELD: u64 = 10_000_000;
 /// The smallest request: its first eight bytes tell the server how much to read and to answer.
 const MIN_REQUEST_BYTES: u64 = 8;
+/// The same of one that asks for more than a response at once.
+const LONG_REQUEST_BYTES: u64 = 16;
 /// The largest request or response over TCP.
 const MAX_TCP_BYTES: u64 = 1 << 30;
 /// The largest UDP payload in one packet: 1500 bytes less 20 for IP and 8 for UDP.
@@ -19,6 +23,7 @@ impl Rules<'_> {
         for (index, workload) in self.scenario.workload.iter().enumerate() {
             let path = format!("workload[{index}]");
             self.keys_of_protocol(&path, workload);
+            self.model(&path, workload);
             self.arrivals(&path, workload);
             self.sizes(&path, workload);
             self.rule_for(&path, workload);
@@ -29,10 +34,11 @@ impl Rules<'_> {
 
     fn keys_of_protocol(&mut self, path: &str, workload: &Workload) {
         let (foreign, own, other): (&[&str], _, _) = match workload.protocol {
-            Transport::Tcp => (&["interval", "response_timeout"], "tcp", "udp"),
+            Transport::Tcp => (&["echo"], "tcp", "udp"),
             Transport::Udp => (
                 &[
                     "close",
+                    "connect_timeout",
                     "keepalive",
                     "syn_retries",
                     "retries",
@@ -63,24 +69,33 @@ impl Rules<'_> {
             )
             .help("RFC 6298 begins with \"1s\"");
         }
-        if workload
-            .response_timeout
-            .is_some_and(|timeout| zero(timeout.0))
-        {
-            self.report(
-                PL037,
-                &format!("{path}.response_timeout"),
-                "`response_timeout` must be above zero",
-            )
-            .help("leave it out for 5 s");
-        }
-        if workload.interval.is_some_and(|interval| zero(interval.0)) {
-            self.report(
-                PL037,
-                &format!("{path}.interval"),
-                "`interval` must be above zero",
-            )
-            .help("leave it out: a flow is then one request");
+        let fixed = |law: &Option<Law<TimeSpan>>| match law {
+            Some(Law::Fixed(span)) => Some(*span),
+            Some(Law::Drawn(_)) | None => None,
+        };
+        let spans = [
+            (
+                "connect_timeout",
+                workload.connect_timeout,
+                "leave it out: `syn_retries` decides",
+            ),
+            (
+                "response_timeout",
+                workload.response_timeout,
+                "leave it out: TCP then waits for as long as the connection lives, UDP for 5 s",
+            ),
+            (
+                "interval",
+                fixed(&workload.interval),
+                "leave it out, or say with `requests` how many follow each other",
+            ),
+        ];
+        for (key, span, help) in spans {
+            if span.is_some_and(|span| zero(span.0)) {
+                let message = format!("`{key}` must be above zero");
+                self.report(PL037, &format!("{path}.{key}"), message)
+                    .help(help);
+            }
         }
     }
 
@@ -105,14 +120,17 @@ impl Rules<'_> {
                 .help("`stop` is a point in time, not a length");
             return;
         }
-        let connections = workload.connections.map(|count| count.0);
+        let connections = workload.starts();
         if connections == Some(0) {
-            self.report(
-                PL052,
-                &format!("{path}.connections"),
-                "a workload starts at least one connection",
-            )
-            .help("leave the workload out if nothing is to start");
+            let (key, message) = match workload.model {
+                WorkloadModel::ClosedLoop => ("clients", "a closed loop has at least one client"),
+                _ => ("connections", "a workload starts at least one connection"),
+            };
+            self.report(PL052, &format!("{path}.{key}"), message)
+                .help("leave the workload out if nothing is to start");
+        }
+        if workload.is_held() && workload.rate.is_none() {
+            return self.held(path, connections, workload);
         }
         match (workload.arrival, workload.rate) {
             (Arrival::AtOnce, rate) => self.at_once(path, rate.is_some(), connections, workload),
@@ -135,6 +153,33 @@ impl Rules<'_> {
                         .help("lower the rate, set `stop`, or cap it with `connections`");
                 }
             }
+        }
+    }
+
+    /// A number of connections or clients without a rate: all at once.
+    fn held(&mut self, path: &str, count: Option<u64>, workload: &Workload) {
+        if workload.arrival != Arrival::AtOnce
+            && self.scenario.is_written(&format!("{path}.arrival"))
+        {
+            self.report(
+                PL052,
+                &format!("{path}.arrival"),
+                "this arrival needs a `rate`",
+            )
+            .help("add one, or leave `arrival` out: all then start at once");
+        }
+        if count.is_some_and(|count| count > MAX_HELD) {
+            let message = format!(
+                "a `{}` workload holds at most {MAX_HELD}, not {}",
+                workload.model.name(),
+                count.unwrap_or_default()
+            );
+            let key = match workload.model {
+                WorkloadModel::ClosedLoop => "clients",
+                _ => "connections",
+            };
+            self.report(PL053, &format!("{path}.{key}"), message)
+                .help("split the work over several workloads or runs");
         }
     }
 
@@ -200,8 +245,12 @@ impl Rules<'_> {
                 "over UDP: it must fit into one packet of 1500 bytes",
             ),
         };
+        let head = match workload.has_long_head() {
+            true => LONG_REQUEST_BYTES,
+            false => MIN_REQUEST_BYTES,
+        };
         for (key, law, least) in [
-            ("request_size", &workload.request_size, MIN_REQUEST_BYTES),
+            ("request_size", &workload.request_size, head),
             ("response_size", &workload.response_size, 1),
         ] {
             let Some((ByteSize(smallest), ByteSize(largest))) = law.range(&self.scenario.files)
@@ -269,16 +318,20 @@ impl Rules<'_> {
         }
     }
 
+    /// Returns how long a connection of a workload may be silent, and whose timeout that is.
+    pub(super) fn ceiling_of(&self, workload: &Workload) -> Option<(Duration, &'static str)> {
+        match (self.service_of(workload), &workload.load_balancer_frontend) {
+            (Some(service), _) => Some(self.idle_ceiling(service, workload.port)),
+            (None, Some(frontend)) => self.rule_ceiling(frontend, workload.port),
+            (None, None) => None,
+        }
+    }
+
     fn keepalive(&mut self, path: &str, workload: &Workload) {
         let Some(keepalive) = workload.keepalive.0 else {
             return;
         };
-        let ceiling = match (self.service_of(workload), &workload.load_balancer_frontend) {
-            (Some(service), _) => Some(self.idle_ceiling(service, workload.port)),
-            (None, Some(frontend)) => self.rule_ceiling(frontend, workload.port),
-            (None, None) => None,
-        };
-        let Some((timeout, whose)) = ceiling else {
+        let Some((timeout, whose)) = self.ceiling_of(workload) else {
             return;
         };
         if keepalive >= timeout {

@@ -1,0 +1,175 @@
+use plsim::numbers::{grouped, percent};
+use plsim::{Latency, Summary, WorkloadSummary};
+
+use crate::page::{Column, Page};
+use crate::text::{ROWS, rounded};
+
+type Count = fn(&WorkloadSummary) -> u64;
+
+/// What became of requests: head, and how many.
+const REQUESTS: [(&str, Count); 6] = [
+    ("timed out", |row| row.lost_by.timeout),
+    ("reset", |row| row.lost_by.reset),
+    ("idle expired", |row| row.lost_by.idle_expired),
+    ("closed", |row| row.lost_by.closed),
+    ("awaiting", |row| row.awaiting),
+    ("messages", |row| row.messages),
+];
+
+/// Why operations failed.
+const FAILURES: [(&str, Count); 4] = [
+    ("no connection", |row| row.operations.failed_by_connect),
+    ("connection ended", |row| row.operations.failed_by_reset),
+    ("no response", |row| row.operations.failed_by_timeout),
+    ("no loan", |row| row.operations.failed_by_borrow_timeout),
+];
+
+impl Page {
+    /// What clients suffered, where they did or where the scenario asks for more than connections.
+    pub(crate) fn workloads(&mut self, summary: &Summary) {
+        self.requests(summary);
+        self.operations(summary);
+        self.pools(summary);
+        self.streams(summary);
+    }
+
+    fn requests(&mut self, summary: &Summary) {
+        let rows = summary.workloads.iter();
+        let is_told = |row: &&WorkloadSummary| row.model != "open-loop" || row.lost_by.total() > 0;
+        let rows: Vec<_> = rows
+            .filter(is_told)
+            .filter(|row| row.requests > 0)
+            .collect();
+        let total = rows.len();
+        let rows: Vec<_> = rows.into_iter().take(ROWS).collect();
+        if rows.is_empty() {
+            return;
+        }
+        self.section(
+            "Requests",
+            "by workload; noticed: from a request to the error that told it was lost",
+        );
+        let mut columns = vec![
+            Column::name("workload", 0, &rows, |row| row.name.clone()),
+            Column::number("sent", 0, &rows, |row| grouped(row.requests)),
+            Column::number("answered", 0, &rows, |row| grouped(row.responses)),
+        ];
+        for (head, count) in REQUESTS {
+            if rows.iter().any(|row| count(row) > 0) {
+                columns.push(Column::number(head, 0, &rows, |row| grouped(count(row))));
+            }
+        }
+        columns.push(Column::number("p50", 1, &rows, |row| {
+            p50(&row.request_latency)
+        }));
+        columns.push(Column::number("p99", 2, &rows, |row| {
+            p99(&row.request_latency)
+        }));
+        if rows.iter().any(|row| row.detection.count > 0) {
+            columns.push(Column::number("noticed p50", 1, &rows, |row| {
+                p50(&row.detection)
+            }));
+            columns.push(Column::number("max", 2, &rows, |row| {
+                or_dash(&row.detection, row.detection.max)
+            }));
+        }
+        self.table(columns, total);
+    }
+
+    fn operations(&mut self, summary: &Summary) {
+        let rows = summary.workloads.iter();
+        let rows: Vec<_> = rows.filter(|row| row.operations.attempted > 0).collect();
+        let total = rows.len();
+        let rows: Vec<_> = rows.into_iter().take(ROWS).collect();
+        if rows.is_empty() {
+            return;
+        }
+        self.section(
+            "Operations",
+            "a request with all its repetitions, from its begin",
+        );
+        let mut columns = vec![
+            Column::name("workload", 0, &rows, |row| row.name.clone()),
+            Column::number("attempted", 0, &rows, |row| {
+                grouped(row.operations.attempted)
+            }),
+            Column::number("succeeded", 0, &rows, |row| {
+                grouped(row.operations.succeeded)
+            }),
+            Column::number("failed", 0, &rows, |row| grouped(row.operations.failed)),
+        ];
+        for (head, count) in FAILURES {
+            if rows.iter().any(|row| count(row) > 0) {
+                columns.push(Column::number(head, 1, &rows, |row| grouped(count(row))));
+            }
+        }
+        columns.extend([
+            Column::number("retries", 0, &rows, |row| grouped(row.operations.retries)),
+            Column::number("p50", 1, &rows, |row| p50(&row.operations.latency)),
+            Column::number("p99", 2, &rows, |row| p99(&row.operations.latency)),
+        ]);
+        self.table(columns, total);
+    }
+
+    fn pools(&mut self, summary: &Summary) {
+        let rows = summary.workloads.iter();
+        let rows: Vec<_> = rows
+            .filter_map(|row| row.pool.map(|pool| (row.name.clone(), pool)))
+            .collect();
+        if rows.is_empty() {
+            return;
+        }
+        self.section("Pools", "dead: borrows that met a dead connection");
+        let total = rows.len();
+        let rows: Vec<_> = rows.iter().take(ROWS).collect();
+        let columns = vec![
+            Column::name("workload", 0, &rows, |row| row.0.clone()),
+            Column::number("borrows", 0, &rows, |row| grouped(row.1.borrows)),
+            Column::number("lent", 1, &rows, |row| grouped(row.1.lent)),
+            Column::number("dead", 0, &rows, |row| grouped(row.1.dead_borrows)),
+            Column::number("%", 0, &rows, |row| {
+                percent(row.1.dead_borrows, row.1.borrows)
+            }),
+            Column::number("met by requests", 0, &rows, |row| {
+                grouped(row.1.dead_requests)
+            }),
+            Column::number("tests", 2, &rows, |row| grouped(row.1.validations)),
+            Column::number("evicted", 2, &rows, |row| grouped(row.1.evicted)),
+            Column::number("retired", 2, &rows, |row| grouped(row.1.retired)),
+            Column::number("wait p99", 1, &rows, |row| p99(&row.1.borrow_latency)),
+        ];
+        self.table(columns, total);
+    }
+
+    fn streams(&mut self, summary: &Summary) {
+        let rows = summary.workloads.iter();
+        let rows: Vec<_> = rows.filter(|row| row.packets_sent > 0).collect();
+        if rows.is_empty() {
+            return;
+        }
+        self.section("UDP streams", "packets");
+        let total = rows.len();
+        let rows: Vec<_> = rows.into_iter().take(ROWS).collect();
+        let columns = vec![
+            Column::name("workload", 0, &rows, |row| row.name.clone()),
+            Column::number("sent", 0, &rows, |row| grouped(row.packets_sent)),
+            Column::number("echoed", 0, &rows, |row| grouped(row.packets_echoed)),
+        ];
+        self.table(columns, total);
+    }
+}
+
+fn p50(latency: &Latency) -> String {
+    or_dash(latency, latency.p50)
+}
+
+fn p99(latency: &Latency) -> String {
+    or_dash(latency, latency.p99)
+}
+
+fn or_dash(latency: &Latency, span: plsim_types::Duration) -> String {
+    match latency.count {
+        0 => "-".to_owned(),
+        _ => rounded(span),
+    }
+}

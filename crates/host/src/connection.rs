@@ -1,0 +1,87 @@
+use plsim_sim::Context;
+use plsim_types::{Duration, Instant};
+
+use crate::client::Group;
+use crate::config::Close;
+use crate::request::Request;
+use crate::stats::{Outcome, WorkloadStats};
+use crate::workload::Traffic;
+
+/// What an application hears of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Requests may be written.
+    Opened,
+    /// It never opened, and is not mentioned again.
+    Failed(Outcome),
+    /// The response to the request is here, whole.
+    Responded,
+    /// A message that it listened for is here, whole.
+    Message,
+    /// The response did not come in time. The application closes, or a UDP flow asks again.
+    Unanswered,
+    /// The time has come that it wanted to be woken at.
+    Woken,
+    /// It was open and is over: ended by the other side, or dead. It is not mentioned again.
+    Gone(Outcome),
+}
+
+/// A request, and how long the application waits for the response to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) timeout: Option<Duration>,
+    /// Whether it waits at all: the packets of a UDP stream follow each other, whatever comes back.
+    pub(crate) is_awaited: bool,
+}
+
+/// The connections of client VMs over one transport, as an application works with them.
+///
+/// A connection is known by its position. After [`open`](Self::open) it connects; each event of
+/// [`poll`](Self::poll) allows the next step. One that the application has closed is its no longer:
+/// what TCP still does for it is counted, but no event.
+pub(crate) trait Connections {
+    /// Tells whether a request can follow one that was not answered.
+    fn outlives_silence(&self) -> bool;
+
+    /// Starts a connection from the next client VM that has a port; counts a failure if none has.
+    ///
+    /// UDP knows no handshake: such a flow has an event at once.
+    fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32>;
+
+    /// Writes a request on an open connection that waits for no response.
+    fn ask(&mut self, position: u32, asked: Asked, turn: &mut Turn<'_, '_>);
+
+    /// Waits for a message as long as the response to the latest request, behind what came last.
+    fn listen(&mut self, position: u32, turn: &mut Turn<'_, '_>);
+
+    /// Has [`Event::Woken`] come at a time after now, unless the application asks before.
+    fn wake(&mut self, position: u32, at: Instant, turn: &mut Turn<'_, '_>);
+
+    /// Closes an open connection.
+    fn close(&mut self, position: u32, how: Close, turn: &mut Turn<'_, '_>);
+
+    /// Returns what the application has not heard yet.
+    fn poll(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event>;
+
+    /// Does what is due by the transport's own timers, behind what the application does now.
+    fn expire(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event>;
+
+    /// Sends what is due and sets the timer; harmless at a vacant position.
+    fn settle(&mut self, position: u32, turn: &mut Turn<'_, '_>);
+}
+
+/// What one call works with besides the connections.
+#[derive(Debug)]
+pub(crate) struct Turn<'a, 'c> {
+    pub(crate) group: &'a Group,
+    pub(crate) traffic: &'a mut Traffic,
+    pub(crate) stats: &'a mut WorkloadStats,
+    pub(crate) cx: &'a mut Context<'c>,
+}
+
+impl Turn<'_, '_> {
+    pub(crate) fn now(&self) -> Instant {
+        self.cx.now()
+    }
+}

@@ -1,0 +1,292 @@
+//! The applications at the client VMs: one model for each workload, all working with
+//! [`Connections`].
+
+mod closed_loop;
+mod config;
+mod pool;
+mod script;
+mod stats;
+mod stream;
+
+use std::net::SocketAddrV4;
+
+use plsim_sim::{Distribution, Stream};
+use plsim_types::{Duration, Instant, KeyedHash};
+
+use crate::config::{Close, MAX_DATAGRAM, WorkloadConfig, WorkloadKind, draw_span};
+use crate::connection::{Asked, Connections, Event, Turn};
+use crate::parameters::Parameters;
+use crate::request::{Extra, Request};
+use crate::schedule::Schedule;
+use closed_loop::ClosedLoop;
+use pool::Pool;
+use script::Script;
+use stream::UdpStream;
+
+pub use config::{
+    ClosedLoopConfig, Jitter, Keeping, Model, NoticeClose, Order, PoolConfig, Retry, Validation,
+};
+pub(crate) use stats::Why;
+pub use stats::{LostBy, OperationStats, OperationsFailedBy, PoolStats, StreamStats};
+
+/// How long an application waits before it tries again where it could not even try.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What all connections of a workload have in common, and the workload's own randomness, which no
+/// packet disturbs.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    pub(crate) number: u16,
+    pub(crate) target: SocketAddrV4,
+    /// The request of those that have no other.
+    pub(crate) usual: Asked,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) close: Close,
+    pub(crate) parameters: Parameters,
+    request: Distribution,
+    response: Distribution,
+    /// The most bytes of a request.
+    longest: u32,
+    service_time: Distribution,
+    hold: Distribution,
+    sizes: Stream,
+    holds: Stream,
+    services: Stream,
+    isn: KeyedHash,
+}
+
+/// A workload that runs.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    pub(crate) traffic: Traffic,
+    pub(crate) schedule: Schedule,
+    pub(crate) config: WorkloadConfig,
+    pub(crate) arrivals: Stream,
+    pub(crate) application: Application,
+}
+
+/// What drives the connections of a workload.
+#[derive(Debug)]
+pub(crate) enum Application {
+    /// Each connection does the same.
+    Script(Script),
+    ClosedLoop(ClosedLoop),
+    Pool(Pool),
+    UdpStream(UdpStream),
+}
+
+impl Workload {
+    pub(crate) fn new(number: u16, config: WorkloadConfig) -> Self {
+        let seed = config.seed;
+        let mut arrivals = Stream::new(seed, "workload", "arrivals");
+        let application = match &config.model {
+            Model::OpenLoop | Model::ConstantConcurrency { .. } | Model::PubSub { .. } => {
+                Application::Script(Script::new(&config))
+            }
+            Model::UdpStream { .. } => Application::UdpStream(UdpStream::new(&config)),
+            Model::ClosedLoop(model) => Application::ClosedLoop(ClosedLoop::new(model, &config)),
+            Model::Pool(model) => Application::Pool(Pool::new(model)),
+        };
+        Self {
+            traffic: Traffic::new(number, &config),
+            schedule: Schedule::new(&config, &mut arrivals),
+            config,
+            arrivals,
+            application,
+        }
+    }
+
+    pub(crate) const fn is_tcp(&self) -> bool {
+        matches!(self.config.kind, WorkloadKind::Tcp(_))
+    }
+}
+
+impl Traffic {
+    fn new(number: u16, config: &WorkloadConfig) -> Self {
+        let seed = config.seed;
+        let stream = |name| Stream::new(seed, "workload", name);
+        let laws = match &config.kind {
+            WorkloadKind::Tcp(session) => [
+                &session.request,
+                &session.response,
+                &session.service_time,
+                &session.hold,
+            ],
+            WorkloadKind::Udp(session) => [
+                &session.request,
+                &session.response,
+                &session.service_time,
+                &session.hold,
+            ],
+        };
+        let [request, response, service_time, hold] = laws.map(Clone::clone);
+        let longest = match &config.kind {
+            WorkloadKind::Tcp(_) => Request::LONGEST,
+            WorkloadKind::Udp(_) => u32::from(MAX_DATAGRAM),
+        };
+        let (timeout, connect_timeout, close, parameters) = match &config.kind {
+            WorkloadKind::Tcp(session) => (
+                session.response_timeout,
+                session.connect_timeout,
+                session.close,
+                Parameters {
+                    initial_rto: session.initial_rto,
+                    open_retries: session.syn_retries,
+                    retries: session.retries,
+                    keepalive: session.keepalive,
+                },
+            ),
+            WorkloadKind::Udp(session) => (
+                Some(session.response_timeout),
+                None,
+                Close::Fin,
+                Parameters::IDLE,
+            ),
+        };
+        let (subject, is_awaited, one_way) = match config.model {
+            Model::PubSub { subject, .. } => (subject, true, false),
+            Model::UdpStream { echo } => (None, false, !echo),
+            _ => (None, true, false),
+        };
+        let extra = Extra {
+            service_time: Duration::ZERO,
+            closes: false,
+            one_way,
+            subject,
+        };
+        let mut traffic = Self {
+            number,
+            target: config.target,
+            usual: Asked {
+                request: Request {
+                    request: 0,
+                    response: 0,
+                    extra,
+                },
+                timeout,
+                is_awaited,
+            },
+            connect_timeout,
+            close,
+            parameters,
+            request,
+            response,
+            longest,
+            service_time,
+            hold,
+            sizes: stream("sizes"),
+            holds: stream("holds"),
+            services: stream("service times"),
+            isn: KeyedHash::new(seed, "initial sequence numbers"),
+        };
+        // Fixed laws draw nothing: the usual request is the one that they always give.
+        if [&traffic.request, &traffic.response, &traffic.service_time]
+            .iter()
+            .all(|law| matches!(law, Distribution::Fixed(_)))
+        {
+            traffic.usual = traffic.draw_request(false);
+        }
+        traffic
+    }
+
+    /// Returns the initial sequence number of the connection after `attempted` others.
+    pub(crate) const fn isn(&self, attempted: u64) -> u32 {
+        self.isn.word(attempted) as u32
+    }
+
+    /// Draws the next request; the server closes behind the last one if it is to.
+    fn draw_request(&mut self, is_last: bool) -> Asked {
+        let extra = Extra {
+            service_time: draw_span(&self.service_time, &mut self.services),
+            closes: is_last && self.close == Close::Server,
+            ..self.usual.request.extra
+        };
+        let laws = (&self.request, &self.response);
+        let bounds = (extra, self.longest);
+        Asked {
+            request: Request::draw(laws.0, laws.1, bounds, &mut self.sizes),
+            ..self.usual
+        }
+    }
+
+    /// Tells whether connections only listen once they have subscribed.
+    const fn is_subscription(&self) -> bool {
+        self.usual.request.extra.subject.is_some()
+    }
+
+    fn draw_hold(&mut self) -> Duration {
+        draw_span(&self.hold, &mut self.holds)
+    }
+}
+
+impl Application {
+    /// Does what an application does before anything arrives.
+    pub(crate) fn start(
+        &mut self,
+        at: Instant,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        match self {
+            Self::Script(_) | Self::ClosedLoop(_) | Self::UdpStream(_) => {}
+            Self::Pool(pool) => pool.start(at, all, turn),
+        }
+    }
+
+    /// Takes the next arrival of the workload's schedule.
+    pub(crate) fn arrive(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        match self {
+            Self::Script(script) => script.begin(all, turn),
+            Self::ClosedLoop(clients) => clients.begin(all, turn),
+            Self::Pool(pool) => pool.begin(all, turn),
+            Self::UdpStream(stream) => stream.begin(all, turn),
+        }
+    }
+
+    /// Takes what a connection has to say after something happened to it, beginning with `event`.
+    pub(crate) fn follow(
+        &mut self,
+        position: u32,
+        event: Option<Event>,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let mut next = event;
+        while let Some(event) = next.or_else(|| all.poll(position, turn)) {
+            self.hear(position, event, all, turn);
+            next = None;
+        }
+        all.settle(position, turn);
+    }
+
+    /// Takes an event of a connection.
+    fn hear(
+        &mut self,
+        position: u32,
+        event: Event,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        match self {
+            Self::Script(script) => script.hear(position, event, all, turn),
+            Self::ClosedLoop(clients) => clients.hear(position, event, all, turn),
+            Self::Pool(pool) => pool.hear(position, event, all, turn),
+            Self::UdpStream(stream) => stream.hear(position, event, all, turn),
+        }
+    }
+
+    /// Does what is due by the application's own clock.
+    pub(crate) fn on_timer(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        match self {
+            Self::Script(script) => script.on_timer(all, turn),
+            Self::ClosedLoop(clients) => clients.on_timer(all, turn),
+            Self::Pool(pool) => pool.on_timer(all, turn),
+            Self::UdpStream(_) => {}
+        }
+    }
+}
+
+/// Returns an instant after now.
+fn later(now: Instant, span: Duration) -> Instant {
+    now + span.max(Duration::from_nanos(1))
+}

@@ -1,0 +1,532 @@
+use std::collections::{BTreeMap, VecDeque};
+
+use plsim_types::{Duration, Instant};
+
+use super::config::{NoticeClose, Order, PoolConfig};
+use super::stats::Why;
+use super::{RETRY_AFTER, later};
+use crate::agenda::Agenda;
+use crate::client::model_token;
+use crate::config::Close;
+use crate::connection::{Asked, Connections, Event, Turn};
+use crate::request::{Extra, Request};
+use crate::stats::Outcome;
+
+/// Bytes of a test and of its answer: a short query and its result.
+const TEST: u32 = 64;
+
+/// A pool of connections, and the requests that borrow them.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    config: PoolConfig,
+    /// The pool's connections by number, the oldest first.
+    members: BTreeMap<u64, Member>,
+    /// Which one is at a position of a transport.
+    by_position: BTreeMap<u32, u64>,
+    /// Those that can be lent, the one that has rested longest first.
+    idle: VecDeque<u64>,
+    /// Requests that wait for a connection, by the time they came.
+    waiting: VecDeque<Operation>,
+    agenda: Agenda<Task>,
+    /// When the first that waits will be given up, as far as a task is set for it.
+    watch: Option<Instant>,
+    created: u64,
+    /// Whether the pool waits before it opens connections that nobody asked for.
+    is_refilling: bool,
+}
+
+/// A connection of the pool.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    position: u32,
+    /// When the pool gives it up for its age.
+    expiry: Option<Instant>,
+    /// When a request last used it.
+    used: Instant,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Connecting,
+    /// Nothing has been sent since then.
+    Idle {
+        since: Instant,
+    },
+    /// The same, but it ended meanwhile, and nobody has looked.
+    Dead {
+        since: Instant,
+    },
+    /// A request is on it, after so long a rest, if the pool could not know that it lives.
+    Lent {
+        operation: Operation,
+        rested: Option<Duration>,
+    },
+    /// It is tested for a request that wants it, or to keep it alive.
+    Tested {
+        operation: Option<Operation>,
+        since: Instant,
+    },
+}
+
+/// A request from its arrival to its response.
+#[derive(Debug, Clone, Copy)]
+struct Operation {
+    began: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Task {
+    /// The first that waits may have waited too long.
+    Waiting,
+    /// A dead connection reaches its `max_idle` or its expiry.
+    Bury(u64),
+    /// The pool opens connections again.
+    Refill,
+}
+
+impl Pool {
+    pub(super) fn new(config: &PoolConfig) -> Self {
+        Self {
+            config: config.clone(),
+            members: BTreeMap::new(),
+            by_position: BTreeMap::new(),
+            idle: VecDeque::new(),
+            waiting: VecDeque::new(),
+            agenda: Agenda::default(),
+            watch: None,
+            created: 0,
+            is_refilling: false,
+        }
+    }
+
+    /// Opens the connections that the pool has from the start.
+    pub(super) fn start(
+        &mut self,
+        at: Instant,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        if at > turn.now() {
+            self.refill_at(at, turn);
+        } else {
+            self.fill(all, turn);
+        }
+    }
+
+    /// Opens connections until there are as many as the pool keeps.
+    fn fill(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        while !self.is_refilling && self.members.len() < self.config.min_idle as usize {
+            self.open(all, turn);
+        }
+    }
+
+    /// A request arrives.
+    pub(super) fn begin(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        let operation = Operation { began: turn.now() };
+        turn.stats.operations.begin();
+        turn.stats.pool.borrows += 1;
+        turn.stats.pool.waiting += 1;
+        self.serve(operation, all, turn);
+    }
+
+    pub(super) fn on_timer(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        while let Some(task) = self.agenda.pop(model_token(turn.traffic.number), turn.cx) {
+            match task {
+                Task::Waiting => self.give_up(turn),
+                Task::Bury(number) => {
+                    let is_dead = self
+                        .members
+                        .get(&number)
+                        .is_some_and(|member| matches!(member.state, State::Dead { .. }));
+                    if is_dead {
+                        self.idle.retain(|&idle| idle != number);
+                        self.members.remove(&number);
+                        turn.stats.pool.evicted += 1;
+                        self.fill(all, turn);
+                    }
+                }
+                Task::Refill => {
+                    self.is_refilling = false;
+                    self.fill(all, turn);
+                    self.open_for_waiting(all, turn);
+                }
+            }
+        }
+    }
+
+    pub(super) fn hear(
+        &mut self,
+        position: u32,
+        event: Event,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let Some(&number) = self.by_position.get(&position) else {
+            return;
+        };
+        match event {
+            Event::Opened => self.rest(number, all, turn),
+            Event::Responded => self.responded(number, all, turn),
+            Event::Woken => self.tend(number, all, turn),
+            Event::Message => {}
+            Event::Unanswered => {
+                self.hang_up(number, all, turn);
+                self.died(number, Why::Timeout, all, turn);
+            }
+            Event::Failed(_) => {
+                self.by_position.remove(&position);
+                self.members.remove(&number);
+                self.refill_later(turn);
+            }
+            Event::Gone(outcome) => {
+                self.by_position.remove(&position);
+                let why = match outcome {
+                    Outcome::TimedOut => Why::Timeout,
+                    _ => Why::Reset,
+                };
+                self.died(number, why, all, turn);
+            }
+        }
+    }
+
+    /// Lends a connection to a request that waits for none yet, or has it wait.
+    fn serve(&mut self, operation: Operation, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        while let Some(number) = self.next_idle() {
+            let member = self.member(number);
+            match member.state {
+                State::Idle { since } => {
+                    return self.lend(number, operation, Some(since), all, turn);
+                }
+                // The test fails at once, or the request does.
+                State::Dead { since } => {
+                    let rested = turn.now().since(since);
+                    self.members.remove(&number);
+                    let is_tested = self.is_to_be_tested(rested);
+                    turn.stats.pool.found_dead(rested, is_tested);
+                    if is_tested {
+                        turn.stats.pool.validations += 1;
+                        turn.stats.pool.validations_failed += 1;
+                        continue;
+                    }
+                    turn.stats.pool.lend(turn.cx.now().since(operation.began));
+                    turn.stats.detection.record(Duration::ZERO);
+                    turn.stats.operations.fail(Why::Reset);
+                    return self.fill(all, turn);
+                }
+                State::Connecting | State::Lent { .. } | State::Tested { .. } => {
+                    unreachable!("broken invariant: a connection in use is idle")
+                }
+            }
+        }
+        self.wait(operation, turn);
+        self.open_for_waiting(all, turn);
+    }
+
+    fn next_idle(&mut self) -> Option<u64> {
+        match self.config.order {
+            Order::Lifo => self.idle.pop_back(),
+            Order::Fifo => self.idle.pop_front(),
+        }
+    }
+
+    fn wait(&mut self, operation: Operation, turn: &mut Turn<'_, '_>) {
+        let due = later(operation.began, self.config.borrow_timeout);
+        if due <= turn.now() {
+            return turn.stats.give_up_borrow();
+        }
+        self.watch(due, turn);
+        let place = self
+            .waiting
+            .partition_point(|other| other.began <= operation.began);
+        self.waiting.insert(place, operation);
+    }
+
+    fn watch(&mut self, due: Instant, turn: &mut Turn<'_, '_>) {
+        if self.watch.is_none_or(|watch| due < watch) {
+            self.watch = Some(due);
+            let token = model_token(turn.traffic.number);
+            self.agenda.push(due, Task::Waiting, token, turn.cx);
+        }
+    }
+
+    /// Gives those up that have waited too long.
+    fn give_up(&mut self, turn: &mut Turn<'_, '_>) {
+        if self.watch.is_some_and(|watch| watch <= turn.now()) {
+            self.watch = None;
+        }
+        while let Some(first) = self.waiting.front() {
+            let due = later(first.began, self.config.borrow_timeout);
+            if due > turn.now() {
+                return self.watch(due, turn);
+            }
+            self.waiting.pop_front();
+            turn.stats.give_up_borrow();
+        }
+    }
+
+    /// Opens as many connections as requests wait for, if there is room.
+    fn open_for_waiting(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        while !self.is_refilling && self.members.len() < self.config.size as usize {
+            let connecting = self.members.values();
+            let connecting = connecting
+                .filter(|member| matches!(member.state, State::Connecting))
+                .count();
+            if connecting >= self.waiting.len() {
+                return;
+            }
+            self.open(all, turn);
+        }
+    }
+
+    fn open(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        let Some(position) = all.open(turn) else {
+            return self.refill_later(turn);
+        };
+        let number = self.created;
+        self.created += 1;
+        let lifetime = self.config.max_lifetime;
+        let member = Member {
+            position,
+            expiry: lifetime.map(|lifetime| later(turn.now(), lifetime)),
+            used: turn.now(),
+            state: State::Connecting,
+        };
+        self.members.insert(number, member);
+        self.by_position.insert(position, number);
+        if let Some(event) = all.poll(position, turn) {
+            self.hear(position, event, all, turn);
+        }
+    }
+
+    fn refill_later(&mut self, turn: &mut Turn<'_, '_>) {
+        if !self.is_refilling {
+            self.refill_at(later(turn.now(), RETRY_AFTER), turn);
+        }
+    }
+
+    fn refill_at(&mut self, at: Instant, turn: &mut Turn<'_, '_>) {
+        self.is_refilling = true;
+        let token = model_token(turn.traffic.number);
+        self.agenda.push(at, Task::Refill, token, turn.cx);
+    }
+
+    /// Lends a connection, after a test if one is wanted; it rested since then, unless it is warm.
+    fn lend(
+        &mut self,
+        number: u64,
+        operation: Operation,
+        since: Option<Instant>,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let rested = since.map(|since| turn.now().since(since));
+        match (since, rested) {
+            (Some(since), Some(rested)) if self.is_to_be_tested(rested) => {
+                self.test(number, Some(operation), since, all, turn);
+            }
+            _ => self.give(number, operation, rested, all, turn),
+        }
+    }
+
+    fn give(
+        &mut self,
+        number: u64,
+        operation: Operation,
+        rested: Option<Duration>,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        turn.stats.pool.lend(turn.cx.now().since(operation.began));
+        let member = self.member(number);
+        member.state = State::Lent { operation, rested };
+        let position = member.position;
+        let asked = turn.traffic.draw_request(false);
+        all.ask(position, asked, turn);
+    }
+
+    fn test(
+        &mut self,
+        number: u64,
+        operation: Option<Operation>,
+        since: Instant,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        turn.stats.pool.validations += 1;
+        let member = self.member(number);
+        member.state = State::Tested { operation, since };
+        let position = member.position;
+        let asked = Asked {
+            request: Request {
+                request: TEST,
+                response: TEST,
+                extra: Extra::default(),
+            },
+            timeout: Some(self.config.validation.timeout),
+            is_awaited: true,
+        };
+        all.ask(position, asked, turn);
+    }
+
+    fn is_to_be_tested(&self, rested: Duration) -> bool {
+        let after = self.config.validation.after_idle;
+        after.is_some_and(|after| rested >= after)
+    }
+
+    fn responded(&mut self, number: u64, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        match self.member(number).state {
+            State::Lent { operation, rested } => {
+                let took = turn.cx.now().since(operation.began);
+                turn.stats.operations.succeed(took);
+                self.member(number).used = turn.now();
+                if let Some(rested) = rested {
+                    turn.stats.pool.rested_alive.record(rested);
+                }
+                self.rest(number, all, turn);
+            }
+            State::Tested { operation, since } => {
+                let rested = turn.now().since(since);
+                turn.stats.pool.rested_alive.record(rested);
+                match operation {
+                    Some(operation) => self.give(number, operation, None, all, turn),
+                    None => self.rest(number, all, turn),
+                }
+            }
+            State::Connecting | State::Idle { .. } | State::Dead { .. } => {}
+        }
+    }
+
+    /// Takes a connection that can be lent: to who waits longest, or to rest.
+    fn rest(&mut self, number: u64, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        let now = turn.now();
+        if self.member(number).is_expired(now) {
+            turn.stats.pool.retired += 1;
+            return self.dismiss(number, all, turn);
+        }
+        if let Some(operation) = self.waiting.pop_front() {
+            return self.lend(number, operation, None, all, turn);
+        }
+        self.member(number).state = State::Idle { since: now };
+        self.idle.push_back(number);
+        self.wake(number, now, all, turn);
+    }
+
+    /// Has the pool look at an idle connection when there is something to do for it.
+    fn wake(
+        &mut self,
+        number: u64,
+        since: Instant,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let config = &self.config;
+        let member = &self.members[&number];
+        let dues = [
+            config.keepalive_time.map(|time| since + time),
+            config.max_idle.map(|most| member.used + most),
+            member.expiry,
+        ];
+        let dues = dues.into_iter().flatten();
+        if let Some(due) = dues.filter(|due| *due > turn.now()).min() {
+            all.wake(member.position, due, turn);
+        }
+    }
+
+    /// Closes an idle connection for its rest or its age, or keeps it alive.
+    fn tend(&mut self, number: u64, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        let now = turn.now();
+        let member = self.member(number);
+        let State::Idle { since } = member.state else {
+            return;
+        };
+        let is_expired = member.is_expired(now);
+        let unused = now.since(member.used);
+        let is_unused = self.config.max_idle.is_some_and(|most| unused >= most);
+        let is_spare = self.members.len() > self.config.min_idle as usize;
+        let keepalive = self.config.keepalive_time;
+        let is_stale = keepalive.is_some_and(|time| now.since(since) >= time);
+        if is_expired || (is_unused && is_spare) {
+            self.idle.retain(|&idle| idle != number);
+            match is_expired {
+                true => turn.stats.pool.retired += 1,
+                false => turn.stats.pool.evicted += 1,
+            }
+            self.dismiss(number, all, turn);
+        } else if is_stale {
+            self.idle.retain(|&idle| idle != number);
+            self.test(number, None, since, all, turn);
+        } else {
+            self.wake(number, since, all, turn);
+        }
+    }
+
+    /// Closes a connection in good order.
+    fn dismiss(&mut self, number: u64, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        self.hang_up(number, all, turn);
+        self.members.remove(&number);
+        self.fill(all, turn);
+        self.open_for_waiting(all, turn);
+    }
+
+    /// Closes a connection; the pool has still to forget it.
+    fn hang_up(&mut self, number: u64, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        let position = self.member(number).position;
+        self.by_position.remove(&position);
+        let how = match turn.traffic.close {
+            Close::Rst => Close::Rst,
+            Close::Fin | Close::Abandon | Close::Server => Close::Fin,
+        };
+        all.close(position, how, turn);
+    }
+
+    /// Draws the consequences of the end of a connection that was open.
+    fn died(&mut self, number: u64, why: Why, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        let now = turn.now();
+        let state = self.member(number).state;
+        match state {
+            State::Idle { since } if self.config.notice_close == NoticeClose::OnBorrow => {
+                let max_idle = self.config.max_idle;
+                let member = self.member(number);
+                member.state = State::Dead { since };
+                let unused = max_idle.map(|most| member.used + most);
+                if let Some(due) = unused.into_iter().chain(member.expiry).min() {
+                    let token = model_token(turn.traffic.number);
+                    let due = later(now, due.since(now));
+                    self.agenda.push(due, Task::Bury(number), token, turn.cx);
+                }
+                return;
+            }
+            State::Lent { rested, .. } => {
+                if let Some(rested) = rested {
+                    turn.stats.pool.found_dead(rested, false);
+                }
+                turn.stats.operations.fail(why);
+            }
+            State::Tested { operation, since } => {
+                turn.stats.pool.validations_failed += 1;
+                if let Some(operation) = operation {
+                    turn.stats.pool.found_dead(now.since(since), true);
+                    self.members.remove(&number);
+                    self.serve(operation, all, turn);
+                }
+            }
+            State::Connecting | State::Idle { .. } | State::Dead { .. } => {}
+        }
+        self.idle.retain(|&idle| idle != number);
+        self.members.remove(&number);
+        self.fill(all, turn);
+        self.open_for_waiting(all, turn);
+    }
+
+    fn member(&mut self, number: u64) -> &mut Member {
+        let member = self.members.get_mut(&number);
+        member.expect("broken invariant: a connection of the pool is unknown to it")
+    }
+}
+
+impl Member {
+    fn is_expired(&self, now: Instant) -> bool {
+        self.expiry.is_some_and(|expiry| expiry <= now)
+    }
+}

@@ -1,0 +1,225 @@
+use plsim_table::FixedMap;
+use plsim_types::{Duration, Instant};
+
+use super::{RETRY_AFTER, later};
+use crate::agenda::Agenda;
+use crate::client::model_token;
+use crate::config::{Close, WorkloadConfig, WorkloadKind, draw_span};
+use crate::connection::{Connections, Event, Turn};
+use crate::workload::Model;
+use plsim_sim::{Distribution, Stream};
+
+/// Connections that all do the same: so many requests, or requests for so long; then they end.
+#[derive(Debug)]
+pub(crate) struct Script {
+    /// How many requests a connection makes; `None`: as many as fit into its hold.
+    requests: Option<u32>,
+    /// The time from one request to the next.
+    interval: Option<Distribution>,
+    intervals: Stream,
+    /// Whether another connection starts where one ends, and after what time.
+    reconnect_delay: Option<Duration>,
+    /// Whether a connection goes on until something ends it.
+    is_endless: bool,
+    stop: Instant,
+    starts: Agenda<()>,
+    /// Connections that make more than one request, by position.
+    progress: FixedMap<u32, Progress>,
+}
+
+/// How far a connection is that makes more than one request.
+#[derive(Debug, Clone, Copy)]
+struct Progress {
+    /// Requests still to be made; zero once the last one is answered.
+    left: u32,
+    /// When the latest was made.
+    asked: Instant,
+    /// When the hold ends, once it began.
+    end: Option<Instant>,
+}
+
+impl Script {
+    pub(super) fn new(config: &WorkloadConfig) -> Self {
+        let (requests, interval) = match &config.kind {
+            WorkloadKind::Tcp(session) => (session.requests, session.interval.clone()),
+            WorkloadKind::Udp(session) => (session.requests, session.interval.clone()),
+        };
+        let requests = match (requests, &interval) {
+            (None, None) => Some(1),
+            (requests, _) => requests,
+        };
+        Self {
+            requests,
+            interval,
+            intervals: Stream::new(config.seed, "workload", "intervals"),
+            reconnect_delay: match config.model {
+                Model::ConstantConcurrency { reconnect_delay }
+                | Model::PubSub {
+                    reconnect_delay, ..
+                } => Some(reconnect_delay),
+                _ => None,
+            },
+            is_endless: matches!(config.model, Model::PubSub { .. }),
+            stop: config.stop,
+            starts: Agenda::default(),
+            progress: FixedMap::new(),
+        }
+    }
+
+    pub(super) fn begin(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        match all.open(turn) {
+            None => self.replace(true, turn),
+            Some(position) => {
+                if let Some(event) = all.poll(position, turn) {
+                    self.hear(position, event, all, turn);
+                }
+            }
+        }
+    }
+
+    pub(super) fn hear(
+        &mut self,
+        position: u32,
+        event: Event,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        match event {
+            Event::Opened => self.ask(position, all, turn),
+            Event::Responded | Event::Message if turn.traffic.is_subscription() => {
+                all.listen(position, turn);
+            }
+            Event::Responded | Event::Message => self.go_on(position, all, turn),
+            Event::Woken => match self.progress.get(&position).copied() {
+                Some(progress) if progress.is_on(turn.now()) => self.ask(position, all, turn),
+                _ => self.finish(position, all, turn),
+            },
+            Event::Unanswered => {
+                let how = match turn.traffic.close {
+                    Close::Rst => Close::Rst,
+                    Close::Fin | Close::Abandon | Close::Server => Close::Fin,
+                };
+                all.close(position, how, turn);
+                self.over(position, false, turn);
+            }
+            Event::Failed(_) => self.over(position, true, turn),
+            Event::Gone(_) => self.over(position, false, turn),
+        }
+    }
+
+    /// Starts the connections that take the place of others.
+    pub(super) fn on_timer(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        while self
+            .starts
+            .pop(model_token(turn.traffic.number), turn.cx)
+            .is_some()
+        {
+            if turn.now() < self.stop {
+                self.begin(all, turn);
+            }
+        }
+    }
+
+    fn ask(&mut self, position: u32, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        let is_last = match self.requests {
+            Some(1) => true,
+            Some(requests) => self.count(position, requests, turn.now()) == 1,
+            None => {
+                self.count(position, u32::MAX, turn.now());
+                false
+            }
+        };
+        let asked = turn.traffic.draw_request(is_last);
+        all.ask(position, asked, turn);
+    }
+
+    /// Notes a request; returns how many were left, with it.
+    fn count(&mut self, position: u32, requests: u32, now: Instant) -> u32 {
+        let fresh = Progress {
+            left: requests,
+            asked: now,
+            end: None,
+        };
+        let progress = self.progress.get_or_insert_with(position, || fresh);
+        progress.asked = now;
+        progress.left
+    }
+
+    /// Makes the next request, or rests until then.
+    fn go_on(&mut self, position: u32, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        let Some(progress) = self.progress.get_mut(&position) else {
+            return self.rest(position, all, turn);
+        };
+        let now = turn.now();
+        if self.requests.is_some() {
+            progress.left -= 1;
+            if progress.left == 0 {
+                return self.rest(position, all, turn);
+            }
+        } else if progress.end.is_none() && !self.is_endless {
+            progress.end = Some(now + turn.traffic.draw_hold());
+        }
+        let gap = match &self.interval {
+            Some(interval) => draw_span(interval, &mut self.intervals),
+            None => Duration::ZERO,
+        };
+        let next = progress.asked + gap;
+        let due = progress.end.map_or(next, |end| next.min(end));
+        if due > now {
+            all.wake(position, due, turn);
+        } else if progress.is_on(now) {
+            self.ask(position, all, turn);
+        } else {
+            self.finish(position, all, turn);
+        }
+    }
+
+    /// Holds the connection after its last response.
+    fn rest(&mut self, position: u32, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        match turn.traffic.close {
+            Close::Abandon | Close::Server => {
+                self.finish(position, all, turn);
+            }
+            Close::Fin | Close::Rst => {
+                let hold = turn.traffic.draw_hold();
+                if hold.is_zero() {
+                    self.finish(position, all, turn);
+                } else {
+                    all.wake(position, turn.now() + hold, turn);
+                }
+            }
+        }
+    }
+
+    /// Ends a connection as configured.
+    fn finish(&mut self, position: u32, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        all.close(position, turn.traffic.close, turn);
+        self.over(position, false, turn);
+    }
+
+    fn over(&mut self, position: u32, has_failed: bool, turn: &mut Turn<'_, '_>) {
+        self.progress.remove(&position);
+        self.replace(has_failed, turn);
+    }
+
+    /// Has another connection take the place of one that is over.
+    fn replace(&mut self, has_failed: bool, turn: &mut Turn<'_, '_>) {
+        let Some(delay) = self.reconnect_delay else {
+            return;
+        };
+        let delay = match has_failed {
+            true => delay.max(RETRY_AFTER),
+            false => delay,
+        };
+        let due = later(turn.now(), delay);
+        let token = model_token(turn.traffic.number);
+        self.starts.push(due, (), token, turn.cx);
+    }
+}
+
+impl Progress {
+    /// Tells whether there is another request to make.
+    fn is_on(&self, now: Instant) -> bool {
+        self.left > 0 && self.end.is_none_or(|end| now < end)
+    }
+}

@@ -1,0 +1,551 @@
+use plsim_host::{
+    Close, ClosedLoopConfig, Distribution, Jitter, Keeping, Model, NoticeClose, Order, PoolConfig,
+    Retry, TcpSession, UdpSession, Validation, WorkloadConfig, WorkloadKind,
+};
+use plsim_packet::Origin;
+use plsim_types::{Duration, TcpFlags};
+
+use crate::world::{Mini, SERVER, Setup, at_once, ms, session};
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// Lists the times in ms at which clients sent a segment with data or, over UDP, a datagram.
+fn asked(mini: &Mini) -> Vec<u64> {
+    let sent = mini.log().sent.iter();
+    let own =
+        sent.filter(|(_, packet)| *packet.source().ip() != SERVER && packet.payload_len() > 0);
+    own.map(|(at, _)| at.as_nanos() / 1_000_000).collect()
+}
+
+/// Lists the times in ms at which clients sent a SYN.
+fn opened(mini: &Mini) -> Vec<u64> {
+    let sent = mini.log().sent.iter();
+    let own = sent.filter(|(_, packet)| {
+        packet
+            .tcp_segment()
+            .is_some_and(|segment| segment.flags.opens())
+    });
+    own.map(|(at, _)| at.as_nanos() / 1_000_000).collect()
+}
+
+#[test]
+fn a_connection_makes_its_requests_at_the_interval_and_then_holds() {
+    let session = TcpSession {
+        requests: Some(3),
+        interval: Some(Distribution::from(secs(10))),
+        hold: Distribution::from(secs(5)),
+        ..session()
+    };
+    let mut mini = Setup::new(at_once(session, 1)).build();
+    mini.run_ms(25_005);
+    assert_eq!(asked(&mini), [2, 10_002, 20_002]);
+    assert_eq!(mini.stats().established, 1);
+    mini.run_ms(26_000);
+    let stats = mini.stats();
+    assert_eq!((stats.closed, stats.requests, stats.responses), (1, 3, 3));
+    assert_eq!(mini.server_stats().requests, 3);
+    assert_eq!(stats.request_latency.count(), 3);
+    mini.check();
+}
+
+#[test]
+fn with_an_interval_alone_requests_go_on_until_the_hold_is_over() {
+    let session = TcpSession {
+        interval: Some(Distribution::from(secs(10))),
+        hold: Distribution::from(secs(25)),
+        ..session()
+    };
+    let mut mini = Setup::new(at_once(session, 1)).build();
+    mini.run_ms(40_000);
+    assert_eq!(asked(&mini), [2, 10_002, 20_002]);
+    assert_eq!(mini.stats().closed, 1);
+    mini.check();
+}
+
+#[test]
+fn the_server_works_on_a_request_for_its_service_time() {
+    let session = TcpSession {
+        service_time: Distribution::from(secs(30)),
+        ..session()
+    };
+    let mut mini = Setup::new(at_once(session, 1)).build();
+    mini.run_ms(30_003);
+    assert_eq!((mini.stats().responses, mini.stats().awaiting), (0, 1));
+    mini.run_ms(30_010);
+    let latency = &mini.stats().request_latency;
+    // 1 ms each way, and one more for the second flight of a response of three segments.
+    assert!(latency.min() >= Some(secs(30)) && latency.max() < Some(Duration::from_millis(30_010)));
+    mini.check();
+}
+
+#[test]
+fn an_unanswered_request_is_given_up_at_its_timeout_to_the_nanosecond() {
+    let session = TcpSession {
+        response_timeout: Some(secs(3)),
+        close: Close::Rst,
+        ..session()
+    };
+    let mut mini = Setup::new(at_once(session, 1)).build();
+    mini.run_ms(2);
+    mini.set_deaf(true);
+    mini.run_ms(3_002);
+    assert_eq!((mini.stats().awaiting, mini.stats().lost.timeout), (1, 0));
+    mini.run_ms(3_003);
+    let stats = mini.stats();
+    assert_eq!((stats.awaiting, stats.lost.timeout), (0, 1));
+    assert_eq!(stats.detection.max(), Some(secs(3)));
+    assert_eq!((stats.closed, mini.clients().live()), (1, 0));
+    mini.check();
+}
+
+#[test]
+fn a_connect_timeout_ends_an_attempt_before_the_syn_retries_do() {
+    let session = TcpSession {
+        connect_timeout: Some(secs(2)),
+        ..session()
+    };
+    let mut mini = Setup::new(at_once(session, 1)).build();
+    mini.set_deaf(true);
+    mini.run_ms(2_000);
+    assert_eq!(mini.stats().connecting, 1);
+    mini.run_ms(2_001);
+    assert_eq!(mini.stats().failed_by.timeout, 1);
+    mini.run_ms(10_000);
+    assert_eq!(opened(&mini), [0, 1_000]);
+    mini.check();
+}
+
+#[test]
+fn a_server_that_closes_first_keeps_the_time_wait() {
+    let session = TcpSession {
+        requests: Some(2),
+        close: Close::Server,
+        ..session()
+    };
+    let mut mini = Setup::new(at_once(session, 1)).build();
+    mini.run_ms(100);
+    let fins = mini.log().sent.iter().filter_map(|(_, packet)| {
+        let segment = packet.tcp_segment()?;
+        segment
+            .flags
+            .has(TcpFlags::FIN)
+            .then_some(*packet.source().ip() == SERVER)
+    });
+    assert_eq!(fins.collect::<Vec<_>>(), [true, false]);
+    assert_eq!((mini.stats().closed, mini.stats().responses), (1, 2));
+    assert_eq!(mini.clients().live(), 0, "no TIME_WAIT at the client");
+    mini.check();
+}
+
+fn held(connections: u64, session: TcpSession) -> WorkloadConfig {
+    WorkloadConfig {
+        model: Model::ConstantConcurrency {
+            reconnect_delay: secs(1),
+        },
+        ..at_once(session, connections)
+    }
+}
+
+#[test]
+fn constant_concurrency_replaces_what_ends() {
+    let session = TcpSession {
+        hold: Distribution::from(secs(10)),
+        ..session()
+    };
+    let mut mini = Setup::new(held(3, session)).build();
+    mini.run_ms(60_000);
+    let stats = mini.stats();
+    // One life is 10 s, 4 ms for the handshake and the response, and 1 s until the next.
+    assert_eq!((stats.attempted, stats.established), (18, 3));
+    mini.check();
+}
+
+#[test]
+fn constant_concurrency_starts_nothing_at_stop() {
+    let session = TcpSession {
+        hold: Distribution::from(secs(10)),
+        ..session()
+    };
+    let mut workload = held(3, session);
+    workload.stop = ms(30_000);
+    let mut mini = Setup::new(workload).build();
+    mini.run_ms(200_000);
+    assert_eq!((mini.stats().attempted, mini.stats().closed), (9, 9));
+    mini.check();
+}
+
+#[test]
+fn where_nobody_listens_the_next_attempt_waits_for_a_second() {
+    let mut setup = Setup::new(WorkloadConfig {
+        model: Model::ConstantConcurrency {
+            reconnect_delay: Duration::ZERO,
+        },
+        ..at_once(session(), 1)
+    });
+    setup.listeners.clear();
+    let mut mini = setup.build();
+    mini.run_ms(5_000);
+    assert_eq!(opened(&mini), [0, 1_002, 2_004, 3_006, 4_008]);
+    mini.check();
+}
+
+fn clients(count: u64, keeping: Keeping, max_attempts: u32, kind: WorkloadKind) -> WorkloadConfig {
+    WorkloadConfig {
+        kind,
+        model: Model::ClosedLoop(ClosedLoopConfig {
+            think_time: Distribution::from(secs(10)),
+            keeping,
+            retry: Retry {
+                max_attempts,
+                backoff: secs(1),
+                backoff_max: secs(3),
+                jitter: Jitter::None,
+            },
+        }),
+        ..at_once(session(), count)
+    }
+}
+
+fn impatient() -> TcpSession {
+    TcpSession {
+        response_timeout: Some(secs(2)),
+        connect_timeout: Some(secs(2)),
+        ..session()
+    }
+}
+
+#[test]
+fn a_client_of_a_closed_loop_keeps_its_connection_or_takes_a_new_one() {
+    for (keeping, connections) in [(Keeping::Keep, 2), (Keeping::PerRequest, 8)] {
+        let kind = WorkloadKind::Tcp(session());
+        let mut mini = Setup::new(clients(2, keeping, 1, kind)).build();
+        mini.run_ms(35_000);
+        let stats = mini.stats();
+        assert_eq!(stats.attempted, connections);
+        assert_eq!((stats.operations.succeeded, stats.requests), (8, 8));
+        assert_eq!(stats.operations.latency.count(), 8);
+        mini.check();
+    }
+}
+
+#[test]
+fn a_client_retries_with_back_off_and_gives_up() {
+    let kind = WorkloadKind::Tcp(impatient());
+    let mut mini = Setup::new(clients(1, Keeping::Keep, 4, kind)).build();
+    mini.set_deaf(true);
+    mini.run_ms(20_000);
+    // Each attempt lasts 2 s with one repeated SYN; waits are 1, 2 and 3 s (limited).
+    let starts = [0, 3_000, 7_000, 12_000];
+    let syns: Vec<u64> = starts.iter().flat_map(|at| [*at, at + 1_000]).collect();
+    assert_eq!(opened(&mini), syns);
+    let operations = &mini.stats().operations;
+    assert_eq!((operations.retries, operations.failed_by.connect), (3, 1));
+    mini.set_deaf(false);
+    mini.run_ms(25_000);
+    assert_eq!(
+        mini.stats().operations.succeeded,
+        1,
+        "after 10 s of thought"
+    );
+    mini.check();
+}
+
+#[test]
+fn a_retry_after_a_lost_response_succeeds_on_a_new_connection() {
+    let kind = WorkloadKind::Tcp(impatient());
+    let mut mini = Setup::new(clients(1, Keeping::Keep, 2, kind)).build();
+    mini.run_ms(2);
+    mini.set_deaf(true);
+    mini.run_ms(2_500);
+    mini.set_deaf(false);
+    mini.run_ms(4_000);
+    let stats = mini.stats();
+    assert_eq!((stats.lost.timeout, stats.operations.retries), (1, 1));
+    assert_eq!((stats.operations.succeeded, stats.attempted), (1, 2));
+    mini.check();
+}
+
+#[test]
+fn a_udp_client_asks_again_from_the_same_port_or_another() {
+    for (keeping, ports) in [(Keeping::Keep, 1), (Keeping::PerRequest, 2)] {
+        let kind = WorkloadKind::Udp(UdpSession {
+            request: Distribution::Fixed(60),
+            response: Distribution::Fixed(120),
+            service_time: Distribution::Fixed(0),
+            requests: None,
+            hold: Distribution::Fixed(0),
+            interval: None,
+            response_timeout: secs(2),
+        });
+        let mut mini = Setup::new(clients(1, keeping, 3, kind)).build();
+        mini.set_deaf(true);
+        mini.run_ms(2_500);
+        mini.set_deaf(false);
+        mini.run_ms(5_000);
+        assert_eq!(asked(&mini), [0, 3_000]);
+        let stats = mini.stats();
+        assert_eq!(
+            (stats.operations.succeeded, stats.operations.retries),
+            (1, 1)
+        );
+        assert_eq!(stats.attempted, ports);
+        mini.check();
+    }
+}
+
+fn pool() -> PoolConfig {
+    PoolConfig {
+        size: 2,
+        min_idle: 0,
+        max_idle: None,
+        max_lifetime: None,
+        validation: Validation {
+            timeout: secs(5),
+            after_idle: None,
+        },
+        keepalive_time: None,
+        borrow_timeout: secs(30),
+        order: Order::Lifo,
+        notice_close: NoticeClose::OnBorrow,
+    }
+}
+
+/// A pool, and requests at these gaps.
+fn borrowed(pool: PoolConfig, gap: Duration, session: TcpSession) -> WorkloadConfig {
+    WorkloadConfig {
+        arrival: plsim_host::Arrival::Constant,
+        rate: Some(plsim_host::Rate { count: 1, per: gap }),
+        connections: None,
+        model: Model::Pool(pool),
+        ..at_once(session, 1)
+    }
+}
+
+#[test]
+fn a_pool_lends_one_connection_to_one_request_after_the_other() {
+    let workload = borrowed(pool(), secs(10), session());
+    let mut mini = Setup::new(workload).build();
+    mini.run_ms(95_000);
+    let stats = mini.stats();
+    assert_eq!((stats.attempted, stats.operations.succeeded), (1, 10));
+    assert_eq!((stats.pool.borrows, stats.pool.lent), (10, 10));
+    assert_eq!(stats.pool.dead_borrows, 0);
+    mini.check();
+}
+
+#[test]
+fn a_pool_opens_no_more_than_its_size_and_the_rest_waits_or_gives_up() {
+    let slow = TcpSession {
+        service_time: Distribution::from(secs(25)),
+        ..session()
+    };
+    let mut mini = Setup::new(borrowed(pool(), secs(10), slow)).build();
+    mini.run_ms(29_000);
+    let stats = mini.stats();
+    // The third request came at 20 s and was lent the first connection at 25 s.
+    assert_eq!((stats.attempted, stats.pool.lent), (2, 3));
+    assert!(stats.pool.borrow_latency.max() >= Some(secs(5)));
+    mini.run_ms(600_000);
+    let stats = mini.stats();
+    assert!(stats.operations.failed_by.borrow_timeout > 0);
+    assert_eq!(
+        stats.operations.failed,
+        stats.operations.failed_by.borrow_timeout
+    );
+    let given_up = stats.operations.failed_by.borrow_timeout;
+    assert_eq!(
+        stats.pool.borrows,
+        stats.pool.lent + stats.pool.waiting + given_up
+    );
+    mini.check();
+}
+
+#[test]
+fn a_pool_closes_what_rests_too_long_or_lives_too_long() {
+    for (max_idle, max_lifetime, evicted, retired) in [(Some(4), None, 3, 0), (None, Some(4), 0, 3)]
+    {
+        let pool = PoolConfig {
+            max_idle: max_idle.map(secs),
+            max_lifetime: max_lifetime.map(secs),
+            ..pool()
+        };
+        let mut mini = Setup::new(borrowed(pool, secs(10), session())).build();
+        mini.run_ms(25_000);
+        let stats = mini.stats();
+        assert_eq!((stats.pool.evicted, stats.pool.retired), (evicted, retired));
+        assert_eq!((stats.attempted, stats.operations.succeeded), (3, 3));
+        mini.check();
+    }
+}
+
+#[test]
+fn a_pool_keeps_its_least_number_through_all_of_that() {
+    let pool = PoolConfig {
+        min_idle: 2,
+        max_idle: Some(secs(4)),
+        max_lifetime: Some(secs(60)),
+        ..pool()
+    };
+    let mut mini = Setup::new(borrowed(pool, secs(1_000), session())).build();
+    mini.run_ms(55_000);
+    assert_eq!((mini.stats().attempted, mini.stats().established), (2, 2));
+    mini.run_ms(65_000);
+    assert_eq!((mini.stats().attempted, mini.stats().established), (4, 2));
+    assert_eq!(mini.stats().pool.retired, 2);
+    mini.check();
+}
+
+/// Resets the only connection of a pool in the name of the NAT, as after an idle timeout.
+fn reset_by_nat(mini: &mut Mini) {
+    let mut header = mini.latest(false);
+    let sequence = header.acknowledgement;
+    std::mem::swap(&mut header.source, &mut header.destination);
+    header.flags = TcpFlags::RST;
+    header.sequence = sequence;
+    mini.forge(&header, Origin::Nat);
+}
+
+#[test]
+fn a_dead_connection_is_met_by_the_request_by_the_test_or_by_nobody() {
+    let tested = Validation {
+        timeout: secs(5),
+        after_idle: Some(secs(1)),
+    };
+    let untested = pool().validation;
+    for (validation, notice_close, dead, failed) in [
+        (untested, NoticeClose::OnBorrow, 1, 1),
+        (tested, NoticeClose::OnBorrow, 1, 0),
+        (untested, NoticeClose::AtOnce, 0, 0),
+    ] {
+        let pool = PoolConfig {
+            validation,
+            notice_close,
+            ..pool()
+        };
+        let mut mini = Setup::new(borrowed(pool, secs(10), session())).build();
+        mini.run_ms(5_000);
+        reset_by_nat(&mut mini);
+        mini.run_ms(15_000);
+        let stats = mini.stats();
+        assert_eq!(
+            (stats.pool.dead_borrows, stats.pool.dead_requests),
+            (dead, failed)
+        );
+        assert_eq!(stats.operations.failed_by.reset, failed);
+        assert_eq!(stats.operations.succeeded, 2 - failed);
+        mini.check();
+    }
+}
+
+#[test]
+fn a_silent_death_is_met_at_the_timeout_of_the_request_or_of_the_test() {
+    let tested = Validation {
+        timeout: secs(1),
+        after_idle: Some(secs(1)),
+    };
+    for (validation, succeeded, lost) in [(pool().validation, 1, secs(2)), (tested, 2, secs(1))] {
+        let pool = PoolConfig {
+            validation,
+            ..pool()
+        };
+        let mut mini = Setup::new(borrowed(pool, secs(10), impatient())).build();
+        mini.run_ms(9_999);
+        mini.set_deaf(true);
+        mini.run_ms(12_500);
+        mini.set_deaf(false);
+        mini.run_ms(15_000);
+        let stats = mini.stats();
+        assert_eq!(stats.pool.dead_borrows, 1);
+        assert_eq!(stats.operations.succeeded, succeeded);
+        assert_eq!(stats.detection.max(), Some(lost));
+        mini.check();
+    }
+}
+
+#[test]
+fn a_pools_keepalive_is_a_small_request_and_does_not_count_as_use() {
+    let pool = PoolConfig {
+        keepalive_time: Some(secs(3)),
+        max_idle: Some(secs(10)),
+        ..pool()
+    };
+    let mut mini = Setup::new(borrowed(pool, secs(100), session())).build();
+    mini.run_ms(50_000);
+    let stats = mini.stats();
+    assert_eq!((stats.pool.validations, stats.pool.evicted), (3, 1));
+    assert_eq!((stats.requests, stats.responses), (4, 4));
+    mini.check();
+}
+
+#[test]
+fn subscribers_hear_every_message_and_say_nothing() {
+    let mut workload = at_once(session(), 3);
+    workload.model = Model::PubSub {
+        subject: Some(0),
+        reconnect_delay: secs(1),
+    };
+    let mut mini = Setup::new(workload).build();
+    mini.run_ms(60_000);
+    let stats = mini.stats();
+    // News every 10 s, counted from the confirmation.
+    assert_eq!((stats.messages, mini.server_stats().messages), (15, 15));
+    assert_eq!(
+        (stats.requests, stats.responses, stats.established),
+        (3, 3, 3)
+    );
+    assert_eq!(asked(&mini).len(), 3);
+    mini.check();
+}
+
+#[test]
+fn publishers_send_at_the_interval_for_as_long_as_the_run_lasts() {
+    let session = TcpSession {
+        interval: Some(Distribution::from(secs(10))),
+        ..session()
+    };
+    let mut workload = at_once(session, 1);
+    workload.model = Model::PubSub {
+        subject: None,
+        reconnect_delay: secs(1),
+    };
+    let mut mini = Setup::new(workload).build();
+    mini.run_ms(55_000);
+    assert_eq!(asked(&mini), [2, 10_002, 20_002, 30_002, 40_002, 50_002]);
+    reset_by_nat(&mut mini);
+    mini.run_ms(58_000);
+    let stats = mini.stats();
+    assert_eq!(
+        (stats.attempted, stats.idle_expired, stats.established),
+        (2, 1, 1)
+    );
+    mini.check();
+}
+
+#[test]
+fn a_udp_stream_sends_at_the_interval_until_its_hold_is_over() {
+    for (echo, back) in [(false, 0), (true, 5)] {
+        let mut workload = at_once(session(), 1);
+        workload.model = Model::UdpStream { echo };
+        workload.kind = WorkloadKind::Udp(UdpSession {
+            request: Distribution::Fixed(160),
+            response: Distribution::Fixed(160),
+            service_time: Distribution::Fixed(0),
+            requests: None,
+            hold: Distribution::from(Duration::from_millis(100)),
+            interval: Some(Distribution::from(Duration::from_millis(20))),
+            response_timeout: secs(5),
+        });
+        let mut mini = Setup::new(workload).build();
+        mini.run_ms(200);
+        assert_eq!(asked(&mini), [0, 20, 40, 60, 80]);
+        let stats = mini.stats();
+        assert_eq!((stats.stream.sent, stats.stream.echoed), (5, back));
+        assert_eq!(
+            (stats.closed, stats.requests, mini.clients().live()),
+            (1, 0, 0)
+        );
+        mini.check();
+    }
+}

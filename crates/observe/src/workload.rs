@@ -1,0 +1,216 @@
+use serde_json::Value;
+
+use crate::connections::{Connections, FailedBy, Latency};
+use crate::summary::object;
+
+/// What became of one workload.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WorkloadSummary {
+    /// Its name in the scenario.
+    pub name: String,
+    /// What drives it, as the scenario spells it: `open-loop`, `pool`, ...
+    pub model: &'static str,
+    /// Where its connections are.
+    pub connections: Connections,
+    /// Why connections failed.
+    pub failed_by: FailedBy,
+    /// Requests sent.
+    pub requests: u64,
+    /// Responses received in full.
+    pub responses: u64,
+    /// Requests whose response is still to come.
+    pub awaiting: u64,
+    /// Requests without a response, by cause.
+    pub lost_by: LostBy,
+    /// SYNs sent again.
+    pub syn_retransmissions: u64,
+    /// Other segments sent again.
+    pub retransmissions: u64,
+    /// How long connecting took.
+    pub connect_latency: Latency,
+    /// How long responses took.
+    pub request_latency: Latency,
+    /// From a request without a response to the error that said so.
+    pub detection: Latency,
+    /// Messages that subscribers got.
+    pub messages: u64,
+    /// Packets that UDP streams sent.
+    pub packets_sent: u64,
+    /// Those of them that came back.
+    pub packets_echoed: u64,
+    /// What users wanted; nothing but noughts where each request stands for itself.
+    pub operations: Operations,
+    /// What its pool did, if it has one.
+    pub pool: Option<PoolSummary>,
+}
+
+/// Requests without a response, by cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LostBy {
+    /// None came in time, or TCP gave up.
+    pub timeout: u64,
+    /// The server reset the connection, or an ICMP error came.
+    pub reset: u64,
+    /// An idle timeout on the way reset the connection.
+    pub idle_expired: u64,
+    /// The connection was closed.
+    pub closed: u64,
+}
+
+/// Requests with all their repetitions.
+///
+/// attempted = succeeded + failed + pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Operations {
+    /// Begun.
+    pub attempted: u64,
+    /// Responded to, sooner or later.
+    pub succeeded: u64,
+    /// Given up.
+    pub failed: u64,
+    /// Under way now.
+    pub pending: u64,
+    /// Attempts after the first.
+    pub retries: u64,
+    /// Given up because no connection was established.
+    pub failed_by_connect: u64,
+    /// Given up because the connection ended under the last request.
+    pub failed_by_reset: u64,
+    /// Given up because no response came in time.
+    pub failed_by_timeout: u64,
+    /// Given up because the pool lent no connection in time.
+    pub failed_by_borrow_timeout: u64,
+    /// From the begin to the response.
+    pub latency: Latency,
+}
+
+/// What a pool did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolSummary {
+    /// Requests that asked for a connection.
+    pub borrows: u64,
+    /// Those that got one.
+    pub lent: u64,
+    /// Those that wait now.
+    pub waiting: u64,
+    /// How often a borrow met a dead connection.
+    pub dead_borrows: u64,
+    /// How many of these a request found, which failed.
+    pub dead_requests: u64,
+    /// Tests of connections.
+    pub validations: u64,
+    /// Those that failed.
+    pub validations_failed: u64,
+    /// Connections closed for being unused.
+    pub evicted: u64,
+    /// Connections closed for their age.
+    pub retired: u64,
+    /// How long borrows waited.
+    pub borrow_latency: Latency,
+    /// How long the connections had rested that were lent and alive.
+    pub rested_alive: Latency,
+    /// How long those had that were dead.
+    pub rested_dead: Latency,
+}
+
+impl LostBy {
+    /// Adds the parts.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.timeout + self.reset + self.idle_expired + self.closed
+    }
+
+    fn to_value(self) -> Value {
+        object([
+            ("timeout", self.timeout.into()),
+            ("reset", self.reset.into()),
+            ("idle_expired", self.idle_expired.into()),
+            ("closed", self.closed.into()),
+        ])
+    }
+}
+
+impl Operations {
+    fn to_value(self) -> Value {
+        let failed_by = object([
+            ("connect", self.failed_by_connect.into()),
+            ("reset", self.failed_by_reset.into()),
+            ("timeout", self.failed_by_timeout.into()),
+            ("borrow_timeout", self.failed_by_borrow_timeout.into()),
+        ]);
+        object([
+            ("attempted", self.attempted.into()),
+            ("succeeded", self.succeeded.into()),
+            ("failed", self.failed.into()),
+            ("pending", self.pending.into()),
+            ("retries", self.retries.into()),
+            ("failed_by", failed_by),
+            ("latency", self.latency.to_value()),
+        ])
+    }
+}
+
+impl PoolSummary {
+    fn to_value(self) -> Value {
+        object([
+            ("borrows", self.borrows.into()),
+            ("lent", self.lent.into()),
+            ("waiting", self.waiting.into()),
+            ("dead_borrows", self.dead_borrows.into()),
+            ("dead_requests", self.dead_requests.into()),
+            ("validations", self.validations.into()),
+            ("validations_failed", self.validations_failed.into()),
+            ("evicted", self.evicted.into()),
+            ("retired", self.retired.into()),
+            ("borrow_latency", self.borrow_latency.to_value()),
+            ("rested_alive", self.rested_alive.to_value()),
+            ("rested_dead", self.rested_dead.to_value()),
+        ])
+    }
+}
+
+impl WorkloadSummary {
+    /// Returns a summary that has every part, with noughts in it.
+    pub(crate) fn shape() -> Self {
+        Self {
+            pool: Some(PoolSummary::default()),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn to_value(&self) -> Value {
+        let failed_by = object([
+            ("timeout", self.failed_by.timeout.into()),
+            ("refused", self.failed_by.refused.into()),
+            ("client_ports", self.failed_by.client_ports.into()),
+            ("unreachable", self.failed_by.unreachable.into()),
+        ]);
+        let head = [
+            ("name", Value::from(self.name.as_str())),
+            ("model", self.model.into()),
+        ];
+        let rest = [
+            ("failed_by", failed_by),
+            ("requests", self.requests.into()),
+            ("responses", self.responses.into()),
+            ("awaiting", self.awaiting.into()),
+            ("lost", self.lost_by.total().into()),
+            ("lost_by", self.lost_by.to_value()),
+            ("syn_retransmissions", self.syn_retransmissions.into()),
+            ("retransmissions", self.retransmissions.into()),
+            ("connect_latency", self.connect_latency.to_value()),
+            ("request_latency", self.request_latency.to_value()),
+            ("detection", self.detection.to_value()),
+            ("messages", self.messages.into()),
+            ("packets_sent", self.packets_sent.into()),
+            ("packets_echoed", self.packets_echoed.into()),
+            ("operations", self.operations.to_value()),
+            ("pool", self.pool.map_or(Value::Null, PoolSummary::to_value)),
+        ];
+        object(
+            head.into_iter()
+                .chain(self.connections.fields())
+                .chain(rest),
+        )
+    }
+}

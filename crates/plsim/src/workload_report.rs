@@ -1,0 +1,88 @@
+//! What became of workloads, and what their clients suffered.
+
+use plsim_host::{Histogram, WorkloadStats};
+use plsim_observe::{FailedBy, Latency, LostBy, Operations, PoolSummary, WorkloadSummary};
+use plsim_scenario::{Workload, WorkloadModel};
+
+use crate::summarise::outcomes;
+
+/// Sums up one workload.
+pub(crate) fn summary(workload: &Workload, stats: &WorkloadStats) -> WorkloadSummary {
+    WorkloadSummary {
+        name: workload.name.to_string(),
+        model: workload.model.name(),
+        connections: outcomes(stats),
+        failed_by: FailedBy {
+            timeout: stats.failed_by.timeout,
+            refused: stats.failed_by.refused,
+            client_ports: stats.failed_by.client_ports,
+            unreachable: stats.failed_by.unreachable,
+        },
+        requests: stats.requests,
+        responses: stats.responses,
+        awaiting: stats.awaiting,
+        lost_by: LostBy {
+            timeout: stats.lost.timeout,
+            reset: stats.lost.reset,
+            idle_expired: stats.lost.idle_expired,
+            closed: stats.lost.closed,
+        },
+        syn_retransmissions: stats.syn_retransmissions,
+        retransmissions: stats.retransmissions,
+        connect_latency: latency(&stats.connect_latency),
+        request_latency: latency(&stats.request_latency),
+        detection: latency(&stats.detection),
+        messages: stats.messages,
+        packets_sent: stats.stream.sent,
+        packets_echoed: stats.stream.echoed,
+        operations: operations(stats),
+        pool: (workload.model == WorkloadModel::Pool).then(|| pool(stats)),
+    }
+}
+
+fn operations(stats: &WorkloadStats) -> Operations {
+    let operations = &stats.operations;
+    Operations {
+        attempted: operations.attempted,
+        succeeded: operations.succeeded,
+        failed: operations.failed,
+        pending: operations.pending,
+        retries: operations.retries,
+        failed_by_connect: operations.failed_by.connect,
+        failed_by_reset: operations.failed_by.reset,
+        failed_by_timeout: operations.failed_by.timeout,
+        failed_by_borrow_timeout: operations.failed_by.borrow_timeout,
+        latency: latency(&operations.latency),
+    }
+}
+
+fn pool(stats: &WorkloadStats) -> PoolSummary {
+    let pool = &stats.pool;
+    PoolSummary {
+        borrows: pool.borrows,
+        lent: pool.lent,
+        waiting: pool.waiting,
+        dead_borrows: pool.dead_borrows,
+        dead_requests: pool.dead_requests,
+        validations: pool.validations,
+        validations_failed: pool.validations_failed,
+        evicted: pool.evicted,
+        retired: pool.retired,
+        borrow_latency: latency(&pool.borrow_latency),
+        rested_alive: latency(&pool.rested_alive),
+        rested_dead: latency(&pool.rested_dead),
+    }
+}
+
+fn latency(histogram: &Histogram) -> Latency {
+    // Nothing measured: the count of zero says so.
+    let or_zero = Option::unwrap_or_default;
+    Latency {
+        count: histogram.count(),
+        min: or_zero(histogram.min()),
+        mean: or_zero(histogram.mean()),
+        p50: or_zero(histogram.quantile(500)),
+        p99: or_zero(histogram.quantile(990)),
+        max: or_zero(histogram.max()),
+    }
+}

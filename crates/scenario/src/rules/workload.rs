@@ -1,0 +1,285 @@
+use super::Rules;
+use super::lints::{PL130, PL131, PL132, PL133};
+use crate::model::{Close, Pool, Transport, Workload, WorkloadModel};
+use crate::units::{Law, TimeSpan};
+use plsim_types::Duration;
+
+use WorkloadModel::{ClosedLoop, ConstantConcurrency, OpenLoop, PubSub, UdpStream};
+
+/// The longest service time: what the head of a request can say.
+const LONGEST_SERVICE: Duration = Duration::from_secs(3 * 86_400);
+
+/// The keys that mean something to some models only, and to which.
+const KEYS: [(&str, &[WorkloadModel]); 14] = [
+    (
+        "connections",
+        &[OpenLoop, ConstantConcurrency, PubSub, UdpStream],
+    ),
+    ("clients", &[ClosedLoop]),
+    ("requests", &[OpenLoop, ConstantConcurrency]),
+    (
+        "interval",
+        &[OpenLoop, ConstantConcurrency, PubSub, UdpStream],
+    ),
+    ("hold", &[OpenLoop, ConstantConcurrency, UdpStream]),
+    (
+        "service_time",
+        &[
+            OpenLoop,
+            ConstantConcurrency,
+            ClosedLoop,
+            WorkloadModel::Pool,
+        ],
+    ),
+    (
+        "response_timeout",
+        &[
+            OpenLoop,
+            ConstantConcurrency,
+            ClosedLoop,
+            WorkloadModel::Pool,
+        ],
+    ),
+    ("reconnect_delay", &[ConstantConcurrency, PubSub]),
+    ("think_time", &[ClosedLoop]),
+    ("keep_connection", &[ClosedLoop]),
+    ("retry", &[ClosedLoop]),
+    ("pool", &[WorkloadModel::Pool]),
+    ("publisher", &[PubSub]),
+    ("echo", &[UdpStream]),
+];
+
+impl Rules<'_> {
+    /// What drives a workload: that it has what it needs, and nothing that it would ignore.
+    pub(super) fn model(&mut self, path: &str, workload: &Workload) {
+        self.keys_of_model(path, workload);
+        self.needs_of_model(path, workload);
+        self.closes(path, workload);
+        let service_time = self.scenario.typical(&workload.service_time);
+        if service_time > LONGEST_SERVICE {
+            let message = format!("`service_time` cannot be {service_time}");
+            self.report(PL130, &format!("{path}.service_time"), message)
+                .label("longer than 3 d")
+                .help("a query that nobody would wait for needs no service time");
+        }
+        if let Some(requests) = workload.requests
+            && !(1..=u64::from(u32::MAX)).contains(&requests.0)
+        {
+            self.report(
+                PL130,
+                &format!("{path}.requests"),
+                "`requests` must be 1 to 4294967295",
+            )
+            .help("leave it out for one request, or for as many as fit into `hold`");
+        }
+        if let Some(retry) = &workload.retry {
+            let (first, most) = (retry.backoff.0, retry.backoff_max.0);
+            if first > most {
+                let message = format!("`backoff` of {first} is above `backoff_max` of {most}");
+                self.report(PL132, &format!("{path}.retry.backoff"), message)
+                    .help("the waits begin with `backoff` and double up to `backoff_max`");
+            }
+        }
+        if let Some(pool) = &workload.pool {
+            self.pool(&format!("{path}.pool"), pool);
+        }
+        self.rests(path, workload);
+    }
+
+    fn keys_of_model(&mut self, path: &str, workload: &Workload) {
+        for (key, models) in KEYS {
+            let key_path = format!("{path}.{key}");
+            if models.contains(&workload.model) || !self.scenario.is_written(&key_path) {
+                continue;
+            }
+            let own = workload.model.name();
+            let names: Vec<String> = models
+                .iter()
+                .map(|model| format!("\"{}\"", model.name()))
+                .collect();
+            let message = format!("`{key}` means nothing to the model \"{own}\"");
+            let help = instead(workload.model, key);
+            let finding = self.report(PL130, &key_path, message);
+            let finding = finding.help(format!(
+                "remove it, or write model = {}",
+                names.join(" or ")
+            ));
+            if let Some(help) = help {
+                finding.help(help);
+            }
+        }
+        let (needed, other) = match workload.model {
+            UdpStream => (Transport::Udp, "udp"),
+            PubSub | WorkloadModel::Pool => (Transport::Tcp, "tcp"),
+            OpenLoop | ConstantConcurrency | ClosedLoop => return,
+        };
+        if workload.protocol != needed {
+            let message = format!("a `{}` workload is {other}", workload.model.name());
+            self.report(PL130, &format!("{path}.model"), message)
+                .help(format!("write protocol = \"{other}\", or another model"));
+        }
+    }
+
+    fn needs_of_model(&mut self, path: &str, workload: &Workload) {
+        let own = workload.model.name();
+        let needs: &[(&str, bool, &str)] = match workload.model {
+            OpenLoop => &[],
+            ConstantConcurrency => &[("connections", workload.connections.is_some(), "1000")],
+            ClosedLoop => &[
+                ("clients", workload.clients.is_some(), "100"),
+                ("think_time", workload.think_time.is_some(), "\"1s\""),
+            ],
+            WorkloadModel::Pool => &[("pool", workload.pool.is_some(), "{ size = 10 }")],
+            PubSub => &[
+                ("connections", workload.connections.is_some(), "100"),
+                ("interval", workload.interval.is_some(), "\"10min\""),
+            ],
+            UdpStream => &[
+                ("interval", workload.interval.is_some(), "\"20ms\""),
+                ("hold", workload.hold != Law::default(), "\"1min\""),
+            ],
+        };
+        for (key, _, example) in needs.iter().filter(|(_, is_there, _)| !is_there) {
+            let message = format!("the model \"{own}\" needs `{key}`");
+            self.report(PL130, path, message)
+                .help(format!("add for example {key} = {example}"));
+        }
+    }
+
+    /// Ways to close that a model has no use for.
+    fn closes(&mut self, path: &str, workload: &Workload) {
+        let path = format!("{path}.close");
+        match workload.close {
+            Close::Fin | Close::Rst => {}
+            Close::Abandon if workload.model == OpenLoop => {}
+            Close::Abandon => {
+                let message = "only connections that arrive and are left alone can be abandoned";
+                self.report(PL130, &path, message)
+                    .help("use model = \"open-loop\", or close with \"fin\" or \"rst\"");
+            }
+            Close::Server => {
+                let ends = match workload.model {
+                    OpenLoop | ConstantConcurrency => {
+                        workload.requests.is_some() || workload.interval.is_none()
+                    }
+                    ClosedLoop => workload.keep_connection == Some(false),
+                    WorkloadModel::Pool | PubSub | UdpStream => false,
+                };
+                if !ends {
+                    let message = "the server closes behind the last request, and there is none";
+                    self.report(PL130, &path, message)
+                        .help("say how many `requests` there are, or set keep_connection = false");
+                }
+                if workload.hold != Law::default() {
+                    self.report(
+                        PL130,
+                        &path,
+                        "a server that closes does not wait for `hold`",
+                    )
+                    .help("remove `hold`, or let the client close");
+                }
+            }
+        }
+    }
+
+    fn pool(&mut self, path: &str, pool: &Pool) {
+        if pool.min_idle > pool.size {
+            let message = format!(
+                "a pool of {} cannot keep {} connections",
+                pool.size, pool.min_idle
+            );
+            self.report(PL131, &format!("{path}.min_idle"), message)
+                .see(&format!("{path}.size"), "the most there are")
+                .help("`min_idle` is at most `size`");
+        }
+        let spans = [
+            ("max_idle", pool.max_idle),
+            ("max_lifetime", pool.max_lifetime),
+            ("validation_timeout", pool.validation_timeout),
+            ("keepalive_time", pool.keepalive_time),
+            ("borrow_timeout", Some(pool.borrow_timeout)),
+        ];
+        let is_zero = |span: Option<TimeSpan>| span.is_some_and(|span| span.0.is_zero());
+        for (key, _) in spans.into_iter().filter(|(_, span)| is_zero(*span)) {
+            let message = format!("`{key}` must be above zero");
+            self.report(PL131, &format!("{path}.{key}"), message)
+                .help("leave it out if the pool has no such limit");
+        }
+        if pool.validate_after_idle.is_some() && !pool.validation {
+            let key = format!("{path}.validate_after_idle");
+            self.report(PL131, &key, "this pool does not test what it lends")
+                .help("add validation = true, or remove the key");
+        }
+        if pool.validation_timeout.is_some() && !pool.validation && pool.keepalive_time.is_none() {
+            let key = format!("{path}.validation_timeout");
+            self.report(PL131, &key, "this pool tests no connection")
+                .help("add validation = true or keepalive_time, or remove the key");
+        }
+        if let (Some(idle), Some(life)) = (pool.max_idle, pool.max_lifetime)
+            && life < idle
+        {
+            let message = format!(
+                "no connection is unused for {}: it is closed when it is {} old",
+                idle.0, life.0
+            );
+            self.report(PL131, &format!("{path}.max_idle"), message)
+                .see(&format!("{path}.max_lifetime"), "shorter")
+                .help("`max_idle` is at most `max_lifetime`");
+        }
+    }
+
+    /// Warns of connections that are meant to rest for longer than the network lets them.
+    fn rests(&mut self, path: &str, workload: &Workload) {
+        if workload.protocol == Transport::Udp || workload.close == Close::Abandon {
+            return;
+        }
+        let Some((ceiling, whose)) = self.ceiling_of(workload) else {
+            return;
+        };
+        if workload.keepalive.0.is_some_and(|span| span < ceiling) {
+            return;
+        }
+        let pool = workload.pool.as_ref();
+        let tends = pool.and_then(|pool| pool.keepalive_time);
+        let typical = |law: Option<&Law<TimeSpan>>| Some(TimeSpan(self.scenario.typical(law?)));
+        let rests = [
+            ("interval", typical(workload.interval.as_ref())),
+            ("service_time", typical(Some(&workload.service_time))),
+            ("think_time", typical(workload.think_time.as_ref())),
+            (
+                "pool.max_idle",
+                pool.and_then(|pool| pool.max_idle)
+                    .filter(|_| tends.is_none_or(|tends| tends.0 >= ceiling)),
+            ),
+            ("pool.keepalive_time", tends),
+        ];
+        for (key, span) in rests {
+            let Some(span) = span.filter(|span| span.0 >= ceiling) else {
+                continue;
+            };
+            let message = format!(
+                "a connection that rests for {} is dead: the flow is gone after {ceiling} without \
+                 packets",
+                span.0
+            );
+            self.report(PL133, &format!("{path}.{key}"), message)
+                .label("too long")
+                .help(format!(
+                    "stay below {whose}, or send TCP keepalives more often"
+                ));
+        }
+    }
+}
+
+/// Says which key of a model does what another key does elsewhere.
+fn instead(model: WorkloadModel, key: &str) -> Option<&'static str> {
+    match (model, key) {
+        (ClosedLoop, "connections") => Some("a closed loop has `clients`"),
+        (WorkloadModel::Pool, "connections") => {
+            Some("the pool's own `size` limits its connections")
+        }
+        (ClosedLoop, "interval" | "hold") => Some("a closed loop has `think_time`"),
+        (WorkloadModel::Pool, "hold") => Some("the pool's own `max_idle` ends idle connections"),
+        _ => None,
+    }
+}
