@@ -64,3 +64,5 @@ mod theory;
 mod traffic;
 #[cfg(test)]
 mod wire;
+#[cfg(test)]
+mod workloads;

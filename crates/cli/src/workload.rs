@@ -35,7 +35,9 @@ impl Page {
 
     fn requests(&mut self, summary: &Summary) {
         let rows = summary.workloads.iter();
-        let is_told = |row: &&WorkloadSummary| row.model != "open-loop" || row.lost_by.total() > 0;
+        let is_told = |row: &&WorkloadSummary| {
+            row.model != "open-loop" || row.lost_by.total() > 0 || row.responses == 0
+        };
         let rows: Vec<_> = rows
             .filter(is_told)
             .filter(|row| row.requests > 0)
@@ -119,7 +121,10 @@ impl Page {
         if rows.is_empty() {
             return;
         }
-        self.section("Pools", "dead: borrows that met a dead connection");
+        self.section(
+            "Pools",
+            "dead: borrows that met a dead connection, one or several",
+        );
         let total = rows.len();
         let rows: Vec<_> = rows.iter().take(ROWS).collect();
         let columns = vec![
@@ -130,7 +135,7 @@ impl Page {
             Column::number("%", 0, &rows, |row| {
                 percent(row.1.dead_borrows, row.1.borrows)
             }),
-            Column::number("met by requests", 0, &rows, |row| {
+            Column::number("met by request", 0, &rows, |row| {
                 grouped(row.1.dead_requests)
             }),
             Column::number("tests", 2, &rows, |row| grouped(row.1.validations)),

@@ -93,8 +93,10 @@ pub struct PoolSummary {
     pub lent: u64,
     /// Those that wait now.
     pub waiting: u64,
-    /// How often a borrow met a dead connection.
+    /// Those that met a dead connection.
     pub dead_borrows: u64,
+    /// The dead connections that they met.
+    pub dead_connections: u64,
     /// How many of these a request found, which failed.
     pub dead_requests: u64,
     /// Tests of connections.
@@ -157,6 +159,7 @@ impl PoolSummary {
             ("lent", self.lent.into()),
             ("waiting", self.waiting.into()),
             ("dead_borrows", self.dead_borrows.into()),
+            ("dead_connections", self.dead_connections.into()),
             ("dead_requests", self.dead_requests.into()),
             ("validations", self.validations.into()),
             ("validations_failed", self.validations_failed.into()),

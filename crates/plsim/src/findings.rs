@@ -1,5 +1,6 @@
 mod frontend;
 mod proxy;
+mod workload;
 
 use plsim_nat::{Allocation, LatePackets, OnIdle, PoolConfig, PortSpace, Selection};
 use plsim_observe::{Finding, Heard, IdleCeiling, NatSummary, RefusalSummary, SetBy, Summary};
@@ -21,6 +22,7 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     found.extend(reader.reused());
     found.extend(reader.lb_idle());
     found.extend(reader.idle());
+    found.extend(reader.applications());
     found.extend(reader.not_approved());
     found.extend(reader.proxy_protocol());
     found.extend(reader.frontend_clients());

@@ -63,6 +63,7 @@ fn pool(stats: &WorkloadStats) -> PoolSummary {
         lent: pool.lent,
         waiting: pool.waiting,
         dead_borrows: pool.dead_borrows,
+        dead_connections: pool.dead_connections,
         dead_requests: pool.dead_requests,
         validations: pool.validations,
         validations_failed: pool.validations_failed,

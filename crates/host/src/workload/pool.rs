@@ -73,6 +73,8 @@ enum State {
 #[derive(Debug, Clone, Copy)]
 struct Operation {
     began: Instant,
+    /// Whether it met a dead connection already.
+    met_dead: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,7 +125,10 @@ impl Pool {
 
     /// A request arrives.
     pub(super) fn begin(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
-        let operation = Operation { began: turn.now() };
+        let operation = Operation {
+            began: turn.now(),
+            met_dead: false,
+        };
         turn.stats.operations.begin();
         turn.stats.pool.borrows += 1;
         turn.stats.pool.waiting += 1;
@@ -191,7 +196,16 @@ impl Pool {
     }
 
     /// Lends a connection to a request that waits for none yet, or has it wait.
-    fn serve(&mut self, operation: Operation, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+    fn serve(
+        &mut self,
+        mut operation: Operation,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        if self.patience(&operation) <= turn.now() {
+            // Tests of dead connections took all its time.
+            return turn.stats.give_up_borrow();
+        }
         while let Some(number) = self.next_idle() {
             let member = self.member(number);
             match member.state {
@@ -203,7 +217,8 @@ impl Pool {
                     let rested = turn.now().since(since);
                     self.members.remove(&number);
                     let is_tested = self.is_to_be_tested(rested);
-                    turn.stats.pool.found_dead(rested, is_tested);
+                    let is_first = !std::mem::replace(&mut operation.met_dead, true);
+                    turn.stats.pool.found_dead(rested, is_first, is_tested);
                     if is_tested {
                         turn.stats.pool.validations += 1;
                         turn.stats.pool.validations_failed += 1;
@@ -231,15 +246,16 @@ impl Pool {
     }
 
     fn wait(&mut self, operation: Operation, turn: &mut Turn<'_, '_>) {
-        let due = later(operation.began, self.config.borrow_timeout);
-        if due <= turn.now() {
-            return turn.stats.give_up_borrow();
-        }
-        self.watch(due, turn);
+        self.watch(self.patience(&operation), turn);
         let place = self
             .waiting
             .partition_point(|other| other.began <= operation.began);
         self.waiting.insert(place, operation);
+    }
+
+    /// Returns when a request has waited long enough.
+    fn patience(&self, operation: &Operation) -> Instant {
+        later(operation.began, self.config.borrow_timeout)
     }
 
     fn watch(&mut self, due: Instant, turn: &mut Turn<'_, '_>) {
@@ -256,7 +272,7 @@ impl Pool {
             self.watch = None;
         }
         while let Some(first) = self.waiting.front() {
-            let due = later(first.began, self.config.borrow_timeout);
+            let due = self.patience(first);
             if due > turn.now() {
                 return self.watch(due, turn);
             }
@@ -497,16 +513,19 @@ impl Pool {
                 }
                 return;
             }
-            State::Lent { rested, .. } => {
+            State::Lent { operation, rested } => {
                 if let Some(rested) = rested {
-                    turn.stats.pool.found_dead(rested, false);
+                    turn.stats
+                        .pool
+                        .found_dead(rested, !operation.met_dead, false);
                 }
                 turn.stats.operations.fail(why);
             }
             State::Tested { operation, since } => {
                 turn.stats.pool.validations_failed += 1;
-                if let Some(operation) = operation {
-                    turn.stats.pool.found_dead(now.since(since), true);
+                if let Some(mut operation) = operation {
+                    let is_first = !std::mem::replace(&mut operation.met_dead, true);
+                    turn.stats.pool.found_dead(now.since(since), is_first, true);
                     self.members.remove(&number);
                     self.serve(operation, all, turn);
                 }

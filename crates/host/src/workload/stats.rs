@@ -78,8 +78,10 @@ pub struct PoolStats {
     pub lent: u64,
     /// Those that wait now, or for the test of one.
     pub waiting: u64,
-    /// How often a borrow met an idle connection that was dead, as a test or the request found.
+    /// Borrows that met an idle connection which was dead, as a test or the request found.
     pub dead_borrows: u64,
+    /// The dead connections that they met; a borrow may meet several, one test after the other.
+    pub dead_connections: u64,
     /// How many of these the request found, which failed.
     pub dead_requests: u64,
     /// Tests, when lent and to keep alive.
@@ -115,8 +117,9 @@ impl PoolStats {
     }
 
     /// Counts a borrow that met a dead connection, which had rested for so long.
-    pub(crate) fn found_dead(&mut self, rested: Duration, by_test: bool) {
-        self.dead_borrows += 1;
+    pub(crate) fn found_dead(&mut self, rested: Duration, is_first: bool, by_test: bool) {
+        self.dead_borrows += u64::from(is_first);
+        self.dead_connections += 1;
         self.dead_requests += u64::from(!by_test);
         self.rested_dead.record(rested);
     }

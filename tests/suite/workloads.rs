@@ -1,0 +1,175 @@
+//! Workload models through the whole path: everything counted once, and the truth told.
+
+use plsim::{Report, WorkloadSummary};
+
+use crate::support::{SMALL, simulate};
+
+fn workload(name: &str, rest: &str) -> String {
+    format!(
+        "[[workload]]\nname = \"{name}\"\nclient_vm = \"client\"\nprivate_endpoint = \"endpoint\"\n\
+         port = 443\n{rest}\n"
+    )
+}
+
+/// One workload of each model, all at once.
+fn every_model() -> String {
+    let several = "requests = 3\ninterval = \"2s\"\nresponse_timeout = \"1s\"\nclose = \"server\"";
+    let held = "model = \"constant-concurrency\"\nconnections = 20\nhold = \"3s\"\nclose = \"rst\"";
+    let closed = "model = \"closed-loop\"\nclients = 20\nthink_time = \"1s\"\nresponse_timeout = \"500ms\"\n\
+                  connect_timeout = \"1s\"\nretry = { max_attempts = 3 }\nkeep_connection = false";
+    let pool = "model = \"pool\"\nrate = \"20/s\"\nresponse_timeout = \"1s\"\nservice_time = \"200ms\"\n\
+                pool = { size = 4, min_idle = 2, validation = true, validate_after_idle = \"100ms\", \
+                validation_timeout = \"500ms\", borrow_timeout = \"1s\", max_lifetime = \"5s\" }";
+    let news = "model = \"pub-sub\"\nconnections = 10\ninterval = \"1s\"\nkeepalive = \"3s\"";
+    let own = "model = \"pub-sub\"\npublisher = \"client\"\nconnections = 10\ninterval = \"1s\"";
+    let udp = "model = \"closed-loop\"\nprotocol = \"udp\"\nclients = 10\nthink_time = \"1s\"\n\
+               response_timeout = \"500ms\"\nresponse_size = \"100B\"";
+    let stream = "model = \"udp-stream\"\nprotocol = \"udp\"\nconnections = 5\nrate = \"1/s\"\n\
+                  interval = \"20ms\"\nhold = \"10s\"\necho = true\nresponse_size = \"200B\"";
+    let models = [
+        ("several", &format!("rate = \"10/s\"\n{several}")),
+        ("held", &held.to_owned()),
+        ("closed", &closed.to_owned()),
+        ("pool", &pool.to_owned()),
+        ("news", &news.to_owned()),
+        ("own", &own.to_owned()),
+        ("udp", &udp.to_owned()),
+        ("stream", &stream.to_owned()),
+    ];
+    let texts = models.iter().map(|(name, rest)| workload(name, rest));
+    format!("{SMALL}{}", texts.collect::<String>())
+}
+
+fn row<'a>(report: &'a Report, name: &str) -> &'a WorkloadSummary {
+    let mut rows = report.summary.workloads.iter();
+    rows.find(|row| row.name == name).unwrap()
+}
+
+#[test]
+fn connections_requests_operations_and_borrows_are_each_in_one_place() {
+    for loss in ["0.0", "0.05"] {
+        let loss = format!("link.endpoint_edge.loss={loss}");
+        let report = simulate(&every_model(), &[&loss]);
+        for row in &report.summary.workloads {
+            assert!(row.connections.is_partition(), "{row:?}");
+            let answered = row.responses + row.awaiting + row.lost_by.total();
+            assert_eq!(row.requests, answered, "{row:?}");
+            assert_eq!(row.detection.count, row.lost_by.total(), "{row:?}");
+            assert_eq!(row.request_latency.count, row.responses);
+            let operations = &row.operations;
+            assert_eq!(
+                operations.attempted,
+                operations.succeeded + operations.failed + operations.pending
+            );
+            assert_eq!(
+                operations.failed,
+                operations.failed_by_connect
+                    + operations.failed_by_reset
+                    + operations.failed_by_timeout
+                    + operations.failed_by_borrow_timeout
+            );
+            if let Some(pool) = row.pool {
+                let given_up = operations.failed_by_borrow_timeout;
+                assert_eq!(pool.borrows, pool.lent + pool.waiting + given_up);
+            }
+        }
+        assert!(row(&report, "closed").operations.succeeded > 100);
+        assert!(row(&report, "pool").operations.succeeded > 100);
+        assert!(row(&report, "news").messages > 100);
+        assert!(row(&report, "stream").packets_echoed > 1_000);
+    }
+}
+
+#[test]
+fn the_order_of_subscriptions_in_a_file_does_not_show() {
+    let one = workload(
+        "a",
+        "model = \"pub-sub\"\nconnections = 2\ninterval = \"1s\"",
+    );
+    let two = workload(
+        "b",
+        "model = \"pub-sub\"\nconnections = 2\ninterval = \"2s\"",
+    );
+    let digest = |text: String| simulate(&text, &[]).summary.digest.to_string();
+    assert_eq!(
+        digest(format!("{SMALL}{one}{two}")),
+        digest(format!("{SMALL}{two}{one}"))
+    );
+}
+
+/// The small service with a rule that drops flows after 240 s.
+fn four_minutes() -> String {
+    SMALL.replace("idle_timeout = \"30min\"", "idle_timeout = \"4min\"")
+}
+
+/// A pool of three connections, each used every 6 min, in a run of an hour.
+fn rarely_used(pool: &str) -> String {
+    let rest = format!(
+        "model = \"pool\"\nrate = \"30/h\"\nresponse_timeout = \"10s\"\n\
+         pool = {{ size = 3, min_idle = 3, order = \"fifo\"{pool} }}"
+    );
+    format!("{}{}", four_minutes(), workload("db", &rest))
+}
+
+fn told(text: &str, overrides: &[&str]) -> Option<String> {
+    let duration = ["run.duration=1h"];
+    let all: Vec<&str> = duration.iter().chain(overrides).copied().collect();
+    let findings = simulate(text, &all).summary.findings;
+    findings
+        .into_iter()
+        .map(|finding| finding.what)
+        .find(|what| what.starts_with("db: "))
+}
+
+#[test]
+fn the_safe_max_idle_is_told_with_the_timer_that_binds() {
+    let untested = rarely_used("");
+    let found = told(&untested, &[]).unwrap();
+    assert!(found.contains("of borrows hit a dead socket"), "{found}");
+    assert!(found.contains("requests, which failed"), "{found}");
+    let rule = "the largest safe max_idle is 239 s because the load-balancing rule's idle timeout of \
+                240 s binds.";
+    assert!(found.ends_with(rule), "{found}");
+    let longer = "load_balancer.balancer.rule.tcp.idle_timeout=30min";
+    let found = told(&untested, &[longer]).unwrap();
+    let service = "the largest safe max_idle is 299 s because the Private Link Service's idle timeout \
+                   of 300 s binds.";
+    assert!(found.ends_with(service), "{found}");
+    let tested = rarely_used(", validation = true, validation_timeout = \"1s\"");
+    let found = told(&tested, &[]).unwrap();
+    assert!(found.contains("; tests found all "), "{found}");
+}
+
+#[test]
+fn a_pool_that_stays_below_the_ceiling_is_told_nothing() {
+    for safe in [", keepalive_time = \"239s\"", ", max_lifetime = \"239s\""] {
+        assert_eq!(told(&rarely_used(safe), &[]), None);
+    }
+    assert_eq!(
+        told(&rarely_used(""), &["workload.db.keepalive=200s"]),
+        None
+    );
+}
+
+#[test]
+fn long_queries_and_rare_messages_are_told_the_longest_silence() {
+    let safe = "the largest safe silence is 239 s because the load-balancing rule's idle timeout of 240 s \
+                binds.";
+    let query = "arrival = \"at-once\"\nconnections = 2\nservice_time = \"300s\"";
+    let think =
+        "model = \"closed-loop\"\nclients = 2\nthink_time = \"300s\"\nresponse_timeout = \"5s\"";
+    let messages =
+        "model = \"pub-sub\"\nconnections = 2\ninterval = \"300s\"\npublisher = \"client\"";
+    for rest in [query, think, messages] {
+        let found = told(&format!("{}{}", four_minutes(), workload("db", rest)), &[]).unwrap();
+        assert!(found.ends_with(safe), "{found}");
+        let kept = format!("{rest}\nkeepalive = \"100s\"");
+        assert_eq!(
+            told(&format!("{}{}", four_minutes(), workload("db", &kept)), &[]),
+            None
+        );
+    }
+    let news = "model = \"pub-sub\"\nconnections = 2\ninterval = \"300s\"";
+    let found = told(&format!("{}{}", four_minutes(), workload("db", news)), &[]).unwrap();
+    assert!(found.contains("messages that cannot reach them"), "{found}");
+}
