@@ -41,6 +41,8 @@ mod load_balancer;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod output;
 #[cfg(test)]
 mod private_link;

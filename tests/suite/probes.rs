@@ -278,7 +278,12 @@ fn a_stopped_vm_resets_its_connections_and_is_neither_probed_nor_used() {
     let (summary, calm) = with_and_without(HTTP, &event);
     let row = probe(&summary, "vm-0");
     assert_eq!((row.sent, row.failed), (2, 0), "those of 0 s and 5 s");
-    assert_eq!(row.first_down.unwrap().as_nanos(), 7_000_000_000);
+    assert_eq!(row.changed.unwrap().as_nanos(), 7_000_000_000);
+    assert_eq!(
+        (row.first_down, row.is_stopped),
+        (None, true),
+        "no probe did it"
+    );
     let old = binds(&calm, "vm-0", "tcp");
     assert_eq!(fate(&summary, "living"), [40, 40 - old, old, 0, 0]);
     assert_eq!(fate(&summary, "new"), [40, 40, 0, 0, 0]);

@@ -1,7 +1,8 @@
 //! How evenly flows were spread, and which moved, for people.
 
-use plsim::numbers::grouped;
+use plsim::numbers::{grouped, rounded};
 use plsim::{MembershipSummary, SkewSummary, Summary};
+use plsim_types::Instant;
 
 use crate::page::{Column, Page};
 
@@ -44,11 +45,14 @@ impl Page {
         }
         self.section(
             "Pools that changed",
-            "kept: TCP remembered on a VM out of the choice, ended or not; moved: UDP that went elsewhere",
+            "kept: live TCP of a VM out of the choice; moved: UDP that went elsewhere",
         );
         let rows: Vec<&MembershipSummary> = changes.iter().take(ROWS).collect();
-        let columns = vec![
-            Column::number("at", 0, &rows, |row| row.at.to_string()),
+        let resets = changes.iter().any(|row| row.reset > 0);
+        let mut columns = vec![
+            Column::number("at", 0, &rows, |row| {
+                rounded(row.at.since(Instant::ZERO)).to_string()
+            }),
             Column::name("load balancer", 1, &rows, |row| row.load_balancer.clone()),
             Column::name("pool", 2, &rows, |row| row.backend_pool.clone()),
             Column::name("cause", 0, &rows, |row| row.cause.to_owned()),
@@ -60,6 +64,11 @@ impl Page {
             Column::number("kept", 0, &rows, |row| grouped(u64::from(row.kept))),
             Column::number("moved", 0, &rows, |row| grouped(row.moved)),
         ];
+        if resets {
+            columns.push(Column::number("reset", 0, &rows, |row| {
+                grouped(u64::from(row.reset))
+            }));
+        }
         self.table(columns, changes.len());
     }
 }

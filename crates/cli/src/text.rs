@@ -1,4 +1,4 @@
-use plsim::numbers::{grouped, percent};
+use plsim::numbers::{self, grouped, percent};
 use plsim::{NatSummary, ProbeSummary, Summary, WorkloadSummary};
 use plsim_types::{Duration, Instant};
 
@@ -20,6 +20,7 @@ pub(crate) fn summary(summary: &Summary, terminal: &Terminal) -> String {
     page.distribution(summary);
     page.membership(summary);
     page.probes(summary);
+    page.outages(summary);
     page.refusals(summary);
     page.links(summary);
     page.packets(summary);
@@ -140,7 +141,12 @@ impl Page {
                 percent(row.availability(), 10_000)
             }),
             Column::name("now", 0, &rows, |row| {
-                if row.up { "up" } else { "down" }.to_owned()
+                match (row.is_stopped, row.up) {
+                    (true, _) => "stopped",
+                    (false, true) => "up",
+                    (false, false) => "down",
+                }
+                .to_owned()
             }),
             Column::number("went down", 0, &rows, |row| grouped(row.went_down)),
             Column::number("first at", 0, &rows, |row| {
@@ -267,15 +273,7 @@ fn latency(row: &WorkloadSummary, time: Time) -> String {
     }
 }
 
-/// Rounds a time to what the eye can use: three digits after the point.
+/// Writes a time as the eye can use it.
 pub(crate) fn rounded(span: Duration) -> String {
-    let nanos = span.as_nanos();
-    let unit = match nanos {
-        0..1_000 => 1,
-        1_000..1_000_000 => 1_000,
-        1_000_000..1_000_000_000 => 1_000_000,
-        _ => 1_000_000_000,
-    };
-    let step = (unit / 1_000).max(1);
-    Duration::from_nanos(nanos / step * step).to_string()
+    numbers::rounded(span).to_string()
 }

@@ -69,6 +69,24 @@ pub struct ServedFlow {
     pub frontend_port: u16,
 }
 
+impl ServedFlow {
+    const fn linked(binding: &BindingInfo) -> Self {
+        Self {
+            dialled: Dialled::Link(binding.link),
+            client: binding.client,
+            frontend_port: binding.endpoint.port(),
+        }
+    }
+
+    const fn direct(client: SocketAddrV4, frontend: SocketAddrV4) -> Self {
+        Self {
+            dialled: Dialled::Frontend(*frontend.ip()),
+            client,
+            frontend_port: frontend.port(),
+        }
+    }
+}
+
 /// Something that happened in a NAT, and when.
 pub type TimedNatEvent = (Instant, NatEvent);
 
@@ -124,23 +142,18 @@ impl BackendHost {
             frontend_flows,
             ..
         } = &mut self.config;
-        let linked = |binding: &BindingInfo| {
-            is_it(&ServedFlow {
-                dialled: Dialled::Link(binding.link),
-                client: binding.client,
-                frontend_port: binding.endpoint.port(),
-            })
-        };
-        let direct = |client, frontend: SocketAddrV4| {
-            is_it(&ServedFlow {
-                dialled: Dialled::Frontend(*frontend.ip()),
-                client,
-                frontend_port: frontend.port(),
-            })
-        };
+        let linked = |binding: &BindingInfo| is_it(&ServedFlow::linked(binding));
+        let direct = |client, frontend| is_it(&ServedFlow::direct(client, frontend));
         let count = nat.reset_flows(linked, now) + frontend_flows.reset_flows(direct, now);
         self.settle(context);
         count
+    }
+
+    /// Counts the established TCP connections that `is_it` accepts. It walks the whole tables.
+    pub fn count_flows(&self, is_it: impl Fn(&ServedFlow) -> bool) -> u32 {
+        let linked = |binding: &BindingInfo| is_it(&ServedFlow::linked(binding));
+        let direct = |client, frontend| is_it(&ServedFlow::direct(client, frontend));
+        self.config.nat.count_flows(linked) + self.config.frontend_flows.count_flows(direct)
     }
 
     /// Takes what has happened in the NAT since the last call, in order.

@@ -113,6 +113,12 @@ impl HealthProbes {
         self.is_blocked = is_blocked;
     }
 
+    /// Tells whether they are kept from the VM.
+    #[must_use]
+    pub const fn are_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
     /// Takes the changes of verdicts since the last call, in order.
     pub(crate) fn take_events(&mut self) -> Vec<TimedProbeEvent> {
         std::mem::take(&mut self.events)

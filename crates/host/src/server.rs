@@ -306,7 +306,9 @@ impl ServerVm {
             return self.conclude(position, Verdict::Continue, cx);
         }
         if let Some(answer) = answer_closed(segment) {
-            self.stats.refused += u64::from(segment.flags.opens());
+            // The prober counts its failures itself.
+            let is_probe = *remote.ip() == probe::SOURCE;
+            self.stats.refused += u64::from(segment.flags.opens() && !is_probe);
             let local = self.local(remote, local_port);
             send(local, remote, &answer, None, self.out, cx);
         }

@@ -209,9 +209,9 @@ pub struct ServerStats {
     pub reset: u64,
     /// Given up after data or FIN went unanswered.
     pub timed_out: u64,
-    /// Reset by the server because no request could be read; see `failed_by` for why.
+    /// Ended by the server: no request could be read (see `failed_by` for why), or it was `lost`.
     pub aborted: u64,
-    /// Why requests could not be read; the parts add up to `aborted`.
+    /// Why requests could not be read.
     pub failed_by: RequestFailedBy,
     /// Whole requests received, over TCP and UDP.
     pub requests: u64,
@@ -219,8 +219,11 @@ pub struct ServerStats {
     pub messages: u64,
     /// Payload bytes of requests received in order, without repetitions.
     pub request_bytes: u64,
-    /// SYNs to closed ports answered with a reset.
+    /// SYNs to closed ports answered with a reset; not those of health probes.
     pub refused: u64,
+    /// Open connections that it had when it stopped, hung or was started anew, or its application
+    /// ended; also counted in `aborted`. Not those of health probes.
+    pub lost: u64,
     /// Challenge ACKs sent (RFC 5961).
     pub challenge_acks: u64,
     /// Segments with SYN, data or FIN sent again.

@@ -52,4 +52,4 @@ pub use config::{
 pub use event::LbEvent;
 pub use membership::{ChangeError, RuleChange};
 pub use rehash::Rehash;
-pub use usage::{BackendUsage, CameBy, Cause, EndedFlow, MembershipChange, RuleUsage};
+pub use usage::{BackendUsage, CameBy, Cause, MembershipChange, RuleUsage, StickyFlow};

@@ -9,7 +9,7 @@ use crate::event::LbEvent;
 use crate::pool::Group;
 use crate::rehash::BackendIndex;
 use crate::stickiness::Way;
-use crate::usage::{Cause, EndedFlow, MembershipChange};
+use crate::usage::{Cause, MembershipChange, StickyFlow};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::Ipv4Addr;
@@ -237,7 +237,7 @@ impl LoadBalancer {
         pool: LbPoolId,
         backend: BackendId,
         now: Instant,
-    ) -> Result<Vec<EndedFlow>, ChangeError> {
+    ) -> Result<Vec<StickyFlow>, ChangeError> {
         let (at, index) = self.changing(pool, backend)?;
         self.sticky.advance(now);
         let Self { sticky, routes, .. } = self;
@@ -250,6 +250,26 @@ impl LoadBalancer {
             flows,
         });
         Ok(ended)
+    }
+
+    /// Returns the TCP flows that came to a backend by a pool and are remembered: also those that
+    /// ended less than the stickiness idle time ago. None for a pool or backend that it does not know.
+    pub fn flows_on(&self, pool: LbPoolId, backend: BackendId) -> impl Iterator<Item = StickyFlow> {
+        let index = self.backend_index.get(&backend).copied();
+        let at = usize::from(pool.0);
+        let is_it = move |route: u16| self.routes[usize::from(route)].pool == at;
+        let flows = index.map(|index| self.sticky.tcp_flows(index, is_it));
+        flows.into_iter().flatten()
+    }
+
+    /// Returns how many backends of a pool may be chosen: by the rules with this probe, or without.
+    /// `None` if there are no such rules.
+    #[must_use]
+    pub fn eligible(&self, pool: LbPoolId, probe: Option<ProbeId>) -> Option<usize> {
+        let at = usize::from(pool.0);
+        let mut groups = self.groups.iter();
+        let group = groups.find(|group| (group.pool, group.probe) == (at, probe));
+        group.map(Group::eligible)
     }
 
     /// Tells whether a pool has a backend now.
@@ -455,7 +475,8 @@ impl LoadBalancer {
     /// Counts the TCP flows that came to a backend by a pool.
     fn flows_of(&self, pool: usize, backend: BackendIndex) -> u32 {
         let is_it = |route| self.routes[usize::from(route)].pool == pool;
-        self.sticky.count_tcp(backend, is_it)
+        // The limit of the table is a u32.
+        self.sticky.tcp_flows(backend, is_it).count() as u32
     }
 
     fn record(&self, group: usize, kept: u32, change: &Change) -> MembershipChange {

@@ -127,9 +127,9 @@ pub struct ProbeUsage {
     pub failed: u64,
     /// Failed attempts by their cause: no answer, reset, closed, status, TLS.
     pub failed_by: [u64; 5],
-    /// How often the VM went down; joining a pool does not count.
+    /// How often failed attempts took the VM down.
     pub went_down: u64,
-    /// When it first went down.
+    /// When they first did.
     pub first_down: Option<Instant>,
     /// When the verdict changed last.
     pub changed: Option<Instant>,
@@ -220,9 +220,8 @@ impl Prober {
         }
         for (probe, id) in self.probes.iter_mut().zip(0..) {
             probe.rest(now);
-            if !is_running && let Some(event) = probe.distrust(id, now) {
-                probe.usage.note_change(false, now);
-                self.events.push_back(event);
+            if !is_running {
+                self.events.extend(probe.distrust(id, now));
             }
         }
     }
@@ -235,9 +234,7 @@ impl Prober {
         if core::mem::replace(&mut probe.is_asked, is_asked) != is_asked {
             probe.rest(now);
             if is_asked {
-                let event = probe.distrust(id, now);
-                probe.usage.changed = event.map(|_| now).or(probe.usage.changed);
-                self.events.extend(event);
+                self.events.extend(probe.distrust(id, now));
             }
         }
     }
@@ -361,7 +358,11 @@ impl Prober {
         let up = failure.is_none();
         probe.usage.note_result(failure);
         if probe.verdict.note(up, now) {
-            probe.usage.note_change(up, now);
+            probe.usage.changed = Some(now);
+            if !up {
+                probe.usage.went_down += 1;
+                probe.usage.first_down.get_or_insert(now);
+            }
             self.events.push_back(ProbeEvent {
                 probe: id,
                 up,
@@ -416,6 +417,7 @@ impl Probe {
             return None;
         }
         self.verdict.down(now);
+        self.usage.changed = Some(now);
         Some(ProbeEvent {
             probe: id,
             up: false,
@@ -448,14 +450,6 @@ impl ProbeUsage {
                 self.failed += 1;
                 self.failed_by[why.index()] += 1;
             }
-        }
-    }
-
-    fn note_change(&mut self, up: bool, now: Instant) {
-        self.changed = Some(now);
-        if !up {
-            self.went_down += 1;
-            self.first_down = self.first_down.or(Some(now));
         }
     }
 }

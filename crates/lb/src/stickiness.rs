@@ -1,6 +1,6 @@
 use crate::config::{FrontendId, Stickiness};
 use crate::rehash::BackendIndex;
-use crate::usage::{CameBy, EndedFlow};
+use crate::usage::{CameBy, StickyFlow};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
@@ -215,31 +215,31 @@ impl StickyTable {
         &mut self,
         backend: BackendIndex,
         is_route: impl Fn(u16) -> bool,
-    ) -> Vec<EndedFlow> {
+    ) -> Vec<StickyFlow> {
         let mut ended = Vec::new();
         for position in 0..self.table.positions() {
             let flow = *self.table.entry(position);
             if flow.is_tcp_on(backend) && is_route(flow.route()) {
                 self.remove(position);
-                ended.push(EndedFlow {
-                    came_by: flow.came_by(),
-                    client: SocketAddrV4::new(flow.client, flow.client_port),
-                    frontend_port: flow.frontend_port,
-                });
+                ended.push(flow.name());
             }
         }
         ended
     }
 
-    /// Counts the TCP flows on a backend whose route is one of those.
-    pub(crate) fn count_tcp(&self, backend: BackendIndex, is_route: impl Fn(u16) -> bool) -> u32 {
-        if self.on_backend(backend) == 0 {
-            return 0;
-        }
-        let flows = (0..self.table.positions()).map(|position| self.table.entry(position));
-        let on_it = flows.filter(|flow| flow.is_tcp_on(backend) && is_route(flow.route()));
-        // The limit is a u32.
-        on_it.count() as u32
+    /// Returns the TCP flows on a backend whose route is one of those.
+    pub(crate) fn tcp_flows(
+        &self,
+        backend: BackendIndex,
+        is_route: impl Fn(u16) -> bool,
+    ) -> impl Iterator<Item = StickyFlow> {
+        let positions = match self.on_backend(backend) {
+            0 => 0,
+            _ => self.table.positions(),
+        };
+        let flows = (0..positions).map(|position| self.table.entry(position));
+        let on_it = flows.filter(move |flow| flow.is_tcp_on(backend) && is_route(flow.route()));
+        on_it.map(Flow::name)
     }
 
     pub(crate) const fn next_wake(&self) -> Option<Instant> {
@@ -331,6 +331,14 @@ impl Flow {
 
     fn is_tcp_on(&self, backend: BackendIndex) -> bool {
         self.is_live() && self.backend == backend && self.protocol() == Protocol::Tcp
+    }
+
+    const fn name(&self) -> StickyFlow {
+        StickyFlow {
+            came_by: self.came_by(),
+            client: SocketAddrV4::new(self.client, self.client_port),
+            frontend_port: self.frontend_port,
+        }
     }
 
     const fn key(&self) -> FlowKey {

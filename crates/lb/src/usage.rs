@@ -35,9 +35,9 @@ pub struct RuleUsage {
     pub table_full: u64,
 }
 
-/// A TCP flow that was remembered and is not any more, as its owner ended it.
+/// A TCP flow that is remembered to be on a backend, or was until its owner ended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndedFlow {
+pub struct StickyFlow {
     /// The way that it came.
     pub came_by: CameBy,
     /// The client.

@@ -250,6 +250,15 @@ impl FrontendFlows {
         count
     }
 
+    /// Counts the established TCP connections that `is_it` accepts, given the client and the frontend.
+    pub fn count_flows(&self, is_it: impl Fn(SocketAddrV4, SocketAddrV4) -> bool) -> u32 {
+        let flows = (0..self.flows.positions()).map(|position| self.flows.entry(position));
+        let own = flows
+            .filter(|flow| flow.state.is_established() && is_it(flow.key.client, flow.frontend));
+        // The table's positions are of 32 bits.
+        own.count() as u32
+    }
+
     /// Ends what is due at `now`; early calls are harmless, and every call with `now` does it first.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.catch_up(now);

@@ -1,4 +1,4 @@
-//! Connections that somebody else ends: the load balancer, for its owner.
+//! Connections that somebody else ends: the load balancer, for its owner; and how many there are.
 
 use crate::binding::{BindingInfo, State};
 use crate::engine::NatEngine;
@@ -23,5 +23,14 @@ impl NatEngine {
             }
         }
         count
+    }
+
+    /// Counts the established TCP connections that `is_it` accepts. It walks the whole table.
+    pub fn count_flows(&self, is_it: impl Fn(&BindingInfo) -> bool) -> u32 {
+        let bindings = (0..self.flows.positions()).map(|position| self.flows.entry(position));
+        let own =
+            bindings.filter(|binding| binding.state.is_established() && is_it(&self.info(binding)));
+        // There are fewer than 2^32 ports in all.
+        own.count() as u32
     }
 }

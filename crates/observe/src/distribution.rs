@@ -38,7 +38,7 @@ pub struct MembershipSummary {
     pub backend_pool: String,
     /// When.
     pub at: Instant,
-    /// Why: backend, probe, admin-state, added, removed, rule or nat-ip.
+    /// Why: backend, probe, stopped, admin-state, added, removed, draining, drained, rule or nat-ip.
     pub cause: &'static str,
     /// The backend VM that changed.
     pub backend: Option<String>,
@@ -46,9 +46,11 @@ pub struct MembershipSummary {
     pub rule: Option<String>,
     /// The backends that may be chosen since.
     pub eligible: u16,
-    /// TCP flows that stayed on the backend although it may not be chosen any more: all that the
-    /// load balancer remembers, so also those that ended within the last idle time.
+    /// Established TCP connections that stayed on the backend although it may not be chosen any more;
+    /// none on a VM that is not running.
     pub kept: u32,
+    /// Established TCP connections that the load balancer reset.
+    pub reset: u32,
     /// UDP flows whose next datagram went to another backend than the one before.
     pub moved: u64,
 }
@@ -144,6 +146,7 @@ impl MembershipSummary {
             ("rule", self.rule.as_deref().into()),
             ("eligible", self.eligible.into()),
             ("kept", self.kept.into()),
+            ("reset", self.reset.into()),
             ("moved", self.moved.into()),
         ])
     }

@@ -21,17 +21,19 @@ pub struct ProbeSummary {
     pub port: u16,
     /// What the VM is at the end.
     pub up: bool,
+    /// Whether it was stopped then: it is down without having been asked.
+    pub is_stopped: bool,
     /// Attempts started.
     pub sent: u64,
     /// Attempts that succeeded.
     pub succeeded: u64,
     /// Attempts that failed.
     pub failed: u64,
-    /// Failed attempts by their cause, : no answer, reset, closed, status, TLS.
+    /// Failed attempts by their cause: no answer, reset, closed, status, TLS.
     pub failed_by: [u64; 5],
-    /// How often the VM went down.
+    /// How often failed attempts took the VM down.
     pub went_down: u64,
-    /// When it first went down.
+    /// When they first did.
     pub first_down: Option<Instant>,
     /// When the verdict changed last.
     pub changed: Option<Instant>,
@@ -64,6 +66,7 @@ impl ProbeSummary {
             ("protocol", self.protocol.into()),
             ("port", self.port.into()),
             ("up", self.up.into()),
+            ("stopped", self.is_stopped.into()),
             ("sent", self.sent.into()),
             ("succeeded", self.succeeded.into()),
             ("failed", self.failed.into()),

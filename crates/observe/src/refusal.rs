@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use plsim_packet::Packet;
+use plsim_packet::{Form, Packet, probe};
 use plsim_types::{BackendId, DropReason, Instant, KeyedHash, PlsId, Protocol};
 
 /// Who refused what.
@@ -43,6 +43,9 @@ impl Refusals {
         let Some(backend_chosen) = refuses(reason) else {
             return;
         };
+        if reason == DropReason::VmDown && !asks(packet) {
+            return;
+        }
         let key = RefusalKey {
             pls: packet.encap.pls,
             backend: backend_chosen.then_some(packet.encap.backend),
@@ -77,7 +80,8 @@ const fn refuses(reason: DropReason) -> Option<bool> {
         | DropReason::EndpointPortLimit
         | DropReason::VmFlowLimit
         | DropReason::NatTableFull
-        | DropReason::LbHairpin => Some(true),
+        | DropReason::LbHairpin
+        | DropReason::VmDown => Some(true),
         DropReason::NotApproved
         | DropReason::NoLbRule
         | DropReason::NoHealthyBackend
@@ -92,7 +96,6 @@ const fn refuses(reason: DropReason) -> Option<bool> {
         | DropReason::LinkQueueFull
         | DropReason::HopLimit
         | DropReason::ProbeBlocked
-        | DropReason::VmDown
         | DropReason::NoListener
         | DropReason::Truncated
         | DropReason::BadVersion
@@ -118,6 +121,15 @@ const fn refuses(reason: DropReason) -> Option<bool> {
     }
 }
 
+/// Tells whether a client wants something new with a packet: a connection, or an answer to a datagram.
+/// What belongs to a connection of before is no refusal, and health probes are no clients.
+fn asks(packet: &Packet) -> bool {
+    let opens = packet
+        .tcp_segment()
+        .is_some_and(|segment| segment.flags.opens());
+    *packet.source().ip() != probe::SOURCE && (opens || packet.form() == Form::Udp)
+}
+
 /// Returns what stands for the connection of a packet.
 fn connection(key: &RefusalKey, place: u64, packet: &Packet) -> u64 {
     let end =
@@ -126,6 +138,9 @@ fn connection(key: &RefusalKey, place: u64, packet: &Packet) -> u64 {
     let opening = packet.tcp_segment().filter(|segment| segment.flags.opens());
     if opening.is_none() {
         ends.sort_unstable();
+    } else if key.reason == DropReason::VmDown {
+        // Behind the NAT: a SYN that comes again may have another port by then.
+        ends = [0; 2];
     }
     let start = opening.map_or(0, |segment| 1 << 32 | u64::from(segment.sequence));
     let who = u64::from(key.pls.0) << 48

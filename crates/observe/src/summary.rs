@@ -10,6 +10,7 @@ use crate::expectation::Verdict;
 use crate::idle::IdleCeiling;
 use crate::ledger::Ledger;
 use crate::link::LinkSummary;
+use crate::outage::OutageSummary;
 use crate::probe::ProbeSummary;
 use crate::workload::WorkloadSummary;
 
@@ -71,6 +72,8 @@ pub struct Summary {
     pub probes: Vec<ProbeSummary>,
     /// Each link that has, or had, impairments.
     pub links: Vec<LinkSummary>,
+    /// Each time a backend VM was not as it should be.
+    pub outages: Vec<OutageSummary>,
 }
 
 /// Something a run showed that its reader should know: what happened, and what would help.
@@ -268,6 +271,7 @@ impl Summary {
             ),
             ("probes", rows(&self.probes, ProbeSummary::to_value)),
             ("links", rows(&self.links, LinkSummary::to_value)),
+            ("outages", rows(&self.outages, OutageSummary::to_value)),
         ])
     }
 
@@ -348,10 +352,12 @@ impl Summary {
                 rule: Some(name()),
                 eligible: 0,
                 kept: 0,
+                reset: 0,
                 moved: 0,
             }],
             probes: vec![ProbeSummary::default()],
             links: vec![LinkSummary::default()],
+            outages: vec![OutageSummary::default()],
             ..Self::default()
         };
         for reason in DropReason::ALL {

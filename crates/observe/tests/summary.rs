@@ -125,6 +125,7 @@ fn summary() -> Summary {
             rule: None,
             eligible: 1,
             kept: 3,
+            reset: 0,
             moved: 2,
         }],
         ..Summary::default()

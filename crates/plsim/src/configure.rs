@@ -330,7 +330,10 @@ pub(crate) fn application(scenario: &Scenario, place: &BackendPlace) -> Applicat
 }
 
 /// Returns the frontend that a workload's connections come to, through a private endpoint or not.
-fn frontend_of<'a>(scenario: &'a Scenario, workload: &'a Workload) -> Option<&'a FrontendPath> {
+pub(crate) fn frontend_of<'a>(
+    scenario: &'a Scenario,
+    workload: &'a Workload,
+) -> Option<&'a FrontendPath> {
     let Some(name) = &workload.private_endpoint else {
         return workload.load_balancer_frontend.as_ref();
     };

@@ -8,9 +8,11 @@ use plsim_types::BackendId;
 use plsim_vnet::{ConnectionAction, ConnectionState};
 
 use crate::configure;
-use crate::layout::position;
+use crate::layout::{narrow, position};
 use crate::link;
 use crate::membership;
+use crate::outage;
+use crate::pool_log;
 use crate::probe;
 use crate::room::Room;
 use crate::simulation::Simulation;
@@ -35,6 +37,7 @@ pub(crate) fn apply(simulation: &mut Simulation, index: usize) -> Vec<Event> {
         }
         Action::ChangeRule => {
             let told = membership::change_rule(simulation, index);
+            pool_log::follow(simulation, None);
             probe::follow_pools(simulation);
             told
         }
@@ -114,6 +117,7 @@ fn add_nat_ip(simulation: &mut Simulation, index: usize) -> Vec<Event> {
         room.edge_mut().change(add, context)
     });
     added.expect("broken invariant: a pool whose rules hash NAT IPs may change");
+    pool_log::follow(simulation, None);
     vec![told.with("nat_ip", address.to_string())]
 }
 
@@ -153,11 +157,14 @@ fn change_vms(simulation: &mut Simulation, index: usize) -> Vec<Event> {
     let now = simulation.world.now();
     let mut told = Vec::new();
     for vm in vms.into_iter().map(|id| usize::from(id.0)) {
-        let event = &simulation.scenario.event[index];
         let (host, server) = (simulation.map.hosts[vm], simulation.map.servers[vm]);
+        let before = outage::counts(simulation, vm);
+        let alive = pool_log::count(simulation, BackendId(narrow(vm)), |_| true);
+        let event = &simulation.scenario.event[index];
+        let restarts = event.action == Action::RestartVm;
         let state = simulation.world.visit(server, |room, context| {
             let server = room.server_mut();
-            if event.action == Action::RestartVm {
+            if restarts {
                 server.restart(context);
             } else {
                 server.behave(changed(event, *server.behaviour()), context);
@@ -171,7 +178,13 @@ fn change_vms(simulation: &mut Simulation, index: usize) -> Vec<Event> {
             }
             room.host_mut().set_vm_running(is_running, context);
         });
+        outage::lost_of(simulation, vm, alive, &before);
+        match restarts {
+            true => outage::restarted(simulation, vm, before),
+            false => outage::follow(simulation, vm, before),
+        }
         simulation.detections.note_fault(vm, now);
+        let event = &simulation.scenario.event[index];
         let place = &simulation.layout.backends[vm];
         told.push(vm_event(event, &place.name));
     }
@@ -242,5 +255,13 @@ fn set_backend(simulation: &mut Simulation, backend: BackendId, up: bool) {
                 room.edge_mut().change(set, context)
             });
         changed.expect("broken invariant: pools that events name may change");
+    }
+    let pools = simulation.layout.backends[usize::from(backend.0)]
+        .pools
+        .clone();
+    for pool in pools {
+        if membership::is_member(simulation, pool, backend) {
+            pool_log::note(simulation, pool, backend, "backend", 0);
+        }
     }
 }

@@ -1,17 +1,14 @@
-//! How evenly flows were spread, and which moved.
+//! How evenly flows were spread.
 
 use std::collections::BTreeMap;
 
-use plsim_lb::MembershipChange;
-use plsim_observe::{Finding, MembershipSummary, NatSummary, Over, SkewSummary, Summary};
+use plsim_observe::{Finding, NatSummary, Over, SkewSummary, Summary};
 use plsim_scenario::{HashStrength, HashTuple, Scenario};
 use plsim_types::Protocol;
 
-use crate::build::Map;
 use crate::layout::Layout;
 use crate::membership;
 use crate::numbers::grouped;
-use crate::simulation::PlsimWorld;
 
 /// Returns how evenly the flows of each service were spread over its VMs and NAT IPs; nothing where
 /// there is but one, or where rules lead to several pools.
@@ -131,39 +128,4 @@ fn summed(rows: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
         }
     }
     shares
-}
-
-/// Returns the changes of all load balancers' pools, by time.
-pub(crate) fn membership_changes(
-    scenario: &Scenario,
-    layout: &Layout,
-    map: &Map,
-    world: &PlsimWorld,
-) -> Vec<MembershipSummary> {
-    let mut rows = Vec::new();
-    for (balancer, node) in map.edges.iter().enumerate() {
-        let lb = &scenario.load_balancer[balancer];
-        let edge = world.nodes()[node.0 as usize].edge();
-        let row = |change: &MembershipChange| MembershipSummary {
-            load_balancer: lb.name.to_string(),
-            backend_pool: lb.backend_pool[usize::from(change.pool.0)].name.to_string(),
-            at: change.at,
-            cause: change.cause.name(),
-            backend: change
-                .backend
-                .map(|id| layout.backends[usize::from(id.0)].name.clone()),
-            rule: change
-                .rule
-                .map(|rule| lb.rule[usize::from(rule.0)].name.to_string()),
-            eligible: change.eligible,
-            kept: change.kept,
-            moved: change.moved,
-        };
-        rows.extend(edge.load_balancer().changes().iter().map(row));
-    }
-    rows.sort_by(|one, other| {
-        let key = |row: &MembershipSummary| (row.at, row.load_balancer.clone());
-        key(one).cmp(&key(other))
-    });
-    rows
 }

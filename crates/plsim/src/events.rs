@@ -3,6 +3,7 @@ use plsim_nat::{BindingInfo, Expiry, NatEvent, Release};
 use plsim_observe::Event;
 use plsim_types::Instant;
 
+use crate::pool_log;
 use crate::simulation::Simulation;
 use crate::summarise::service_name;
 
@@ -146,18 +147,12 @@ fn lb_event(simulation: &Simulation, balancer: usize, event: &LbEvent) -> Option
     };
     let pool = |pool: plsim_lb::LbPoolId| lb.backend_pool[usize::from(pool.0)].name.to_string();
     let told = match event {
-        LbEvent::BackendDown {
-            backend: id,
-            sticky_flows,
-        } => Event::new("backend-down")
+        LbEvent::BackendDown { backend: id, .. } => Event::new("backend-down")
             .with("backend", backend(*id))
-            .with("sticky_flows", *sticky_flows),
-        LbEvent::BackendUp {
-            backend: id,
-            sticky_flows,
-        } => Event::new("backend-up")
+            .with("connections", pool_log::count(simulation, *id, |_| true)),
+        LbEvent::BackendUp { backend: id, .. } => Event::new("backend-up")
             .with("backend", backend(*id))
-            .with("sticky_flows", *sticky_flows),
+            .with("connections", pool_log::count(simulation, *id, |_| true)),
         // Told with its cause when the verdict is passed on.
         LbEvent::Health { .. } => return None,
         LbEvent::AdminState {
@@ -177,11 +172,14 @@ fn lb_event(simulation: &Simulation, balancer: usize, event: &LbEvent) -> Option
         LbEvent::Removed {
             pool: id,
             backend: vm,
-            sticky_flows,
+            ..
         } => Event::new("backend-removed")
             .with("backend", backend(*vm))
             .with("backend_pool", pool(*id))
-            .with("sticky_flows", *sticky_flows),
+            .with(
+                "connections",
+                pool_log::connections(simulation, (balancer, *id), *vm),
+            ),
         LbEvent::FlowsEnded {
             pool: id,
             backend: vm,
@@ -189,7 +187,7 @@ fn lb_event(simulation: &Simulation, balancer: usize, event: &LbEvent) -> Option
         } => Event::new("flows-ended")
             .with("backend", backend(*vm))
             .with("backend_pool", pool(*id))
-            .with("flows", *flows),
+            .with("remembered_flows", *flows),
         LbEvent::RuleChanged { rule } => {
             Event::new("rule-changed").with("rule", lb.rule[usize::from(rule.0)].name.as_str())
         }

@@ -36,7 +36,7 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), Diagnostics> {
     for (index, expected) in simulation.expected().iter().enumerate() {
         match expected.expectation.path.evaluate(&summary) {
             Err(QueryError::Rows { list, .. })
-                if list == "refusals" || list == "membership_changes" => {}
+                if ["refusals", "membership_changes", "outages"].contains(&list.as_str()) => {}
             Err(QueryError::Rows { list, .. }) if list == "nat" && nat_grows => {}
             Err(error) => {
                 let path = format!("expect[{index}].value");

@@ -45,7 +45,9 @@ mod loopback;
 mod membership;
 mod nat;
 pub mod numbers;
+mod outage;
 mod outputs;
+mod pool_log;
 mod probe;
 mod probe_report;
 mod report;
@@ -63,6 +65,7 @@ pub use simulation::{Case, RunError, Simulation, Step};
 pub use plsim_sim::LinkStats;
 
 pub use plsim_observe::{
-    Finding, Heard, IdleCeiling, Latency, LinkSummary, MembershipSummary, NatSummary, ProbeSummary,
-    RefusalSummary, SetBy, SkewSummary, Summary, Verdict, WorkloadSummary,
+    Ailment, Finding, Heard, IdleCeiling, Latency, LinkSummary, MembershipSummary, NatSummary,
+    OutageSummary, ProbeSummary, RefusalSummary, SetBy, SkewSummary, Summary, Verdict,
+    WorkloadSummary,
 };

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use plsim_fabric::{Dialled, FloatingIp, FloatingIps, ServedFlow};
 use plsim_lb::{
-    CameBy, ChangeError, EndedFlow, FrontendId, LbPoolId, LoadBalancer, RuleChange, RuleId,
+    CameBy, ChangeError, FrontendId, LbPoolId, LoadBalancer, RuleChange, RuleId, StickyFlow,
 };
 use plsim_observe::Event;
 use plsim_scenario as file;
@@ -14,6 +14,7 @@ use plsim_types::{BackendId, Duration, Instant, PlsId};
 
 use crate::configure;
 use crate::layout::{BackendPlace, Layout, narrow, pool_place, position};
+use crate::pool_log;
 use crate::simulation::Simulation;
 
 /// A pool by numbers: (load balancer, pool).
@@ -156,19 +157,28 @@ pub(crate) fn change_backends(simulation: &mut Simulation, index: usize) -> Vec<
                 _ => lb.remove_backend(id, backend, now),
             });
             changed.expect("broken invariant: a checked event finds a pool that may change");
-            match action {
-                // Who comes back in time keeps its connections.
-                Action::AddBackend => simulation
-                    .drains
-                    .retain(|drained| !drained.is(pool, backend)),
-                Action::RemoveBackend | Action::DrainBackend => {
-                    drain(simulation, pool, backend, period.map(|period| period.0));
+            let (cause, reset) = match action {
+                Action::AddBackend => {
+                    // Who comes back in time keeps its connections.
+                    simulation
+                        .drains
+                        .retain(|drained| !drained.is(pool, backend));
+                    ("added", 0)
                 }
                 Action::SetAdminState => {
-                    told.extend(reset_by_owner(simulation, pool, backend, state))
+                    // A row of its own, before connections end.
+                    pool_log::note(simulation, pool, backend, "admin-state", 0);
+                    let reset = reset_by_owner(simulation, pool, backend, state);
+                    let count = reset.as_ref().map_or(0, |(count, _)| *count);
+                    told.extend(reset.map(|(_, event)| event));
+                    ("admin-state", count)
                 }
-                _ => {}
-            }
+                _ => match drain(simulation, pool, backend, period.map(|period| period.0)) {
+                    true => ("draining", 0),
+                    false => ("removed", 0),
+                },
+            };
+            pool_log::note(simulation, pool, backend, cause, reset);
         }
     }
     told
@@ -189,27 +199,29 @@ fn pools_now(
     pools.sort_unstable();
     pools.dedup();
     let joins = action == Action::AddBackend;
-    pools.retain(|&(balancer, pool)| {
-        let node = simulation.map.edges[balancer];
-        let lb = simulation.world.nodes()[node.0 as usize]
-            .edge()
-            .load_balancer();
-        lb.is_member(LbPoolId(narrow(pool)), backend) != joins
-    });
+    pools.retain(|&pool| is_member(simulation, pool, backend) != joins);
     pools
 }
 
-/// Notes when the connections of a VM that has left a pool are to end, if they are.
+/// Tells whether a backend VM is in a pool now.
+pub(crate) fn is_member(simulation: &Simulation, pool: PoolPlace, backend: BackendId) -> bool {
+    let node = simulation.map.edges[pool.0];
+    let edge = simulation.world.nodes()[node.0 as usize].edge();
+    edge.load_balancer()
+        .is_member(LbPoolId(narrow(pool.1)), backend)
+}
+
+/// Notes when the connections of a VM that has left a pool are to end; returns whether they are.
 fn drain(
     simulation: &mut Simulation,
     pool: PoolPlace,
     backend: BackendId,
     period: Option<Duration>,
-) {
+) -> bool {
     let lb = &simulation.scenario.load_balancer[pool.0];
     let own = lb.backend_pool[pool.1].drain_period;
     let Some(period) = period.or(own.map(|period| period.0)) else {
-        return;
+        return false;
     };
     let drained = Drained {
         at: simulation.world.now() + period,
@@ -219,12 +231,16 @@ fn drain(
     let drains = &mut simulation.drains;
     let place = drains.partition_point(|known| known.at <= drained.at);
     drains.insert(place, drained);
+    true
 }
 
 /// Ends the connections that a VM still has that has left a pool.
 pub(crate) fn drained(simulation: &mut Simulation, drained: Drained) -> Vec<Event> {
     let Drained { pool, backend, .. } = drained;
-    end_flows(simulation, pool, backend).into_iter().collect()
+    let ended = end_flows(simulation, pool, backend);
+    let count = ended.as_ref().map_or(0, |(count, _)| *count);
+    pool_log::note(simulation, pool, backend, "drained", count);
+    ended.into_iter().map(|(_, event)| event).collect()
 }
 
 /// X8: with admin_down = "reset", connections of a member end when its owner takes it down.
@@ -233,7 +249,7 @@ fn reset_by_owner(
     pool: PoolPlace,
     backend: BackendId,
     state: Option<plsim_lb::AdminState>,
-) -> Option<Event> {
+) -> Option<(u32, Event)> {
     let lb = &simulation.scenario.load_balancer[pool.0];
     let resets = lb.admin_down == file::AdminDown::Reset;
     (resets && state == Some(plsim_lb::AdminState::Down))
@@ -241,41 +257,50 @@ fn reset_by_owner(
         .flatten()
 }
 
-/// Forgets the flows of a pool's rules on a backend VM and resets both ends of the connections.
-fn end_flows(simulation: &mut Simulation, pool: PoolPlace, backend: BackendId) -> Option<Event> {
+/// Forgets the flows of a pool's rules on a backend VM and resets both ends of the connections;
+/// returns how many there were, if any, and what to tell.
+fn end_flows(
+    simulation: &mut Simulation,
+    pool: PoolPlace,
+    backend: BackendId,
+) -> Option<(u32, Event)> {
     let id = LbPoolId(narrow(pool.1));
     let ended = change(simulation, pool.0, |lb, now| lb.end_flows(id, backend, now));
     let ended = ended.expect("broken invariant: a checked event names a pool that may change");
-    let ended: BTreeSet<EndedFlow> = ended.into_iter().collect();
+    let ended: BTreeSet<StickyFlow> = ended.into_iter().collect();
     let frontends = &simulation.layout.frontends[pool.0];
     let host = simulation.map.hosts[usize::from(backend.0)];
     let count = simulation.world.visit(host, |room, context| {
         let is_it = |flow: &ServedFlow| {
-            let came_by = match flow.dialled {
-                Dialled::Link(link) => Some(CameBy::Link(link)),
-                Dialled::Frontend(address) => {
-                    let number = frontends.iter().position(|own| *own == address);
-                    number.map(|number| CameBy::Frontend(FrontendId(narrow(number))))
-                }
-            };
-            came_by.is_some_and(|came_by| {
-                ended.contains(&EndedFlow {
-                    came_by,
-                    client: flow.client,
-                    frontend_port: flow.frontend_port,
-                })
-            })
+            sticky_flow(frontends, flow).is_some_and(|flow| ended.contains(&flow))
         };
         room.host_mut().reset_flows(is_it, context)
     });
     let place = &simulation.layout.backends[usize::from(backend.0)];
     let lb = &simulation.scenario.load_balancer[pool.0];
     (count > 0).then(|| {
-        Event::new("connections-reset")
+        let told = Event::new("connections-reset")
             .with("backend", place.name.as_str())
             .with("backend_pool", lb.backend_pool[pool.1].name.as_str())
             .with("connections", count)
-            .with("load_balancer", lb.name.as_str())
+            .with("load_balancer", lb.name.as_str());
+        (count, told)
+    })
+}
+
+/// Returns what the load balancer calls a flow that a host serves.
+pub(crate) fn sticky_flow(frontends: &[Ipv4Addr], flow: &ServedFlow) -> Option<StickyFlow> {
+    let came_by = match flow.dialled {
+        Dialled::Link(link) => CameBy::Link(link),
+        Dialled::Frontend(address) => {
+            let number = frontends.iter().position(|own| *own == address)?;
+            CameBy::Frontend(FrontendId(narrow(number)))
+        }
+    };
+    Some(StickyFlow {
+        came_by,
+        client: flow.client,
+        frontend_port: flow.frontend_port,
     })
 }
 

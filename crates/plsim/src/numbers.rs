@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use plsim_types::Duration;
+
 /// Writes a whole number in groups of three digits: `64 512`.
 #[must_use]
 pub fn grouped(number: u64) -> String {
@@ -26,6 +28,20 @@ pub fn counted(number: u64, noun: &str) -> String {
 pub fn percent(part: u64, whole: u64) -> String {
     let mille = part.saturating_mul(1_000).checked_div(whole).unwrap_or(0);
     format!("{}.{} %", mille / 10, mille % 10)
+}
+
+/// Rounds a time to what the eye can use, three digits after the point: `70 s`.
+#[must_use]
+pub fn rounded(span: Duration) -> Duration {
+    let nanos = span.as_nanos();
+    let unit = match nanos {
+        0..1_000 => 1,
+        1_000..1_000_000 => 1_000,
+        1_000_000..1_000_000_000 => 1_000_000,
+        _ => 1_000_000_000,
+    };
+    let step = (unit / 1_000).max(1);
+    Duration::from_nanos(nanos / step * step)
 }
 
 #[cfg(test)]

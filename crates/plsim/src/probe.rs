@@ -15,6 +15,8 @@ use plsim_types::{BackendId, Duration, Instant, KeyedHash};
 
 use crate::layout::{BackendPlace, Layout, narrow};
 use crate::membership;
+use crate::outage;
+use crate::pool_log;
 use crate::simulation::Simulation;
 
 /// The probes of one VM as (load balancer, probe), by name: the order of the file must not matter.
@@ -240,6 +242,7 @@ pub(crate) fn start(simulation: &mut Simulation) {
             host.start(context);
         });
     }
+    outage::start(simulation);
 }
 
 /// Tells the load balancers what the probes found out since the last call; returns what to log.
@@ -262,33 +265,40 @@ fn tell(simulation: &mut Simulation, vm: usize, at: Instant, event: &ProbeEvent)
     let place = &simulation.layout.backends[vm];
     let (lb, probe) = simulation.detections.asks[vm][usize::from(event.probe)];
     let balancer = &simulation.scenario.load_balancer[lb];
+    let name = format!("{}/{}", balancer.name, balancer.probe[probe].name);
     let kind = if event.up { "probe-up" } else { "probe-down" };
     let mut told = Event::new(kind)
         .with("load_balancer", balancer.name.as_str())
         .with("probe", balancer.probe[probe].name.as_str())
         .with("backend", place.name.as_str());
+    let mut cause = None;
     if !event.up {
         let server = &simulation.world.nodes()[simulation.map.servers[vm].0 as usize];
         let server = server.server();
-        let rest = match server.behaviour().state {
-            plsim_host::VmState::Stopped => "stopped",
-            _ => "new in the pool",
+        let is_stopped = server.behaviour().state == plsim_host::VmState::Stopped;
+        let why = match (event.failure, is_stopped) {
+            (Some(failure), _) => failure.to_string(),
+            (None, true) => "stopped".to_owned(),
+            (None, false) => "new in the pool".to_owned(),
+        };
+        cause = match (event.failure, is_stopped) {
+            (Some(_), _) => None,
+            (None, true) => Some("stopped"),
+            (None, false) => Some(pool_log::WAITING),
         };
         let since = server.down_since();
-        let is_new = event.failure.is_none() && since.is_none();
         let since = since.or_else(|| simulation.detections.faults.get(&vm).copied());
-        let after = since.filter(|_| !is_new).map(|since| at.since(since));
-        told = told.with(
-            "cause",
-            event
-                .failure
-                .map_or_else(|| rest.to_owned(), |failure| failure.to_string()),
-        );
+        let after = since.filter(|_| event.failure.is_some());
+        let after = after.map(|since| at.since(since));
+        told = told.with("cause", why);
         told = told.with("after_ns", after.map(Duration::as_nanos));
         if let Some(after) = after {
             let found = &mut simulation.detections.found;
             found.entry((vm, event.probe)).or_insert(after);
+            outage::judged(simulation, vm, name, at, Some(after));
         }
+    } else {
+        outage::judged(simulation, vm, name, at, None);
     }
     let (probe, backend) = (ProbeId(narrow(probe)), BackendId(narrow(vm)));
     let edge = simulation.map.edges[lb];
@@ -297,8 +307,9 @@ fn tell(simulation: &mut Simulation, vm: usize, at: Instant, event: &ProbeEvent)
             .set_health(probe, backend, event.up, context)
     });
     changed.expect("broken invariant: pools with a probe may change");
-    let edge = simulation.world.nodes()[edge.0 as usize].edge();
-    let mut usage = edge.load_balancer().backend_usage();
-    let flows = usage.find(|usage| usage.backend == backend);
-    told.with("sticky_flows", flows.map(|usage| usage.sticky_flows))
+    pool_log::follow(simulation, cause);
+    told.with(
+        "connections",
+        pool_log::count(simulation, backend, |_| true),
+    )
 }

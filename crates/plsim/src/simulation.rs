@@ -19,7 +19,9 @@ use crate::idle;
 use crate::layout::Layout;
 use crate::link::{self, Outage};
 use crate::membership::{self, Drained};
+use crate::outage::Outages;
 use crate::outputs::{Outputs, Sink};
+use crate::pool_log::PoolLog;
 use crate::probe::{self, Detections};
 use crate::report::Report;
 use crate::room::Room;
@@ -38,6 +40,8 @@ pub struct Simulation {
     pub(crate) map: Map,
     pub(crate) world: PlsimWorld,
     pub(crate) detections: Detections,
+    pub(crate) vm_outages: Outages,
+    pub(crate) pool_log: PoolLog,
     expected: Vec<Expected>,
     /// Whether the first step was taken.
     started: bool,
@@ -158,6 +162,8 @@ impl Simulation {
         agenda.sort_by_key(|&index| scenario.event[index].at);
         let mut simulation = Self {
             detections: Detections::new(&scenario, &layout),
+            vm_outages: Outages::default(),
+            pool_log: PoolLog::default(),
             name,
             overrides,
             started: false,

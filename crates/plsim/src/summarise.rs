@@ -42,7 +42,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         in_flight: world.in_flight() + world.nodes().iter().map(Room::held).sum::<u64>(),
         connections: connections(map, world),
         skew: distribution::skew(scenario, layout, &nat),
-        membership_changes: distribution::membership_changes(scenario, layout, map, world),
+        membership_changes: crate::pool_log::summaries(simulation),
         nat,
         idle: idle::ceilings(scenario),
         refusals: refusals(simulation),
@@ -54,6 +54,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         lb: load_balancers(map, world),
         probes: crate::probe_report::summaries(simulation),
         links: crate::link::summaries(scenario, layout, map, world),
+        outages: crate::outage::summaries(simulation),
     }
 }
 

@@ -1,3 +1,4 @@
+use plsim_packet::probe;
 use plsim_sim::{Context, Wakeup};
 use plsim_types::{Duration, Instant};
 
@@ -160,9 +161,11 @@ impl ServerVm {
         self.down_since = self.down_since.or(Some(cx.now()));
         self.late.clear();
         for position in 0..self.slots.positions() {
-            let tcb = &self.slots.entry(position).tcb;
+            let slot = self.slots.entry(position);
+            let (tcb, is_probe) = (&slot.tcb, *slot.remote_socket().ip() == probe::SOURCE);
             let (is_there, is_over) =
                 (tcb.state() != State::Closed, tcb.state() == State::TimeWait);
+            self.stats.lost += u64::from(tcb.is_open() && !is_over && !is_probe);
             if is_there && !is_over && state != VmState::Crashed {
                 self.abort(position, cx);
             } else if is_there {

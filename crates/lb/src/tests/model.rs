@@ -1,7 +1,7 @@
 use super::{backends, pool};
 use crate::{
-    AdminState, CameBy, EndedFlow, FrontendId, LbConfig, LbError, LbPoolId, Listen, LoadBalancer,
-    Rule, Stickiness,
+    AdminState, CameBy, FrontendId, LbConfig, LbError, LbPoolId, Listen, LoadBalancer, Rule,
+    Stickiness, StickyFlow,
 };
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
@@ -166,7 +166,7 @@ impl Model {
     }
 
     /// Forgets the flows of a pool's rules on a backend.
-    fn end(&mut self, pool: u16, backend: u16) -> BTreeSet<EndedFlow> {
+    fn end(&mut self, pool: u16, backend: u16) -> BTreeSet<StickyFlow> {
         self.expire();
         let ports: Vec<Listen> = rules()
             .iter()
@@ -178,7 +178,7 @@ impl Model {
             let listen = Listen::Port(tuple.protocol, tuple.destination.port());
             let stays = *on != backend || !ports.contains(&listen);
             if !stays {
-                ended.insert(EndedFlow {
+                ended.insert(StickyFlow {
                     came_by: CameBy::Link(*link),
                     client: tuple.source,
                     frontend_port: tuple.destination.port(),
@@ -323,7 +323,7 @@ proptest! {
                     let ended = engine.end_flows(LbPoolId(pool), BackendId(backend), now);
                     assert_eq!(ended.is_ok(), pool != 2);
                     if pool != 2 {
-                        let ended: BTreeSet<EndedFlow> = ended.unwrap().into_iter().collect();
+                        let ended: BTreeSet<StickyFlow> = ended.unwrap().into_iter().collect();
                         assert_eq!(ended, model.end(pool, backend));
                     }
                 }
