@@ -102,7 +102,8 @@ pub(crate) fn validate(options: &ValidateOptions, terminal: &Terminal) -> Exit {
         for warning in source.warnings.iter().filter(|_| !options.quiet) {
             terminal.message(&warning.render(terminal.color_error()));
         }
-        let implied = plsim::implications(&source.case.scenario);
+        let mut implied = plsim::plans(&source.case.scenario);
+        implied.extend(plsim::implications(&source.case.scenario));
         match Simulation::new(source.case, Outputs::none()) {
             Ok(_) if options.quiet => {}
             Ok(simulation) => {

@@ -1,9 +1,11 @@
 use core::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use plsim_sim::{ChannelId, Distribution, Stream};
 use plsim_types::{Duration, Instant, Protocol};
 
 use crate::application::Application;
+use crate::curve::Curve;
 use crate::ports::EphemeralPorts;
 use crate::server::Behaviour;
 use crate::workload::Model;
@@ -47,8 +49,10 @@ pub struct WorkloadConfig {
     pub model: Model,
     /// When they start.
     pub arrival: Arrival,
-    /// How many start in which time; needed unless all start at once.
+    /// How many start in which time; needed for [`Arrival::Constant`] and [`Arrival::Poisson`].
     pub rate: Option<Rate>,
+    /// How that rate changes with time.
+    pub curve: Curve,
     /// The most that start; needed if all start at once. `None` means without limit.
     pub connections: Option<u64>,
     /// Nothing starts before.
@@ -67,14 +71,27 @@ pub enum WorkloadKind {
 }
 
 /// When connections start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrival {
-    /// Connection k, counted from 1, starts `floor((k - 1) * per / count)` after `start`.
+    /// Connection k, counted from 1, starts when the rate has brought k - 1 since `start`: for a flat
+    /// one `floor((k - 1) * per / count)` after it.
     Constant,
-    /// Gaps are exponential with the mean `per / count`, the first one counted from `start`.
+    /// At random and independently: for a flat rate the gaps are exponential with the mean
+    /// `per / count`, the first one counted from `start`.
     Poisson,
     /// All `connections` start at `start`.
     AtOnce,
+    /// So many at `start` and again after each period.
+    Bursts {
+        /// How many, above zero.
+        size: u64,
+        /// The time from the beginning of one burst to that of the next, above zero.
+        every: Duration,
+        /// Over which time they spread evenly, at most `every`.
+        spread: Duration,
+    },
+    /// At these times after `start`, in nanoseconds and rising order, each so many.
+    Times(Arc<[(u64, u64)]>),
 }
 
 /// A number of events in a span of time.
@@ -219,7 +236,16 @@ impl WorkloadConfig {
         laws.into_iter()
             .chain(interval)
             .for_each(Distribution::check);
-        match self.arrival {
+        match &self.arrival {
+            Arrival::Times(times) => assert!(times.is_sorted(), "times rise"),
+            Arrival::Bursts {
+                size,
+                every,
+                spread,
+            } => assert!(
+                *size > 0 && !every.is_zero() && spread <= every,
+                "a burst has a size and ends before the next one"
+            ),
             Arrival::AtOnce => assert!(self.connections.is_some(), "how many start at once?"),
             Arrival::Constant | Arrival::Poisson => {
                 let rate = self.rate.expect("an arrival process needs a rate");

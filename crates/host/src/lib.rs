@@ -34,6 +34,7 @@ mod client_tcp;
 mod client_udp;
 mod config;
 mod connection;
+mod curve;
 mod histogram;
 mod parameters;
 mod ports;
@@ -52,6 +53,7 @@ pub use config::{
     Arrival, ClientVmsConfig, Close, Rate, ServerVmConfig, TcpSession, UdpSession, WorkloadConfig,
     WorkloadKind,
 };
+pub use curve::Curve;
 pub use histogram::Histogram;
 pub use plsim_sim::Distribution;
 pub use ports::EphemeralPorts;

@@ -2,6 +2,7 @@ use plsim_sim::Stream;
 use plsim_types::{Duration, Instant};
 
 use crate::config::{Arrival, WorkloadConfig};
+use crate::curve::Integral;
 
 /// When the connections of one workload start.
 #[derive(Debug)]
@@ -9,22 +10,57 @@ pub(crate) struct Schedule {
     next: Option<Instant>,
     started: u64,
     limit: u64,
-    /// Time since `start` in units of 1 / `count` ns, so that rates lose nothing to rounding.
-    elapsed: u128,
+    process: Process,
+}
+
+/// What decides the next start.
+#[derive(Debug)]
+enum Process {
+    AtOnce,
+    /// A rate: the work that was due until now, and that of one connection (see [`Integral`]), so
+    /// that rates lose nothing to rounding.
+    Rate {
+        integral: Integral,
+        unit: Duration,
+        is_random: bool,
+        work: u128,
+    },
+    Bursts,
+    /// The position in a list of times, and how many have started there.
+    Times {
+        at: usize,
+        started: u64,
+    },
 }
 
 impl Schedule {
     /// Finds the first start.
     pub(crate) fn new(config: &WorkloadConfig, random: &mut Stream) -> Self {
-        let limit = config.connections.unwrap_or(u64::MAX);
+        let process = match config.arrival {
+            Arrival::AtOnce => Process::AtOnce,
+            Arrival::Constant | Arrival::Poisson => {
+                let rate = config
+                    .rate
+                    .expect("broken invariant: an arrival process with a rate");
+                let (integral, unit) = config.curve.integral(rate);
+                Process::Rate {
+                    integral,
+                    unit,
+                    is_random: config.arrival == Arrival::Poisson,
+                    work: 0,
+                }
+            }
+            Arrival::Bursts { .. } => Process::Bursts,
+            Arrival::Times(_) => Process::Times { at: 0, started: 0 },
+        };
         let mut schedule = Self {
             next: None,
             started: 0,
-            limit,
-            elapsed: 0,
+            limit: config.connections.unwrap_or(u64::MAX),
+            process,
         };
         if config.arrival == Arrival::Poisson {
-            schedule.lengthen(config, random);
+            schedule.process.step(random);
         }
         schedule.find_next(config);
         schedule
@@ -38,24 +74,68 @@ impl Schedule {
     /// Goes on to the connection after the next one.
     pub(crate) fn advance(&mut self, config: &WorkloadConfig, random: &mut Stream) {
         self.started += 1;
-        self.lengthen(config, random);
+        self.process.step(random);
         self.find_next(config);
     }
 
-    fn lengthen(&mut self, config: &WorkloadConfig, random: &mut Stream) {
-        let per = config.rate.map_or(Duration::ZERO, |rate| rate.per);
-        self.elapsed += match config.arrival {
-            Arrival::Constant => u128::from(per.as_nanos()),
-            Arrival::Poisson => u128::from(random.exponential(per).as_nanos()),
-            Arrival::AtOnce => 0,
-        };
+    fn find_next(&mut self, config: &WorkloadConfig) {
+        let at = self.process.offset(config, self.started).map(|offset| {
+            let offset = u64::try_from(offset).unwrap_or(u64::MAX);
+            config.start + Duration::from_nanos(offset)
+        });
+        self.next = at.filter(|at| self.started < self.limit && *at < config.stop);
+    }
+}
+
+impl Process {
+    /// Goes on by one connection.
+    fn step(&mut self, random: &mut Stream) {
+        match self {
+            Self::AtOnce | Self::Bursts => {}
+            Self::Rate {
+                unit,
+                is_random,
+                work,
+                ..
+            } => {
+                let gap = match is_random {
+                    true => random.exponential(*unit),
+                    false => *unit,
+                };
+                *work += u128::from(gap.as_nanos());
+            }
+            Self::Times { started, .. } => *started += 1,
+        }
     }
 
-    fn find_next(&mut self, config: &WorkloadConfig) {
-        let count = config.rate.map_or(1, |rate| rate.count);
-        let offset = u64::try_from(self.elapsed / u128::from(count)).unwrap_or(u64::MAX);
-        let at = config.start + Duration::from_nanos(offset);
-        self.next = (self.started < self.limit && at < config.stop).then_some(at);
+    /// Returns the nanoseconds from `start` to the connection that comes after `started` others.
+    fn offset(&mut self, config: &WorkloadConfig, started: u64) -> Option<u128> {
+        match (self, &config.arrival) {
+            (Self::Rate { integral, work, .. }, _) => Some(integral.time_of(*work)),
+            (
+                Self::Bursts,
+                Arrival::Bursts {
+                    size,
+                    every,
+                    spread,
+                },
+            ) => {
+                let nanos = |span: &Duration| u128::from(span.as_nanos());
+                let (burst, place) = (started / size, started % size);
+                let within = u128::from(place) * nanos(spread) / u128::from(*size);
+                Some(u128::from(burst) * nanos(every) + within)
+            }
+            (Self::Times { at, started }, Arrival::Times(times)) => {
+                while let Some((time, count)) = times.get(*at) {
+                    if *started < *count {
+                        return Some(u128::from(*time));
+                    }
+                    (*at, *started) = (*at + 1, 0);
+                }
+                None
+            }
+            (Self::AtOnce | Self::Bursts | Self::Times { .. }, _) => Some(0),
+        }
     }
 }
 
@@ -63,6 +143,7 @@ impl Schedule {
 mod tests {
     use super::Schedule;
     use crate::config::{Arrival, Rate, UdpSession, WorkloadConfig, WorkloadKind};
+    use crate::curve::Curve;
     use crate::workload::Model;
     use core::net::{Ipv4Addr, SocketAddrV4};
     use plsim_sim::{Distribution, Stream};
@@ -85,6 +166,7 @@ mod tests {
             model: Model::OpenLoop,
             arrival,
             rate: Some(Rate { count, per }),
+            curve: Curve::Flat,
             connections: None,
             start: Instant::from_nanos(5),
             stop: Instant::from_nanos(60_000_000_000),
@@ -144,5 +226,50 @@ mod tests {
         assert_eq!(starts(&config), [5, 5, 5]);
         config.stop = config.start;
         assert!(starts(&config).is_empty(), "nothing starts at stop");
+    }
+
+    #[test]
+    fn bursts_come_every_period_and_spread_evenly() {
+        let arrival = |spread| Arrival::Bursts {
+            size: 3,
+            every: Duration::from_nanos(100),
+            spread: Duration::from_nanos(spread),
+        };
+        let mut config = workload(arrival(10), 1, Duration::from_secs(1));
+        (config.rate, config.stop) = (None, Instant::from_nanos(212));
+        assert_eq!(starts(&config), [5, 8, 11, 105, 108, 111, 205, 208, 211]);
+        (config.arrival, config.connections) = (arrival(0), Some(5));
+        assert_eq!(starts(&config), [5, 5, 5, 105, 105]);
+    }
+
+    #[test]
+    fn a_list_of_times_counts_from_the_start_and_ends() {
+        let times = [(0, 2), (7, 0), (30, 1), (50, 9)];
+        let mut config = workload(Arrival::Times(times.as_slice().into()), 1, Duration::ZERO);
+        (config.rate, config.connections) = (None, Some(5));
+        assert_eq!(starts(&config), [5, 5, 35, 55, 55]);
+        (config.connections, config.stop) = (None, Instant::from_nanos(55));
+        assert_eq!(starts(&config), [5, 5, 35], "nothing starts at stop");
+        config.arrival = Arrival::Times([].as_slice().into());
+        assert!(starts(&config).is_empty());
+    }
+
+    #[test]
+    fn poisson_starts_follow_a_ramp() {
+        let mut config = workload(Arrival::Poisson, 1_000, Duration::from_secs(1));
+        (config.start, config.stop) = (Instant::ZERO, Instant::from_nanos(40_000_000_000));
+        config.curve = Curve::Ramp {
+            from: None,
+            over: Duration::from_secs(40),
+        };
+        let starts = starts(&config);
+        // 20 000 with a standard deviation of 141, a quarter of them in the first half (71), and
+        // in the last tenth 3 800 (62); four of each are allowed.
+        assert!(starts.len().abs_diff(20_000) < 566, "{}", starts.len());
+        let first_half = starts.partition_point(|at| *at < 20_000_000_000);
+        assert!(first_half.abs_diff(5_000) < 284, "{first_half}");
+        let last = starts.len() - starts.partition_point(|at| *at < 36_000_000_000);
+        assert!(last.abs_diff(3_800) < 248, "{last}");
+        assert!(starts.is_sorted());
     }
 }

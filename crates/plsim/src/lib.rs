@@ -29,6 +29,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod arrivals;
 mod build;
 mod configure;
 mod control;
@@ -57,6 +58,7 @@ mod summarise;
 mod workload;
 mod workload_report;
 
+pub use arrivals::plans;
 pub use outputs::{Outputs, Sink};
 pub use probe_report::implications;
 pub use report::Report;

@@ -3,13 +3,14 @@
 use std::net::SocketAddrV4;
 
 use plsim_host::{
-    Arrival, Close, ClosedLoopConfig, Distribution, Jitter, Keeping, Model, NoticeClose, Order,
-    PoolConfig, Rate, Retry, TcpSession, UdpSession, Validation, WorkloadConfig, WorkloadKind,
+    Close, ClosedLoopConfig, Distribution, Jitter, Keeping, Model, NoticeClose, Order, PoolConfig,
+    Retry, TcpSession, UdpSession, Validation, WorkloadConfig, WorkloadKind,
 };
 use plsim_scenario as file;
 use plsim_scenario::{Scenario, WorkloadModel};
 use plsim_types::{Duration, Instant, KeyedHash};
 
+use crate::arrivals;
 use crate::configure;
 use crate::law::law;
 use crate::layout::{Layout, narrow};
@@ -39,15 +40,9 @@ pub(crate) fn workloads(
             target: SocketAddrV4::new(address, workload.port),
             kind: session(scenario, workload),
             model: model(scenario, workload),
-            arrival: match workload.effective_arrival() {
-                file::Arrival::Constant => Arrival::Constant,
-                file::Arrival::Poisson => Arrival::Poisson,
-                file::Arrival::AtOnce => Arrival::AtOnce,
-            },
-            rate: workload.rate.map(|rate| Rate {
-                count: rate.count(),
-                per: rate.per(),
-            }),
+            arrival: arrivals::arrival(scenario, workload.effective_arrival()),
+            rate: workload.rate.as_ref().map(arrivals::rate),
+            curve: arrivals::curve(workload.rate.as_ref()),
             connections: workload.starts(),
             start: Instant::ZERO + workload.start.0,
             stop: Instant::ZERO + stop.0,

@@ -1,13 +1,13 @@
 //! Checks a [`Tree`] against the schema: every problem, each with its place.
 
 use crate::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Severity};
-use crate::rows::{FileKind, FileUse};
+use crate::rows::FileUse;
 use crate::schema::{Node, Shape};
+use crate::sense;
 use crate::source::{Sources, Span, sanitised};
 use crate::suggest::nearest;
 use crate::tree::{Entry, Tree, Value};
-use crate::units::{ByteSize, Law, Nonsense, TimeSpan, check_format, describe_format};
-use serde::Deserialize;
+use crate::units::{Nonsense, check_format, describe_format};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -79,17 +79,26 @@ impl Checker<'_> {
     }
 
     fn value(&mut self, node: &'static Node, tree: &Tree, place: &Place) {
-        let node = self.shape.resolve(node);
+        let outer = self.shape.resolve(node);
+        // Of several forms the one that this value has.
+        let node = match &tree.value {
+            Value::Table(_) => self.shape.form(outer, "object").unwrap_or(outer),
+            Value::Text(_) => self.shape.form(outer, "string").unwrap_or(outer),
+            _ => outer,
+        };
         match &tree.value {
             Value::Table(table) if node.accepts("object") => {
                 let found = self.found.len();
                 self.table(node, table, tree, place);
                 if found == self.found.len() {
-                    self.law(node, tree, place);
+                    self.sense(node, tree, place);
                 }
             }
             Value::Array(items) if node.accepts("array") => self.array(node, items, tree, place),
-            Value::Text(text) if !node.words().is_empty() => self.word(node, text, tree, place),
+            Value::Text(text) if !node.words().is_empty() => {
+                let table = self.shape.form(outer, "object");
+                self.word(node, table, text, tree, place);
+            }
             Value::Text(text) if node.accepts("string") => self.text(node, text, tree, place),
             Value::Integer(number) if node.accepts("integer") => {
                 self.integer(node, *number, tree, place);
@@ -174,15 +183,10 @@ impl Checker<'_> {
             .push(format!("write one of {}", keys.join(", ")));
     }
 
-    /// Checks what the schema cannot say of a distribution, and notes the file that it names.
-    fn law(&mut self, node: &Node, tree: &Tree, place: &Place) {
+    /// Checks what the schema cannot say of a table, and notes the file that it names.
+    fn sense(&mut self, node: &Node, tree: &Tree, place: &Place) {
         let format = node.format.as_deref().unwrap_or("");
-        let nonsense = match FileKind::of_format(format) {
-            None => return,
-            Some(FileKind::Spans) => Law::<TimeSpan>::deserialize(tree).map(|law| law.nonsense()),
-            Some(FileKind::Sizes) => Law::<ByteSize>::deserialize(tree).map(|law| law.nonsense()),
-        };
-        match nonsense {
+        match sense::nonsense(format, tree) {
             Ok(None) => {}
             Ok(Some(Nonsense { key, message, help })) => {
                 let path = format!("{}.{key}", place.path);
@@ -194,9 +198,8 @@ impl Checker<'_> {
                 self.report(tree.span, &place.path, mismatch.0);
             }
         }
-        let kind = FileKind::of_format(format);
         let named = tree.text("file").and_then(|name| name.parse().ok());
-        if let (Some(kind), Some(name)) = (kind, named) {
+        if let (Some(kind), Some(name)) = (sense::file_kind(format), named) {
             self.files.push(FileUse {
                 kind,
                 name,
@@ -306,7 +309,8 @@ impl Checker<'_> {
         }
     }
 
-    fn word(&mut self, node: &Node, text: &str, tree: &Tree, place: &Place) {
+    /// Checks a word; `table` is what may stand in its place.
+    fn word(&mut self, node: &Node, table: Option<&Node>, text: &str, tree: &Tree, place: &Place) {
         let words = node.words();
         if words.contains(&text) {
             return;
@@ -325,6 +329,10 @@ impl Checker<'_> {
                 0,
                 "Private Link carries TCP and UDP, nothing else (PLS-22)".to_owned(),
             );
+        }
+        if let Some(table) = table {
+            let keys: Vec<&str> = table.properties.keys().collect();
+            help.push(format!("or a table with the key {}", keys.join(" or ")));
         }
         let near = nearest(text, words.iter().copied());
         let diagnostic = self.report(tree.span, &place.path, message);
@@ -409,6 +417,13 @@ fn wanted(node: &Node) -> String {
     if !words.is_empty() {
         return format!("one of \"{}\"", words.join("\", \""));
     }
+    if let Some(words) = node
+        .forms()
+        .map(Node::words)
+        .find(|words| !words.is_empty())
+    {
+        return format!("one of \"{}\", or a table", words.join("\", \""));
+    }
     if let Some(what) = node.format.as_deref().and_then(describe_format) {
         return what.to_owned();
     }
@@ -437,7 +452,7 @@ fn repair(node: &Node, tree: &Tree, path: &str, written: &str) -> Option<String>
                 "a bare number has no unit: write \"{written}s\" for seconds"
             ))
         }
-        (Value::Integer(_) | Value::Float(_), "rate") => Some(format!(
+        (Value::Integer(_) | Value::Float(_), "rate" | "rate-curve") => Some(format!(
             "a bare number has no unit: write \"{written}/s\" for {written} in a second"
         )),
         (Value::Integer(_), "byte-size" | "size-law") => Some(format!(

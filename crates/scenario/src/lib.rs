@@ -28,6 +28,7 @@ mod read;
 mod rows;
 mod rules;
 mod schema;
+mod sense;
 mod source;
 mod suggest;
 mod syntax;
@@ -38,14 +39,14 @@ mod units;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
-    Action, AdminDown, AdminState, Application, Arrival, BackendPool, BackendVm, CertificateChain,
-    ClientEndpointLink, ClientVm, Close, ConnectionState, Distribution, EdgeHostLink,
-    EndpointEdgeLink, EphemeralPortOrder, Event, Expect, ExpectValue, Flapping, Fragments,
-    Frontend, GeModel, HashStrength, HashTuple, HeldPorts, HostVmLink, Jitter, JitterDistribution,
-    LatePackets, LbIdleAction, Link, LinkDirection, LinkName, LinkSettings, LoadBalancer,
-    LoneBackend, NatIpSelection, NetworkPolicies, NoHealthyBackends, NoticeClose, OnExhaustion,
-    OnIdle, Output, Pool, PoolConfiguration, PoolOrder, PortAllocation, PortSpace, Preset,
-    PrivateEndpoint, PrivateLinkService, Probe, ProbePhase, ProbePreset, ProbeProtocol,
+    Action, AdminDown, AdminState, Application, Arrival, BackendPool, BackendVm, Bursts,
+    CertificateChain, ClientEndpointLink, ClientVm, Close, ConnectionState, Distribution,
+    EdgeHostLink, EndpointEdgeLink, EphemeralPortOrder, Event, Expect, ExpectValue, Flapping,
+    Fragments, Frontend, GeModel, HashStrength, HashTuple, HeldPorts, HostVmLink, Jitter,
+    JitterDistribution, LatePackets, LbIdleAction, Link, LinkDirection, LinkName, LinkSettings,
+    LoadBalancer, LoneBackend, NatIpSelection, NetworkPolicies, NoHealthyBackends, NoticeClose,
+    OnExhaustion, OnIdle, Output, Pool, PoolConfiguration, PoolOrder, PortAllocation, PortSpace,
+    Preset, PrivateEndpoint, PrivateLinkService, Probe, ProbePhase, ProbePreset, ProbeProtocol,
     ProbeProxyHeader, ProxyDestination, Publisher, RegionLatency, Rehash, Reorder, Retry, Rule,
     RuleProtocol, Run, Scenario, Sku, Subnet, TimerSet, TlsVersion, Transport, VirtualNetwork,
     VirtualNetworkPeering, VmState, Workload, WorkloadModel,
@@ -56,8 +57,9 @@ pub use rules::{Lint, lints};
 pub use schema::schema;
 pub use source::sanitised;
 pub use units::{
-    Bandwidth, ByteSize, Count, Drawn, FileName, FlowLimit, FrontendPath, HexBytes, Keepalive, Law,
-    Name, Network, PoolPath, PortRange, Quantity, Rate, RulePath, SubnetPath, TimeSpan, UnitError,
+    Bandwidth, ByteSize, Count, Curve, DayCurve, Drawn, FileName, FlowLimit, FrontendPath,
+    HexBytes, Keepalive, Law, Name, Network, PoolPath, PortRange, Quantity, Rate, RateCurve,
+    RulePath, SubnetPath, TimeSpan, UnitError,
 };
 
 use located::Located;

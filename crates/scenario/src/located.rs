@@ -1,5 +1,5 @@
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::model::Scenario;
+use crate::model::{Scenario, Workload, WorkloadModel};
 use crate::rows::{FileKind, fingerprints};
 use crate::source::Sources;
 use crate::tree::Tree;
@@ -78,6 +78,21 @@ impl Scenario {
         match law {
             Law::Fixed(span) => span.0,
             drawn @ Law::Drawn(_) => drawn.mean(&self.files).0,
+        }
+    }
+
+    /// Returns how many connections a workload starts, where its arrivals alone say that: exactly,
+    /// or of random arrivals the mean.
+    #[must_use]
+    pub fn planned_connections(&self, workload: &Workload) -> Option<u64> {
+        match workload.model {
+            WorkloadModel::OpenLoop | WorkloadModel::UdpStream => {
+                workload.planned(self.run.duration.0, &self.files)
+            }
+            WorkloadModel::ConstantConcurrency
+            | WorkloadModel::ClosedLoop
+            | WorkloadModel::Pool
+            | WorkloadModel::PubSub => None,
         }
     }
 

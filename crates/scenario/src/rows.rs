@@ -19,28 +19,22 @@ pub enum FileKind {
     Spans,
     /// Sizes in bytes, each with its weight.
     Sizes,
+    /// Times in nanoseconds, each with how many connections start then.
+    Starts,
 }
 
 impl FileKind {
-    /// Returns what the schema format of a table means by its key `file`.
-    pub(crate) fn of_format(format: &str) -> Option<Self> {
-        match format {
-            TimeSpan::LAW => Some(TimeSpan::FILE),
-            ByteSize::LAW => Some(ByteSize::FILE),
-            _ => None,
-        }
-    }
-
     /// Names the columns, as a header may.
     const fn columns(self) -> [&'static str; 2] {
         match self {
             Self::Spans | Self::Sizes => ["value", "weight"],
+            Self::Starts => ["at", "count"],
         }
     }
 
     fn first(self, text: &str) -> Result<u64, UnitError> {
         match self {
-            Self::Spans => text.parse().map(TimeSpan::whole),
+            Self::Spans | Self::Starts => text.parse().map(TimeSpan::whole),
             Self::Sizes => text.parse().map(ByteSize::whole),
         }
     }
@@ -199,11 +193,10 @@ fn parse(kind: FileKind, bytes: &[u8]) -> Result<Rows, Flaws> {
         }
     }
     if flaws.is_empty() && rows.iter().all(|(_, weight)| *weight == 0) {
-        let flaw = Flaw::new(
-            Span::default(),
-            "the file has no value with a weight above zero",
-        );
-        flaws.push(flaw.help("write a value and its weight in each line, as in 250ms,3"));
+        let [value, weight] = kind.columns();
+        let message = format!("the file has no `{value}` with a `{weight}` above zero");
+        let help = format!("write {value},{weight} in each line, or {value} alone");
+        flaws.push(Flaw::new(Span::default(), message).help(help));
     }
     if !flaws.is_empty() {
         let text = text.to_owned();
@@ -223,14 +216,14 @@ fn row(kind: FileKind, content: &str) -> Result<(u64, u64), UnitError> {
     }
     let first = kind.first(first).map_err(|error| {
         let help = error.help.unwrap_or_else(rule);
-        UnitError::with_help(format!("the {value} is wrong: {}", error.message), help)
+        UnitError::with_help(format!("`{value}` is wrong: {}", error.message), help)
     })?;
     let second = match second.map(str::parse) {
         None => 1,
         Some(Ok(number)) if number <= crate::units::MAX_WEIGHT => number,
         Some(_) => {
             let most = crate::units::MAX_WEIGHT;
-            let message = format!("the {weight} must be a whole number of at most {most}");
+            let message = format!("`{weight}` must be a whole number of at most {most}");
             return Err(UnitError::with_help(message, rule()));
         }
     };

@@ -128,6 +128,14 @@ impl Shape {
         })
     }
 
+    /// Returns the one of several forms of a value that has this JSON type.
+    pub(crate) fn form<'s>(&'s self, node: &'s Node, kind: &str) -> Option<&'s Node> {
+        let forms = node.forms().map(|form| self.resolve(form));
+        let mut fitting =
+            forms.filter(|form| form.accepts(kind) || kind == "string" && !form.words().is_empty());
+        fitting.next()
+    }
+
     pub(crate) fn root(&self) -> &Node {
         &self.0
     }
@@ -161,6 +169,11 @@ impl Node {
             Kinds::One(only) => only == kind,
             Kinds::Several(kinds) => kinds.iter().any(|one| one == kind),
         }
+    }
+
+    /// Returns the forms that a value may have, where there are several.
+    pub(crate) fn forms(&self) -> impl Iterator<Item = &Self> {
+        self.any_of.iter()
     }
 
     /// Returns the schema of the entry at a place of a list.

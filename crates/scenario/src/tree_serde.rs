@@ -2,7 +2,7 @@
 
 use crate::tree::{Tree, Value};
 use core::fmt;
-use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer};
 use serde::de::{self, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
@@ -65,7 +65,14 @@ impl<'de> Deserializer<'de> for &'de Tree {
     ) -> Result<V::Value, Mismatch> {
         match &self.value {
             Value::Text(text) => visitor.visit_enum(text.as_str().into_deserializer()),
-            _ => Err(Mismatch(format!("expected a text, not {}", self.kind()))),
+            Value::Table(table) => {
+                let entries = table.iter().map(|(key, entry)| (key.as_str(), &entry.tree));
+                visitor.visit_enum(MapAccessDeserializer::new(MapDeserializer::new(entries)))
+            }
+            _ => Err(Mismatch(format!(
+                "expected a text or a table, not {}",
+                self.kind()
+            ))),
         }
     }
 

@@ -290,8 +290,22 @@ fn workload(random: &mut Random, plan: &Plan) -> Option<Workload> {
     }
     let connections = random.scaled(10, 250);
     let start = random.between(0, STARTS_UNTIL / 2);
-    let arrival = match random.between(0, 9) {
+    let arrival = match random.between(0, 11) {
         0 => format!("arrival = \"at-once\"\nconnections = {connections}\n"),
+        10 => {
+            let size = random.between(1, connections);
+            let every = (STARTS_UNTIL - start) / connections.div_ceil(size);
+            let spread = random.between(0, every);
+            let bursts = format!("size = {size}, every = \"{every}ns\", spread = \"{spread}ns\"");
+            format!("arrival = {{ bursts = {{ {bursts} }} }}\nconnections = {connections}\n")
+        }
+        11 => {
+            // The area under the ramp is as large as that of a flat rate.
+            let span = random.scaled(SECOND / 20, STARTS_UNTIL - start);
+            let rate = (2 * connections * SECOND).div_ceil(span);
+            let ramp = format!("to = \"{rate}/s\", over = \"{span}ns\"");
+            format!("rate = {{ ramp = {{ {ramp} }} }}\nconnections = {connections}\n")
+        }
         kind => {
             // All have started when `STARTS_UNTIL` comes.
             let span = random.scaled(SECOND / 20, STARTS_UNTIL - start);

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_host::{
-    Application, Arrival, Behaviour, ClientVms, ClientVmsConfig, Close, Distribution,
+    Application, Arrival, Behaviour, ClientVms, ClientVmsConfig, Close, Curve, Distribution,
     EphemeralPorts, Model, ServerStats, ServerVm, ServerVmConfig, TcpSession, WorkloadConfig,
     WorkloadKind, WorkloadStats,
 };
@@ -402,6 +402,7 @@ pub(crate) fn at_once(session: TcpSession, connections: u64) -> WorkloadConfig {
         model: Model::OpenLoop,
         arrival: Arrival::AtOnce,
         rate: None,
+        curve: Curve::Flat,
         connections: Some(connections),
         start: Instant::ZERO,
         stop: ms(1_000_000_000),

@@ -1,5 +1,6 @@
 //! What a scenario file says, section by section. The doc comments are the schema's descriptions.
 
+mod arrival;
 mod control;
 mod distribution;
 mod link;
@@ -12,6 +13,7 @@ mod probe;
 mod run;
 mod workload;
 
+pub use arrival::{Arrival, Bursts};
 pub use control::{Action, Event, Expect, ExpectValue};
 pub use distribution::{
     AdminDown, AdminState, Distribution, HashStrength, HashTuple, LoneBackend, PoolConfiguration,
@@ -39,7 +41,7 @@ pub use probe::{
 };
 pub use run::{Output, Run};
 pub use workload::{
-    Arrival, Close, Jitter, NoticeClose, Pool, PoolOrder, Publisher, Retry, Workload, WorkloadModel,
+    Close, Jitter, NoticeClose, Pool, PoolOrder, Publisher, Retry, Workload, WorkloadModel,
 };
 
 use crate::located::Located;

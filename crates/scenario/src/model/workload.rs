@@ -4,8 +4,8 @@ mod pool;
 pub use closed_loop::{Jitter, Retry};
 pub use pool::{NoticeClose, Pool, PoolOrder};
 
-use super::Transport;
-use crate::units::{ByteSize, Count, FrontendPath, Keepalive, Law, Name, Rate, TimeSpan};
+use super::{Arrival, Transport};
+use crate::units::{ByteSize, Count, FrontendPath, Keepalive, Law, Name, RateCurve, TimeSpan};
 use plsim_types::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,8 +40,9 @@ pub struct Workload {
     pub arrival: Arrival,
     /// How often a connection starts (pool: a request arrives); for constant and poisson arrivals.
     /// With constant arrivals the first starts at `start`, and the one k places after it k / rate
-    /// later. Models with a number of connections or clients start all at once without it.
-    pub rate: Option<Rate>,
+    /// later. Models with a number of connections or clients start all at once without it. A table
+    /// says how the rate changes with time: { ramp = { to = "1000/s", over = "10min" } }.
+    pub rate: Option<RateCurve>,
     /// How many connections start in all, at most 100 million; required for arrivals at once.
     /// Constant concurrency, pub-sub: how many are held.
     pub connections: Option<Count>,
@@ -176,19 +177,6 @@ impl Workload {
     }
 }
 
-/// How connections are spread over time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Arrival {
-    /// Evenly, at exactly the rate.
-    #[default]
-    Constant,
-    /// At random and independently, with the rate as mean.
-    Poisson,
-    /// All in the same instant.
-    AtOnce,
-}
-
 /// How the client ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -240,13 +228,13 @@ impl Workload {
         )
     }
 
-    /// Returns how arrivals are spread: those of a model that holds a number come at once, unless a
-    /// rate says otherwise.
+    /// Returns how arrivals are spread: those of a model that holds a number come at once, unless
+    /// they have a rate, or are in bursts or from a file.
     #[must_use]
-    pub fn effective_arrival(&self) -> Arrival {
-        match (self.is_held(), self.rate) {
-            (true, None) => Arrival::AtOnce,
-            (true | false, _) => self.arrival,
+    pub const fn effective_arrival(&self) -> &Arrival {
+        match (&self.arrival, &self.rate) {
+            (Arrival::Constant | Arrival::Poisson, None) if self.is_held() => &Arrival::AtOnce,
+            (arrival, _) => arrival,
         }
     }
 }

@@ -82,6 +82,7 @@ lints! {
     PL056 Error None, "requests and responses have a size that can be sent";
     PL057 Warning Some("DP-5"), "keepalives come before the idle timeouts";
     PL058 Warning None, "an abandoned connection has neither hold nor keepalive";
+    PL059 Warning None, "connections of a file start within the run";
     PL060 Error None, "an event happens within the run";
     PL061 Error None, "an event has the keys of its action";
     PL062 Error Some("PLS-13"), "a deleted connection cannot be approved or rejected";

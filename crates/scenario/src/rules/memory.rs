@@ -22,8 +22,8 @@ impl Rules<'_> {
         for workload in &self.scenario.workload {
             let live = live(workload, end, &self.scenario.files);
             let each = match workload.effective_arrival() {
-                Arrival::AtOnce => CONNECTION_BYTES + PACKET_BYTES,
-                Arrival::Constant | Arrival::Poisson => CONNECTION_BYTES,
+                Arrival::AtOnce | Arrival::Bursts(_) => CONNECTION_BYTES + PACKET_BYTES,
+                Arrival::Constant | Arrival::Poisson | Arrival::File(_) => CONNECTION_BYTES,
             };
             connections = connections.saturating_add(live);
             needed = needed.saturating_add(live.saturating_mul(each));
@@ -45,16 +45,10 @@ fn live(workload: &Workload, end: Duration, files: &Files) -> u64 {
     if let Some(pool) = &workload.pool {
         return u64::from(pool.size);
     }
-    let total = workload.starts().unwrap_or(u64::MAX);
+    let total = workload.planned(end, files).unwrap_or(u64::MAX);
     if workload.is_held() {
         return total;
     }
-    let (Some(rate), Arrival::Constant | Arrival::Poisson) = (workload.rate, workload.arrival)
-    else {
-        return total;
-    };
-    let stop = workload.stop.map_or(end, |stop| stop.0.min(end));
-    let active = stop.as_nanos().saturating_sub(workload.start.0.as_nanos());
     let hold = match &workload.hold {
         Law::Fixed(span) => span.0,
         // The mean number alive follows the mean hold; doubled, chance stays far below it.
@@ -66,6 +60,15 @@ fn live(workload: &Workload, end: Duration, files: &Files) -> u64 {
     } else {
         hold + AFTERLIFE
     };
-    let span = Duration::from_nanos(active.min(lifetime.as_nanos()));
-    rate.starts_within(span).min(total)
+    let span = lifetime.min(workload.span(end));
+    let most = match (&workload.arrival, &workload.rate) {
+        (Arrival::Constant | Arrival::Poisson, Some(rate)) => rate.highest().starts_within(span),
+        (Arrival::Bursts(bursts), _) => {
+            // At worst the last one begins as the span ends.
+            let whole = workload.arrival.starts_within(span, files);
+            whole.map_or(total, |whole| whole.saturating_add(bursts.size.0))
+        }
+        _ => total,
+    };
+    most.min(total)
 }

@@ -1,5 +1,5 @@
 use super::Rules;
-use super::lints::{PL037, PL051, PL052, PL053, PL054, PL055, PL056, PL057, PL058};
+use super::lints::{PL037, PL051, PL052, PL053, PL054, PL055, PL056, PL057, PL058, PL059};
 use crate::model::{Arrival, Close, Transport, Workload, WorkloadModel};
 use crate::units::{ByteSize, Law, TimeSpan};
 use plsim_types::{Duration, Protocol};
@@ -132,33 +132,58 @@ impl Rules<'_> {
         if workload.is_held() && workload.rate.is_none() {
             return self.held(path, connections, workload);
         }
-        match (workload.arrival, workload.rate) {
+        match (&workload.arrival, &workload.rate) {
             (Arrival::AtOnce, rate) => self.at_once(path, rate.is_some(), connections, workload),
+            (Arrival::Bursts(_) | Arrival::File(_), Some(_)) => {
+                let message = "arrivals in bursts or from a file have no rate";
+                self.report(PL052, &format!("{path}.rate"), message)
+                    .see(&format!("{path}.arrival"), "says when connections start")
+                    .help("remove `rate`, or use arrival = \"constant\"");
+            }
             (Arrival::Constant | Arrival::Poisson, None) => {
                 self.report(PL052, path, format!("workload `{}` has no `rate`", workload.name))
                     .label("how often does a connection start?")
                     .help("add for example rate = \"1000/s\", or arrival = \"at-once\" and connections = 1000");
             }
-            (Arrival::Constant | Arrival::Poisson, Some(rate)) => {
-                let span = Duration::from_nanos(stop.min(end).as_nanos() - start.as_nanos());
-                let started = rate
-                    .starts_within(span)
-                    .min(connections.unwrap_or(u64::MAX));
-                if started > MAX_CONNECTIONS {
-                    let message = format!(
-                        "{rate} for {span} are {started} connections; the limit is {MAX_CONNECTIONS}"
-                    );
-                    self.report(PL053, &format!("{path}.rate"), message)
-                        .label("too many in all")
-                        .help("lower the rate, set `stop`, or cap it with `connections`");
-                }
+            (Arrival::Constant | Arrival::Poisson, Some(_)) => {
+                self.number_of_starts(&format!("{path}.rate"), workload);
             }
+            (Arrival::Bursts(_) | Arrival::File(_), None) => {
+                self.number_of_starts(&format!("{path}.arrival"), workload);
+            }
+        }
+    }
+
+    /// Checks that not too many connections start, and of a list all.
+    fn number_of_starts(&mut self, path: &str, workload: &Workload) {
+        let files = &self.scenario.files;
+        let span = workload.span(self.scenario.run.duration.0);
+        let Some(started) = workload.planned(self.scenario.run.duration.0, files) else {
+            return;
+        };
+        if started > MAX_CONNECTIONS {
+            let message =
+                format!("{started} connections start in {span}; the limit is {MAX_CONNECTIONS}");
+            self.report(PL053, path, message)
+                .label("too many in all")
+                .help("let fewer start, set `stop`, or cap them with `connections`");
+        }
+        if !matches!(workload.arrival, Arrival::File(_)) || workload.connections.is_some() {
+            return;
+        }
+        let listed = workload.arrival.starts_within(Duration::MAX, files);
+        let late = listed.map_or(0, |listed| listed.saturating_sub(started));
+        if late > 0 {
+            let message = format!("{late} of the connections in the file never start");
+            self.report(PL059, path, message)
+                .label(format!("this workload starts connections for {span}"))
+                .help("times in the file count from `start`; let the run last longer");
         }
     }
 
     /// A number of connections or clients without a rate: all at once.
     fn held(&mut self, path: &str, count: Option<u64>, workload: &Workload) {
-        if workload.arrival != Arrival::AtOnce
+        if matches!(workload.arrival, Arrival::Constant | Arrival::Poisson)
             && self.scenario.is_written(&format!("{path}.arrival"))
         {
             self.report(

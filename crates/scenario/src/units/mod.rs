@@ -5,6 +5,7 @@
 
 mod bytes;
 mod count;
+mod curve;
 mod decimal;
 mod file;
 mod law;
@@ -16,6 +17,7 @@ mod time;
 
 pub use bytes::HexBytes;
 pub use count::{Count, FlowLimit};
+pub use curve::{Curve, DayCurve, RateCurve};
 pub use file::FileName;
 pub use law::{Drawn, Law, Quantity};
 pub use name::{FrontendPath, Name, PoolPath, RulePath, SubnetPath};
@@ -105,7 +107,7 @@ pub(crate) fn check_format(format: &str, text: &str) -> Result<(), UnitError> {
     match format {
         "duration-text" | TimeSpan::LAW => text.parse::<TimeSpan>().map(drop),
         "keepalive" => text.parse::<Keepalive>().map(drop),
-        "rate" => text.parse::<Rate>().map(drop),
+        "rate" | "rate-curve" => text.parse::<Rate>().map(drop),
         "byte-size" | ByteSize::LAW => text.parse::<ByteSize>().map(drop),
         "hex-bytes" => text.parse::<HexBytes>().map(drop),
         "bandwidth" => text.parse::<Bandwidth>().map(drop),
@@ -155,6 +157,10 @@ pub(crate) fn describe_format(format: &str) -> Option<&'static str> {
         }
         "file-name" => "a file beside the scenario, as in \"holds.csv\"",
         "keepalive" => "a duration with a unit, as in \"240s\", or \"off\"",
+        "rate-curve" => {
+            "a rate, as in \"1000/s\" or \"60/min\", or a table, as in { ramp = { to = \"1000/s\", over = \"10min\" } }"
+        }
+        "arrival" => "a table, as in { bursts = { size = 100, every = \"1s\" } }",
         "rate" => "a rate, as in \"1000/s\" or \"60/min\"",
         "byte-size" => "a size with a unit, as in \"200B\", \"3kB\" or \"1MiB\"",
         "hex-bytes" => "bytes as hexadecimal digits, as in \"4500 002c\"",

@@ -86,7 +86,7 @@ impl FromStr for Rate {
     }
 }
 
-const fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
+pub(super) const fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
     while b != 0 {
         (a, b) = (b, a % b);
     }
