@@ -51,6 +51,8 @@ mod probes;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod queueing;
+#[cfg(test)]
 mod readme;
 #[cfg(test)]
 mod real_stack;

@@ -39,52 +39,6 @@ close = \"abandon\"
     );
 }
 
-/// Erlang-B (blocked calls cleared): B(84, 100) = 0.009872528609. Insensitive to how holding
-/// times are distributed, so it is tried with fixed and with exponential ones.
-#[test]
-fn blocking_is_erlang_b_with_poisson_arrivals() {
-    let text = format!(
-        "{SMALL}
-[[workload]]
-name = \"calls\"
-client_vm = \"client\"
-private_endpoint = \"endpoint\"
-port = 443
-arrival = \"poisson\"
-rate = \"84/s\"
-hold = \"1s\"
-close = \"rst\"
-syn_retries = 0
-"
-    );
-    const ERLANG_B: f64 = 0.009_872_528_609;
-    for hold in ["1s", "{ exponential = \"1s\" }"] {
-        let summary = simulate(
-            &text,
-            &[
-                "run.duration=2000s",
-                "output.interval=1000s",
-                "private_link_service.service.port_range=2000-2099",
-                "private_link_service.service.hold_down_rst=0s",
-                // The time a port is bound is the hold plus round trips: make those vanish.
-                "link.client_endpoint.latency=1us",
-                "link.endpoint_edge.latency=1us",
-                "link.edge_host.latency=1us",
-                "link.host_vm.latency=1us",
-                &format!("workload.calls.hold={hold}"),
-            ],
-        )
-        .summary;
-        let failed = summary.connections.failed;
-        let attempted = summary.connections.attempted;
-        assert!(attempted > 160_000, "{attempted}");
-        #[expect(clippy::cast_precision_loss, reason = "counts far below 2^53")]
-        let blocked = failed as f64 / attempted as f64;
-        // The standard deviation found from batch means over 2 000 holding times is about 4e-4.
-        assert!((blocked - ERLANG_B).abs() < 1.6e-3, "{hold}: {blocked}");
-    }
-}
-
 /// A connection of one second whose port rests for 65 s: the rate a port space can carry is
 /// ports / (1 s + 65 s).
 #[test]

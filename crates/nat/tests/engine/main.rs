@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod choice;
 #[cfg(test)]
+mod erlang;
+#[cfg(test)]
 mod exhaustive;
 #[cfg(test)]
 mod harness;
