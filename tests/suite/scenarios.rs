@@ -7,7 +7,7 @@ use crate::support::{root, run, scenario, shipped, text};
 #[test]
 fn every_shipped_scenario_is_valid_and_warned_about_only_where_that_is_its_subject() {
     // PL057: the keepalive comes too late; PL043: the VM's flow limit binds before its ports;
-    // PL081: service and application disagree about PROXY headers; PL095: one NAT IP reaches one
+    // PL133: connections rest for too long; PL081: service and application disagree about PROXY headers; PL095: one NAT IP reaches one
     // VM; PL068: a VM cannot reach itself through its own frontend.
     let subjects = [
         ("idle-timeout", "PL057"),
@@ -15,6 +15,9 @@ fn every_shipped_scenario_is_valid_and_warned_about_only_where_that_is_its_subje
         ("scale-out", "PL043"),
         ("proxy-protocol", "PL081"),
         ("affinity-skew", "PL095"),
+        ("idle-pool-hikari", "PL133"),
+        ("kafka-idle-partitions", "PL133"),
+        ("long-query-keepalive", "PL133"),
         ("frontend-clients", "PL068"),
     ];
     for file in shipped() {
@@ -71,6 +74,11 @@ fn the_small_scenarios_meet_their_expectations() {
         "all-backends-down",
         "rolling-upgrade",
         "lossy-link",
+        "idle-pool-hikari",
+        "kafka-idle-partitions",
+        "long-query-keepalive",
+        "retry-storm",
+        "udp-dns-like",
         "real/aro-gateway",
     ];
     let files = names.map(scenario);
