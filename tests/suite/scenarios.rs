@@ -7,8 +7,8 @@ use crate::support::{root, run, scenario, shipped, text};
 #[test]
 fn every_shipped_scenario_is_valid_and_warned_about_only_where_that_is_its_subject() {
     // PL057: the keepalive comes too late; PL043: the VM's flow limit binds before its ports;
-    // PL133: connections rest for too long; PL081: service and application disagree about PROXY headers; PL095: one NAT IP reaches one
-    // VM; PL068: a VM cannot reach itself through its own frontend.
+    // PL081: service and application disagree about PROXY headers; PL095: one NAT IP reaches one
+    // VM; PL133: connections are meant to rest for too long; PL068: a VM cannot reach itself through its own frontend.
     let subjects = [
         ("idle-timeout", "PL057"),
         ("eight-nat-ips", "PL043"),

@@ -11,17 +11,23 @@
 //! That serves churn, port use and idle timeouts, not throughput under loss.
 //!
 //! The application protocol, over TCP and UDP alike: a request begins with its own length and the
-//! length of the wanted response, both u32 in network byte order; everything else is zeros. The
-//! server answers once it has the whole request. Its [`Application`] says whether a PROXY protocol
-//! header may stand before it. Health probes are understood, too: a GET request, and TLS records of
-//! which only the sizes matter.
+//! length of the wanted response, both u32 in network byte order; one that wants more than a response
+//! at once says so in 8 bytes more. Everything else is zeros. The server answers once it has the whole
+//! request. Its [`Application`] says whether a PROXY protocol header may stand before it. Health
+//! probes are understood, too: a GET request, and TLS records of which only the sizes matter.
+//!
+//! At the client an application drives connections by its [`Model`]: it asks them for things and hears
+//! what became of it, and does not know whether TCP or UDP is below.
 //!
 //! # Invariants
 //! - `attempted = connecting + established + closed + reset + idle_expired + timed_out + failed`,
 //!   after every event ([`WorkloadStats::accounted`]).
 //! - A port of a client VM belongs to at most one connection; it is free again only when that
 //!   connection is gone, TIME_WAIT included.
-//! - A connection needs its slot and nothing else: no buffer, no list, one pending timer.
+//! - `requests = responses + awaiting + lost` ([`WorkloadStats::requests_accounted`]), and operations
+//!   and borrows add up as well.
+//! - A connection of an open loop needs its slot and nothing else: no buffer, no list, one pending
+//!   timer.
 //! - Every received packet ends delivered or dropped with a reason; every sent one is injected.
 //! - Two mismatched ends cannot answer each other for ever.
 #![forbid(unsafe_code)]

@@ -203,8 +203,13 @@ impl Traffic {
         };
         let laws = (&self.request, &self.response);
         let bounds = (extra, self.longest);
+        let mut request = Request::draw(laws.0, laws.1, bounds, &mut self.sizes);
+        if !self.usual.is_awaited {
+            // The packets of a stream come back as they are.
+            request.response = request.request;
+        }
         Asked {
-            request: Request::draw(laws.0, laws.1, bounds, &mut self.sizes),
+            request,
             ..self.usual
         }
     }

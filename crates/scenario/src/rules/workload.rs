@@ -10,7 +10,7 @@ use WorkloadModel::{ClosedLoop, ConstantConcurrency, OpenLoop, PubSub, UdpStream
 const LONGEST_SERVICE: Duration = Duration::from_secs(3 * 86_400);
 
 /// The keys that mean something to some models only, and to which.
-const KEYS: [(&str, &[WorkloadModel]); 14] = [
+const KEYS: [(&str, &[WorkloadModel]); 15] = [
     (
         "connections",
         &[OpenLoop, ConstantConcurrency, PubSub, UdpStream],
@@ -38,6 +38,16 @@ const KEYS: [(&str, &[WorkloadModel]); 14] = [
             ConstantConcurrency,
             ClosedLoop,
             WorkloadModel::Pool,
+        ],
+    ),
+    (
+        "response_size",
+        &[
+            OpenLoop,
+            ConstantConcurrency,
+            ClosedLoop,
+            WorkloadModel::Pool,
+            PubSub,
         ],
     ),
     ("reconnect_delay", &[ConstantConcurrency, PubSub]),
