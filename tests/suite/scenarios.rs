@@ -11,6 +11,7 @@ fn every_shipped_scenario_is_valid_and_warned_about_only_where_that_is_its_subje
     // VM; PL133: connections are meant to rest for too long; PL068: a VM cannot reach itself through its own frontend.
     let subjects = [
         ("idle-timeout", "PL057"),
+        ("keepalive-defaults", "PL057"),
         ("eight-nat-ips", "PL043"),
         ("scale-out", "PL043"),
         ("proxy-protocol", "PL081"),
@@ -79,6 +80,8 @@ fn the_small_scenarios_meet_their_expectations() {
         "long-query-keepalive",
         "retry-storm",
         "udp-dns-like",
+        "keepalive-defaults",
+        "full-server",
         "real/aro-gateway",
     ];
     let files = names.map(scenario);

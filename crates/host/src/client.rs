@@ -2,6 +2,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, IcmpError, Origin, Packet};
 use plsim_sim::{ChannelId, Context, Node, Wakeup};
+use plsim_table::FixedMap;
 use plsim_types::{DropReason, KeyedHash, Protocol};
 
 use crate::client_tcp::{TcpClients, send};
@@ -56,10 +57,9 @@ pub struct ClientVms {
 #[derive(Debug)]
 pub(crate) struct Group {
     addresses: Vec<Ipv4Addr>,
-    /// The same in rising order, to tell whose packets are ours.
-    sorted: Vec<Ipv4Addr>,
+    /// The number of the VM at each address.
+    numbers: FixedMap<u32, u16>,
     pub(crate) out: ChannelId,
-    hash: KeyedHash,
 }
 
 impl Group {
@@ -68,13 +68,14 @@ impl Group {
         SocketAddrV4::new(self.addresses[usize::from(vm)], port)
     }
 
-    pub(crate) const fn hash(&self, local: SocketAddrV4) -> u64 {
-        self.hash
-            .word((local.ip().to_bits() as u64) << 16 | local.port() as u64)
+    /// Returns the number of the VM at an address.
+    #[inline]
+    pub(crate) fn vm(&self, address: &Ipv4Addr) -> Option<u16> {
+        self.numbers.get(&address.to_bits()).copied()
     }
 
     fn owns(&self, address: &Ipv4Addr) -> bool {
-        self.sorted.binary_search(address).is_ok()
+        self.vm(address).is_some()
     }
 }
 
@@ -100,22 +101,20 @@ impl ClientVms {
             workloads.len() <= 65_536,
             "a group has at most 65536 workloads"
         );
-        let mut sorted = addresses.clone();
-        sorted.sort_unstable();
-        sorted.dedup();
-        assert_eq!(
-            sorted.len(),
-            addresses.len(),
-            "two client VMs have one address"
-        );
+        let mut numbers = FixedMap::with_capacity(addresses.len());
+        for (number, address) in (0..=u16::MAX).zip(&addresses) {
+            let before = numbers.insert(address.to_bits(), number);
+            assert!(before.is_none(), "two client VMs have one address");
+        }
+        let targets: Vec<_> = workloads.iter().map(|workload| workload.target).collect();
         let key = |purpose| KeyedHash::new(seed, purpose);
-        let tcp = TcpClients::new(&ephemeral_ports, &addresses, key("tcp ports"));
-        let udp = UdpClients::new(&ephemeral_ports, &addresses, key("udp ports"));
+        let (ports, vms) = (&ephemeral_ports, &addresses);
+        let tcp = TcpClients::new(ports, vms, key("tcp ports"), &targets);
+        let udp = UdpClients::new(ports, vms, key("udp ports"), &targets);
         let group = Group {
             addresses,
-            sorted,
+            numbers,
             out,
-            hash: key("client look-up"),
         };
         let stats = vec![WorkloadStats::default(); workloads.len()];
         workloads.iter().for_each(WorkloadConfig::check);
@@ -220,7 +219,7 @@ impl ClientVms {
         let Some(segment) = packet.tcp_segment() else {
             return cx.deliver(packet);
         };
-        let found = self.tcp.find(local, &self.group);
+        let found = self.tcp.find(local, remote, &self.group);
         let found = found.filter(|&(_, at)| self.workloads[at].config.target == remote);
         let Some((position, at)) = found else {
             if !self.group.owns(local.ip()) {
@@ -248,7 +247,7 @@ impl ClientVms {
 
     fn on_udp(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
         let (local, remote) = (packet.destination(), packet.source());
-        let found = self.udp.find(local, &self.group);
+        let found = self.udp.find(local, remote, &self.group);
         let found = found.filter(|&(_, at)| self.workloads[at].config.target == remote);
         let Some((position, at)) = found else {
             let is_ours = self.group.owns(local.ip());
@@ -306,8 +305,8 @@ impl ClientVms {
         let (protocol, error) = (packet.protocol(), packet.icmp_error());
         cx.deliver(packet);
         let found = match protocol {
-            Protocol::Tcp => self.tcp.find(local, &self.group),
-            Protocol::Udp => self.udp.find(local, &self.group),
+            Protocol::Tcp => self.tcp.find(local, remote, &self.group),
+            Protocol::Udp => self.udp.find(local, remote, &self.group),
         };
         let found = found.filter(|&(_, at)| self.workloads[at].config.target == remote);
         let (Some((position, at)), Some(error)) = (found, error) else {

@@ -2,7 +2,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Packet, Payload, TcpHeader};
 use plsim_sim::{ChannelId, Context};
-use plsim_table::{FixedMap, FlowTable};
+use plsim_table::FixedMap;
 use plsim_types::{Instant, KeyedHash, TcpFlags, TcpSegment};
 
 use crate::alarm::Alarm;
@@ -11,13 +11,17 @@ use crate::config::Close;
 use crate::connection::{Asked, Connections, Event, Turn};
 use crate::ports::{EphemeralPorts, Ports};
 use crate::segment::{Kind, Segment};
+use crate::slots::Slots;
 use crate::stats::Outcome;
-use crate::tcp::{MSS, NEVER, State, Tcb, Verdict, WINDOW};
+use crate::tcp::{MSS, State, Tcb, Verdict, WINDOW};
+
+/// When an application wants to be woken that waits for nothing.
+const ASLEEP: Instant = Instant::from_nanos(u64::MAX);
 
 /// The client ends of TCP connections.
 #[derive(Debug)]
 pub(crate) struct TcpClients {
-    slots: FlowTable<Slot>,
+    slots: Slots<Slot>,
     ports: Ports,
     /// The latest requests that are not the workload's usual one, by position.
     unusual: FixedMap<u32, Asked>,
@@ -37,9 +41,7 @@ struct Slot {
     phase: Phase,
 }
 
-/// Both ends and their look-up stay below 200 bytes: an index cell has 8 bytes at a load of 1/4 at
-/// worst.
-const _: () = assert!(size_of::<Slot>() <= 64);
+const _: () = assert!(size_of::<Slot>() <= 56);
 
 /// Where the conversation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -64,10 +66,15 @@ impl Slot {
 }
 
 impl TcpClients {
-    pub(crate) fn new(ports: &EphemeralPorts, addresses: &[Ipv4Addr], key: KeyedHash) -> Self {
+    pub(crate) fn new(
+        ports: &EphemeralPorts,
+        addresses: &[Ipv4Addr],
+        key: KeyedHash,
+        targets: &[SocketAddrV4],
+    ) -> Self {
         Self {
-            slots: FlowTable::new(),
-            ports: Ports::new(ports, addresses, key),
+            slots: Slots::new(),
+            ports: Ports::new(ports, addresses, key, targets),
             unusual: FixedMap::new(),
         }
     }
@@ -82,10 +89,14 @@ impl TcpClients {
 
     /// Finds the connection at a local address and port, and its workload.
     #[inline]
-    pub(crate) fn find(&self, local: SocketAddrV4, group: &Group) -> Option<(u32, usize)> {
-        let position = self.slots.find(group.hash(local), |slot| {
-            slot.port == local.port() && group.socket(slot.vm, slot.port) == local
-        })?;
+    pub(crate) fn find(
+        &self,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+        group: &Group,
+    ) -> Option<(u32, usize)> {
+        let vm = group.vm(local.ip())?;
+        let position = self.ports.find(vm, local.port(), remote)?;
         Some((position, usize::from(self.slots.entry(position).workload)))
     }
 
@@ -147,7 +158,12 @@ impl TcpClients {
             Verdict::Reset => Outcome::Reset,
             Verdict::Refused => Outcome::Refused,
             Verdict::Closed => Outcome::Closed,
-            Verdict::TimedOut => Outcome::TimedOut,
+            Verdict::TimedOut(reset) => {
+                if let Some(reset) = reset {
+                    self.send(position, &reset, turn);
+                }
+                Outcome::TimedOut
+            }
         };
         self.end(position, outcome, turn)
     }
@@ -175,9 +191,8 @@ impl TcpClients {
             }
             Phase::Lingering => None,
         };
-        let hash = turn.group.hash(turn.group.socket(slot.vm, slot.port));
-        let slot = self.slots.remove(hash, position);
-        self.ports.release(slot.vm, slot.port);
+        let slot = self.slots.remove(position);
+        self.ports.release(slot.workload, slot.vm, slot.port);
         self.unusual.remove(&position);
         event
     }
@@ -223,7 +238,7 @@ impl TcpClients {
         let limit = match slot.phase {
             Phase::Connecting => turn.traffic.connect_timeout,
             Phase::AwaitingResponse => self.asked(position, turn).timeout,
-            Phase::Idle => return Some(slot.mark).filter(|mark| mark.as_nanos() != NEVER),
+            Phase::Idle => return Some(slot.mark).filter(|&mark| mark != ASLEEP),
             Phase::Listening | Phase::Done | Phase::Lingering => None,
         };
         limit.map(|limit| slot.mark + limit)
@@ -238,7 +253,7 @@ impl Connections for TcpClients {
 
     fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
         let isn = turn.traffic.isn(turn.stats.attempted);
-        let Some((vm, port)) = self.ports.take() else {
+        let Some((vm, port)) = self.ports.take(turn.traffic.number) else {
             turn.stats.lacked_port();
             return None;
         };
@@ -252,8 +267,8 @@ impl Connections for TcpClients {
             workload: turn.traffic.number,
             phase: Phase::Connecting,
         };
-        let hash = turn.group.hash(turn.group.socket(vm, port));
-        let position = self.slots.insert(hash, slot);
+        let position = self.slots.insert(slot);
+        self.ports.assign(turn.traffic.number, vm, port, position);
         self.settle(position, turn);
         Some(position)
     }
@@ -316,7 +331,7 @@ impl Connections for TcpClients {
         if slot.is_vacant() {
             return None;
         }
-        let asleep = Instant::from_nanos(NEVER);
+        let asleep = ASLEEP;
         match slot.phase {
             Phase::Connecting if slot.tcb.is_open() => {
                 turn.stats.connected(now.since(slot.mark));

@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::Packet;
-use plsim_table::{FixedMap, FlowTable};
+use plsim_table::FixedMap;
 use plsim_types::{Instant, KeyedHash};
 
 use crate::alarm::Alarm;
@@ -9,13 +9,13 @@ use crate::client::{Group, udp_token};
 use crate::config::Close;
 use crate::connection::{Asked, Connections, Event, Turn};
 use crate::ports::{EphemeralPorts, Ports};
+use crate::slots::Slots;
 use crate::stats::Outcome;
-use crate::tcp::NEVER;
 
 /// The client ends of UDP flows.
 #[derive(Debug)]
 pub(crate) struct UdpClients {
-    slots: FlowTable<Slot>,
+    slots: Slots<Slot>,
     ports: Ports,
     /// The latest requests that are not the workload's usual one, by position.
     unusual: FixedMap<u32, Asked>,
@@ -53,13 +53,22 @@ enum Phase {
     Unanswered,
 }
 
-const ASLEEP: Instant = Instant::from_nanos(NEVER);
+const ASLEEP: Instant = Instant::from_nanos(u64::MAX);
 
 impl UdpClients {
-    pub(crate) fn new(ports: &EphemeralPorts, addresses: &[Ipv4Addr], key: KeyedHash) -> Self {
+    pub(crate) fn new(
+        ports: &EphemeralPorts,
+        addresses: &[Ipv4Addr],
+        key: KeyedHash,
+        targets: &[SocketAddrV4],
+    ) -> Self {
+        let ports = EphemeralPorts {
+            shared: false,
+            ..ports.clone()
+        };
         Self {
-            slots: FlowTable::new(),
-            ports: Ports::new(ports, addresses, key),
+            slots: Slots::new(),
+            ports: Ports::new(&ports, addresses, key, targets),
             unusual: FixedMap::new(),
         }
     }
@@ -73,10 +82,14 @@ impl UdpClients {
     }
 
     /// Finds the flow at a local address and port, and its workload.
-    pub(crate) fn find(&self, local: SocketAddrV4, group: &Group) -> Option<(u32, usize)> {
-        let position = self.slots.find(group.hash(local), |slot| {
-            slot.port == local.port() && group.socket(slot.vm, slot.port) == local
-        })?;
+    pub(crate) fn find(
+        &self,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+        group: &Group,
+    ) -> Option<(u32, usize)> {
+        let vm = group.vm(local.ip())?;
+        let position = self.ports.find(vm, local.port(), remote)?;
         Some((position, usize::from(self.slots.entry(position).workload)))
     }
 
@@ -140,9 +153,8 @@ impl UdpClients {
         } else {
             turn.stats.failed(outcome);
         }
-        let hash = turn.group.hash(turn.group.socket(slot.vm, slot.port));
-        let slot = self.slots.remove(hash, position);
-        self.ports.release(slot.vm, slot.port);
+        let slot = self.slots.remove(position);
+        self.ports.release(slot.workload, slot.vm, slot.port);
         self.unusual.remove(&position);
     }
 }
@@ -153,7 +165,7 @@ impl Connections for UdpClients {
     }
 
     fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
-        let Some((vm, port)) = self.ports.take() else {
+        let Some((vm, port)) = self.ports.take(turn.traffic.number) else {
             turn.stats.lacked_port();
             return None;
         };
@@ -166,8 +178,9 @@ impl Connections for UdpClients {
             phase: Phase::Opening,
             ..Slot::default()
         };
-        let hash = turn.group.hash(turn.group.socket(vm, port));
-        Some(self.slots.insert(hash, slot))
+        let position = self.slots.insert(slot);
+        self.ports.assign(turn.traffic.number, vm, port, position);
+        Some(position)
     }
 
     fn ask(&mut self, position: u32, asked: Asked, turn: &mut Turn<'_, '_>) {

@@ -6,8 +6,9 @@ use plsim_types::{Duration, Instant, Protocol};
 
 use crate::application::Application;
 use crate::curve::Curve;
+use crate::parameters::TcpParameters;
 use crate::ports::EphemeralPorts;
-use crate::server::Behaviour;
+use crate::server::{Admission, Behaviour};
 use crate::workload::Model;
 
 /// The largest UDP payload in one Ethernet frame, in bytes.
@@ -24,9 +25,6 @@ pub struct ClientVmsConfig {
     /// The VMs' addresses, 1..=65 536, without duplicates.
     pub addresses: Vec<Ipv4Addr>,
     /// Local ports of connections; Linux has 32768..=60999 (`ip_local_port_range`).
-    ///
-    /// A VM has one space for TCP and one for UDP, whatever the destination. That is conservative:
-    /// Linux lets connections to different destinations share a port.
     pub ephemeral_ports: EphemeralPorts,
     /// The link toward the VMs' virtual network.
     pub out: ChannelId,
@@ -106,7 +104,7 @@ pub struct Rate {
 /// How a TCP client ends its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Close {
-    /// FIN, then TIME_WAIT for 60 s, which keeps the client's port (Linux).
+    /// FIN, then TIME_WAIT, which keeps the client's port.
     Fin,
     /// RST; the port is free at once.
     Rst,
@@ -140,15 +138,8 @@ pub struct TcpSession {
     pub response_timeout: Option<Duration>,
     /// How long the handshake may take, beside `syn_retries`.
     pub connect_timeout: Option<Duration>,
-    /// Silence after which the client probes the server (RFC 9293 §3.8.4), and the time between
-    /// probes.
-    pub keepalive: Option<Duration>,
-    /// How often the SYN is sent again before the connection fails (Linux `tcp_syn_retries`, 6).
-    pub syn_retries: u8,
-    /// How often data, FIN or a keepalive probe is sent again before the connection times out.
-    pub retries: u8,
-    /// Time until the first retransmission, doubled each time up to 60 s (RFC 6298: 1 s).
-    pub initial_rto: Duration,
+    /// What the client's operating system does with TCP.
+    pub tcp: TcpParameters,
 }
 
 /// What one UDP flow does.
@@ -190,6 +181,10 @@ pub struct ServerVmConfig {
     /// The time from one message to the next, for each subject that clients can subscribe to,
     /// in nanoseconds.
     pub subjects: Vec<Distribution>,
+    /// What its operating system does with TCP.
+    pub tcp: TcpParameters,
+    /// How many connections it takes.
+    pub admission: Admission,
     /// How the VM behaves, beyond its ports.
     pub behaviour: Behaviour,
     /// Decides the order inside look-up tables; no packet depends on it.
@@ -202,15 +197,7 @@ impl WorkloadConfig {
     pub(crate) fn check(&self) {
         let (laws, interval) = match &self.kind {
             WorkloadKind::Tcp(session) => {
-                let keepalive = session.keepalive;
-                assert!(
-                    keepalive.is_none_or(|span| !span.is_zero()),
-                    "keepalive must be above 0"
-                );
-                assert!(
-                    !session.initial_rto.is_zero(),
-                    "initial_rto must be above zero"
-                );
+                session.tcp.check();
                 let laws = [
                     &session.request,
                     &session.response,

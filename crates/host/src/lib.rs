@@ -3,7 +3,7 @@
 //! What it is: two nodes. [`ClientVms`] holds all VMs of one group and starts connections on them
 //! as their [`WorkloadConfig`]s say; [`ServerVm`] is one backend VM that answers. Both ends run the
 //! same TCP state machine: handshake, request, response, keepalive, FIN and RST, retransmission
-//! with back-off and go-back-N, resets checked as RFC 5961 asks.
+//! with back-off and go-back-N, the peer's window, resets checked as RFC 5961 asks.
 //!
 //! What it is not: a full TCP. There is no reassembly queue (a segment after a hole is dropped and
 //! sent again), no SACK, no round-trip estimate and no congestion control beyond slow start inside
@@ -26,8 +26,8 @@
 //!   connection is gone, TIME_WAIT included.
 //! - `requests = responses + awaiting + lost` ([`WorkloadStats::requests_accounted`]), and operations
 //!   and borrows add up as well.
-//! - A connection of an open loop needs its slot and nothing else: no buffer, no list, one pending
-//!   timer.
+//! - A connection of an open loop needs its slot and a place to be found by, 128 bytes for both ends together: no
+//!   buffer, no list, one pending timer.
 //! - Every received packet ends delivered or dropped with a reason; every sent one is injected.
 //! - Two mismatched ends cannot answer each other for ever.
 #![forbid(unsafe_code)]
@@ -41,6 +41,7 @@ mod client_udp;
 mod config;
 mod connection;
 mod curve;
+mod due;
 mod histogram;
 mod parameters;
 mod ports;
@@ -49,6 +50,7 @@ mod request;
 mod schedule;
 mod segment;
 mod server;
+mod slots;
 mod stats;
 mod tcp;
 mod workload;
@@ -61,10 +63,11 @@ pub use config::{
 };
 pub use curve::Curve;
 pub use histogram::Histogram;
+pub use parameters::{TcpKeepalive, TcpParameters};
 pub use plsim_sim::Distribution;
 pub use ports::EphemeralPorts;
-pub use server::{Behaviour, Flapping, ServerVm, VmState};
-pub use stats::{FailedBy, RequestFailedBy, ServerStats, WorkloadStats};
+pub use server::{Admission, Behaviour, Flapping, ServerVm, VmState};
+pub use stats::{FailedBy, Overflow, RequestFailedBy, ServerStats, WorkloadStats};
 pub use workload::{
     ClosedLoopConfig, Jitter, Keeping, LostBy, Model, NoticeClose, OperationStats,
     OperationsFailedBy, Order, PoolConfig, PoolStats, Retry, StreamStats, Validation,

@@ -1,26 +1,111 @@
 use std::collections::VecDeque;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 
 use plsim_types::KeyedHash;
 
-/// The ephemeral ports of client VMs: which there are, and which come first.
+/// The ephemeral ports of client VMs: which there are, which come first, and what they are unique for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EphemeralPorts {
     /// The ports.
     pub range: RangeInclusive<u16>,
     /// Whether the even ones come first, as for `connect` on Linux (KERN).
     pub even_first: bool,
+    /// Whether TCP connections to different destinations may have one port, as for `connect` on Linux
+    /// (KERN). UDP sockets never do.
+    pub shared: bool,
 }
 
-/// The ephemeral ports of all VMs of a group, for one protocol.
+/// The ephemeral ports of all VMs of a group, for one protocol, and who has them.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    /// One for each destination, or one for all.
+    spaces: Vec<Space>,
+    /// The destinations that have a space of their own, in rising order.
+    targets: Vec<SocketAddrV4>,
+    /// The space of each workload.
+    of_workload: Vec<u16>,
+}
+
+impl Ports {
+    /// Frees every port of every VM; `targets` are the destinations of the workloads.
+    pub(crate) fn new(
+        ports: &EphemeralPorts,
+        addresses: &[Ipv4Addr],
+        key: KeyedHash,
+        workloads: &[SocketAddrV4],
+    ) -> Self {
+        if !ports.shared {
+            return Self {
+                spaces: vec![Space::new(ports, addresses, key)],
+                targets: Vec::new(),
+                of_workload: vec![0; workloads.len()],
+            };
+        }
+        let mut targets = workloads.to_vec();
+        targets.sort_unstable();
+        targets.dedup();
+        let place = |target| {
+            targets
+                .binary_search(target)
+                .map_or(0, |place| place as u16)
+        };
+        Self {
+            spaces: targets
+                .iter()
+                .map(|target| Space::new(ports, addresses, key.derive(&target.to_string())))
+                .collect(),
+            of_workload: workloads.iter().map(place).collect(),
+            targets,
+        }
+    }
+
+    /// Takes a port for a connection of a workload: of the VM whose turn it is, or of the next one that
+    /// has any.
+    pub(crate) fn take(&mut self, workload: u16) -> Option<(u16, u16)> {
+        self.space_mut(workload).take()
+    }
+
+    /// Notes the position of the connection that has a port.
+    pub(crate) fn assign(&mut self, workload: u16, vm: u16, port: u16, position: u32) {
+        self.space_mut(workload).assign(vm, port, position);
+    }
+
+    /// Returns the position of the connection that has a port of a VM, if there is one; `remote` is
+    /// looked at only where destinations share ports.
+    #[inline]
+    pub(crate) fn find(&self, vm: u16, port: u16, remote: SocketAddrV4) -> Option<u32> {
+        let space = match self.targets.as_slice() {
+            [] => 0,
+            targets => targets.binary_search(&remote).ok()?,
+        };
+        self.spaces[space].find(vm, port)
+    }
+
+    /// Gives a port back.
+    pub(crate) fn release(&mut self, workload: u16, vm: u16, port: u16) {
+        self.space_mut(workload).release(vm, port);
+    }
+
+    /// Returns the bytes of heap memory held.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let spaces: usize = self.spaces.iter().map(Space::memory_bytes).sum();
+        spaces + self.spaces.capacity() * size_of::<Space>() + self.of_workload.capacity() * 2
+    }
+
+    fn space_mut(&mut self, workload: u16) -> &mut Space {
+        &mut self.spaces[usize::from(self.of_workload[usize::from(workload)])]
+    }
+}
+
+/// The ports of all VMs that are unique among themselves.
 ///
 /// A VM hands out its ports in rising order from a keyed offset, or so the even ones and then the
 /// odd ones, each once; then the one freed
 /// longest ago. That costs the same however few are free, and a VM that starts nothing costs a few
-/// words.
+/// words. Who has a port stands at its place in that order, so there is nothing to hash.
 #[derive(Debug)]
-pub(crate) struct Ports {
+struct Space {
     first: u16,
     count: u32,
     even_first: bool,
@@ -37,11 +122,15 @@ struct VmPorts {
     /// How many ports were handed out for the first time.
     used: u32,
     freed: VecDeque<u16>,
+    /// The connections that have the ports, in the order in which these were first handed out.
+    holders: Vec<u32>,
 }
 
-impl Ports {
-    /// Frees every port of every VM.
-    pub(crate) fn new(ports: &EphemeralPorts, addresses: &[Ipv4Addr], key: KeyedHash) -> Self {
+/// The holder of a port that is free.
+const NOBODY: u32 = u32::MAX;
+
+impl Space {
+    fn new(ports: &EphemeralPorts, addresses: &[Ipv4Addr], key: KeyedHash) -> Self {
         let range = &ports.range;
         assert!(
             !range.is_empty(),
@@ -52,6 +141,7 @@ impl Ports {
             offset: KeyedHash::scale(key.word(u64::from(address.to_bits())), count),
             used: 0,
             freed: VecDeque::new(),
+            holders: Vec::new(),
         });
         let vms: Vec<_> = vms.collect();
         let mut available = vec![u64::MAX; vms.len().div_ceil(64)];
@@ -68,8 +158,7 @@ impl Ports {
         }
     }
 
-    /// Takes a port of the VM whose turn it is, or of the next one that has any.
-    pub(crate) fn take(&mut self) -> Option<(u16, u16)> {
+    fn take(&mut self) -> Option<(u16, u16)> {
         let at = self.next_available()?;
         self.turn = (at + 1) % self.vms.len();
         let VmPorts { offset, used, .. } = self.vms[at];
@@ -106,17 +195,65 @@ impl Ports {
         self.first + (step + (begins_odd ^ odd)) as u16
     }
 
-    /// Gives a port back.
-    pub(crate) fn release(&mut self, vm: u16, port: u16) {
+    /// Returns as which number a VM with this offset hands out a port, if it does.
+    fn place(&self, offset: u32, port: u16) -> Option<u32> {
+        let at = u32::from(port.checked_sub(self.first)?);
+        if at >= self.count {
+            return None;
+        }
+        if !self.even_first {
+            return Some((at + self.count - offset) % self.count);
+        }
+        let begins_odd = u32::from(self.first % 2);
+        let even = (self.count + 1 - begins_odd) / 2;
+        let odd = u32::from(port % 2);
+        let (among, before) = match odd {
+            0 => (even, 0),
+            _ => (self.count - even, even),
+        };
+        let step = (at - (begins_odd ^ odd)) / 2;
+        Some(before + (step + among - offset % among) % among)
+    }
+
+    fn assign(&mut self, vm: u16, port: u16, position: u32) {
+        let offset = self.vms[usize::from(vm)].offset;
+        let place = self
+            .place(offset, port)
+            .expect("broken invariant: the port lies in the range");
+        let holders = &mut self.vms[usize::from(vm)].holders;
+        let place = place as usize;
+        if place >= holders.len() {
+            if place >= holders.capacity() {
+                // A quarter instead of doubling: it may become as long as the range.
+                holders.reserve_exact((place / 4).max(8) + place + 1 - holders.len());
+            }
+            holders.resize(place + 1, NOBODY);
+        }
+        holders[place] = position;
+    }
+
+    fn find(&self, vm: u16, port: u16) -> Option<u32> {
+        let vm = &self.vms[usize::from(vm)];
+        let place = self.place(vm.offset, port)?;
+        let holder = vm.holders.get(place as usize).copied();
+        holder.filter(|&holder| holder != NOBODY)
+    }
+
+    fn release(&mut self, vm: u16, port: u16) {
+        self.assign(vm, port, NOBODY);
         let at = usize::from(vm);
         self.vms[at].freed.push_back(port);
         self.available[at / 64] |= 1 << (at % 64);
     }
 
-    /// Returns the bytes of heap memory held.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        let freed: usize = self.vms.iter().map(|vm| vm.freed.capacity()).sum();
-        self.vms.capacity() * size_of::<VmPorts>() + self.available.capacity() * 8 + freed * 2
+    fn memory_bytes(&self) -> usize {
+        let lists = self
+            .vms
+            .iter()
+            .map(|vm| vm.freed.capacity() * 2 + vm.holders.capacity() * 4);
+        self.vms.capacity() * size_of::<VmPorts>()
+            + self.available.capacity() * 8
+            + lists.sum::<usize>()
     }
 
     fn next_available(&self) -> Option<usize> {
@@ -135,20 +272,100 @@ impl Ports {
 
 #[cfg(test)]
 mod tests {
-    use super::{EphemeralPorts, Ports};
+    use super::{EphemeralPorts, Ports, Space};
     use plsim_types::KeyedHash;
     use std::collections::BTreeSet;
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddrV4};
 
-    fn ports(vms: u32, first: u16, last: u16) -> Ports {
+    fn ports(vms: u32, first: u16, last: u16) -> Space {
         ordered(vms, first, last, false)
     }
 
-    fn ordered(vms: u32, first: u16, last: u16, even_first: bool) -> Ports {
+    fn ordered(vms: u32, first: u16, last: u16, even_first: bool) -> Space {
         let addresses: Vec<_> = (1..=vms).map(Ipv4Addr::from_bits).collect();
-        let range = first..=last;
-        let ports = EphemeralPorts { range, even_first };
-        Ports::new(&ports, &addresses, KeyedHash::new(1, "test"))
+        let ports = EphemeralPorts {
+            range: first..=last,
+            even_first,
+            shared: false,
+        };
+        Space::new(&ports, &addresses, KeyedHash::new(1, "test"))
+    }
+
+    #[test]
+    fn the_place_of_a_port_is_when_it_is_handed_out() {
+        for (first, last) in [
+            (10, 19),
+            (11, 19),
+            (11, 20),
+            (7, 7),
+            (8, 8),
+            (65_000, 65_535),
+        ] {
+            for even_first in [false, true] {
+                let space = ordered(1, first, last, even_first);
+                let count = u32::from(last - first) + 1;
+                for offset in [0, 1, count / 2, count - 1] {
+                    for place in 0..count {
+                        let port = space.fresh(offset, place);
+                        assert_eq!(space.place(offset, port), Some(place), "{first} {port}");
+                    }
+                    assert_eq!(space.place(offset, first - 1), None);
+                    assert_eq!(space.place(offset, last.wrapping_add(1)), None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_a_port_is_found_until_it_is_given_back() {
+        let mut ports = ports(2, 100, 199);
+        for position in 0..200 {
+            let (vm, port) = ports.take().unwrap();
+            assert_eq!(ports.find(vm, port), None);
+            ports.assign(vm, port, position);
+            assert_eq!(ports.find(vm, port), Some(position));
+        }
+        let found: BTreeSet<_> = (0..2)
+            .flat_map(|vm| (100..200).map(move |port| (vm, port)))
+            .filter_map(|(vm, port)| ports.find(vm, port))
+            .collect();
+        assert_eq!(found.len(), 200);
+        ports.release(1, 150);
+        assert_eq!((ports.find(1, 150), ports.find(0, 99)), (None, None));
+        assert!(ports.find(0, 150).is_some());
+    }
+
+    #[test]
+    fn destinations_share_ports_only_where_that_is_asked_for() {
+        let (one, other) = (SocketAddrV4::new([9, 9, 9, 9].into(), 443), "8.8.8.8:53");
+        let targets = [one, other.parse().unwrap(), one];
+        for shared in [false, true] {
+            let ports = EphemeralPorts {
+                range: 1_000..=1_001,
+                even_first: false,
+                shared,
+            };
+            let addresses = [Ipv4Addr::from_bits(7)];
+            let mut ports = Ports::new(&ports, &addresses, KeyedHash::new(1, "test"), &targets);
+            let taken: Vec<_> = [0, 1, 2, 1, 0]
+                .iter()
+                .zip(0..)
+                .map(|(&workload, position)| {
+                    let (vm, port) = ports.take(workload)?;
+                    ports.assign(workload, vm, port, position);
+                    Some((workload, port))
+                })
+                .collect();
+            // Workloads 0 and 2 have one destination.
+            let expected = if shared { 4 } else { 2 };
+            assert_eq!(taken.iter().flatten().count(), expected);
+            for ((workload, port), position) in taken.iter().flatten().zip(0..) {
+                let remote = targets[usize::from(*workload)];
+                assert_eq!(ports.find(0, *port, remote), Some(position));
+            }
+            let stranger = "1.2.3.4:5".parse().unwrap();
+            assert_eq!(ports.find(0, 1_000, stranger).is_some(), !shared);
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 mod late;
+mod queues;
 mod state;
+mod udp;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, Payload, probe};
+use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, probe};
 use plsim_sim::{ChannelId, Context, Distribution, Node, Wakeup};
 use plsim_table::{FixedMap, FlowTable};
 use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment};
@@ -12,24 +14,18 @@ use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment
 use crate::alarm::Alarm;
 use crate::application::{Application, Failure, Said};
 use crate::client_tcp::send;
-use crate::config::{MAX_DATAGRAM, ServerVmConfig};
-use crate::parameters::Parameters;
+use crate::config::ServerVmConfig;
+use crate::parameters::TcpParameters;
 use crate::probe::Answers;
 use crate::request::{Extra, Request};
 use crate::segment::{Kind, answer_closed};
 use crate::stats::ServerStats;
 use crate::tcp::{State, Tcb, Verdict};
 use late::{Late, LateAnswers};
+pub use queues::Admission;
+use queues::Queues;
 use state::Flaps;
 pub use state::{Behaviour, Flapping, VmState};
-
-/// Linux: `tcp_synack_retries` is 5, `tcp_retries2` is 15; a server sends no keepalive.
-const PARAMETERS: Parameters = Parameters {
-    initial_rto: Duration::from_secs(1),
-    open_retries: 5,
-    retries: 15,
-    keepalive: None,
-};
 
 /// One backend VM: answers each request with as many bytes as it asks for, and its health probes.
 ///
@@ -40,10 +36,12 @@ pub struct ServerVm {
     out: ChannelId,
     listeners: Vec<(Protocol, u16)>,
     application: Application,
+    parameters: TcpParameters,
     floating_ips: Vec<Ipv4Addr>,
     /// The floating addresses that TCP peers dialled, by their address and the port here.
     dialled: BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
     slots: FlowTable<Slot>,
+    queues: Queues,
     hash: KeyedHash,
     stats: ServerStats,
     fragments: Fragments,
@@ -71,8 +69,7 @@ struct Slot {
     local_port: u16,
 }
 
-/// With 64 bytes at the client both ends and their look-up stay below 200 bytes.
-const _: () = assert!(size_of::<Slot>() <= 56);
+const _: () = assert!(size_of::<Slot>() <= 48);
 
 /// The tokens of other timers; those below are positions of connections.
 const FRAGMENTS: u64 = 1 << 32;
@@ -90,16 +87,22 @@ enum Ended {
 
 impl ServerVm {
     /// Builds the VM.
+    ///
+    /// # Panics
+    /// If a value of the configuration lies outside its documented range.
     #[must_use]
     pub fn new(config: ServerVmConfig) -> Self {
+        config.tcp.check();
         Self {
             address: config.address,
             out: config.out,
             listeners: config.listeners,
             application: config.application,
+            parameters: config.tcp,
             floating_ips: config.floating_ips,
             dialled: BTreeMap::new(),
             slots: FlowTable::new(),
+            queues: Queues::new(config.admission),
             hash: KeyedHash::new(config.seed, "server look-up"),
             stats: ServerStats::default(),
             fragments: Fragments::new(FragmentsConfig::HOST),
@@ -125,6 +128,12 @@ impl ServerVm {
     #[must_use]
     pub const fn stats(&self) -> &ServerStats {
         &self.stats
+    }
+
+    /// Returns the number of connections that wait until the application accepts them.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.queues.waiting()
     }
 
     /// Returns the bytes of heap memory held for connections and look-up.
@@ -163,12 +172,23 @@ impl ServerVm {
         let mss = packet.mss();
         let is_known =
             |slot: &Slot| slot.local_port == local.port() && slot.remote_socket() == remote;
-        let Some(position) = self.slots.find(self.key(remote, local.port()), is_known) else {
+        let found = self.slots.find(self.key(remote, local.port()), is_known);
+        if let Some(reason) = self.refusal(found, local.port(), &segment) {
+            return cx.drop(packet, reason);
+        }
+        let Some(position) = found else {
             cx.deliver(packet);
             return self.on_stranger(remote, local.port(), &segment, mss, cx);
         };
+        let tcb = &self.slots.entry(position).tcb;
+        if tcb.yields_to(&segment) && self.listens(Protocol::Tcp, local.port()) {
+            self.end(position, Ended::Closed);
+            cx.deliver(packet);
+            return self.on_stranger(remote, local.port(), &segment, mss, cx);
+        }
         let slot = self.slots.entry_mut(position);
         let was_open = slot.tcb.is_open();
+        let was_over = slot.tcb.state() == State::TimeWait;
         let before = slot.tcb.received();
         // Where the first byte that is new stands in the segment.
         let from = before.wrapping_sub(segment.sequence);
@@ -179,11 +199,20 @@ impl ServerVm {
                 .open(packet.payload(), from as usize, is_greeted)
         });
         cx.deliver(packet);
-        let verdict = slot.tcb.on_segment(&segment, mss, cx.now(), &PARAMETERS);
+        let verdict = slot
+            .tcb
+            .on_segment(&segment, mss, cx.now(), &self.parameters);
         if !was_open && slot.tcb.is_open() {
             self.stats.half_open -= 1;
             self.stats.accepted += 1;
             self.stats.live += 1;
+            self.queues.establish(local.port(), position);
+        }
+        if slot.tcb.state() == State::TimeWait && !was_over {
+            self.stats.live -= 1;
+            self.stats.closed += 1;
+            self.stats.time_wait += 1;
+            self.queues.leave(local.port(), position);
         }
         // A FIN counts one in sequence numbers, but is no byte.
         let fresh = slot
@@ -238,6 +267,9 @@ impl ServerVm {
     /// Lets the response go whose request is here, or notes when it is due.
     fn respond(&mut self, position: u32, is_new: bool, cx: &mut Context<'_>) {
         let slot = self.slots.entry(position);
+        if self.queues.waits(slot.local_port, position) {
+            return;
+        }
         let work = self
             .unusual
             .get(&position)
@@ -283,6 +315,46 @@ impl ServerVm {
         true
     }
 
+    /// Tells why a segment finds no room in the queues of its port, if it does not, and counts it.
+    fn refusal(
+        &mut self,
+        found: Option<u32>,
+        local_port: u16,
+        segment: &TcpSegment,
+    ) -> Option<DropReason> {
+        if !self.queues.are_limited() {
+            return None;
+        }
+        let tcb = found.map(|position| &self.slots.entry(position).tcb);
+        let opens = match tcb {
+            None => segment.flags.opens() && self.listens(Protocol::Tcp, local_port),
+            Some(tcb) => tcb.yields_to(segment),
+        };
+        let reason = if opens {
+            self.queues.refusal_of_syn(local_port)
+        } else if tcb.is_some_and(|tcb| tcb.is_established_by(segment)) {
+            self.queues.refusal_of_ack(local_port)
+        } else {
+            None
+        };
+        match reason {
+            Some(DropReason::SynQueueFull) => self.stats.overflow.syn_queue += 1,
+            Some(_) => self.stats.overflow.accept_queue += 1,
+            None => {}
+        }
+        reason
+    }
+
+    /// Lets the application accept the connections that it has room for.
+    fn accept_waiting(&mut self, cx: &mut Context<'_>) {
+        while let Some(position) = self.queues.accept() {
+            if self.slots.entry(position).tcb.is_satisfied() {
+                self.respond(position, true, cx);
+                self.conclude(position, Verdict::Continue, cx);
+            }
+        }
+    }
+
     /// Takes a segment that belongs to no connection.
     fn on_stranger(
         &mut self,
@@ -302,6 +374,7 @@ impl ServerVm {
                 local_port,
             };
             self.stats.half_open += 1;
+            self.queues.begin(local_port);
             let position = self.slots.insert(self.key(remote, local_port), slot);
             return self.conclude(position, Verdict::Continue, cx);
         }
@@ -332,12 +405,17 @@ impl ServerVm {
             }
             Verdict::Reset | Verdict::Refused => Some(Ended::Reset),
             Verdict::Closed => Some(Ended::Closed),
-            Verdict::TimedOut => Some(Ended::TimedOut),
+            Verdict::TimedOut(reset) => {
+                if let Some(reset) = reset {
+                    send(local, remote, &reset, None, self.out, cx);
+                }
+                Some(Ended::TimedOut)
+            }
         };
         if let Some(ended) = ended {
             return self.end(position, ended);
         }
-        while let Some(segment) = slot.tcb.poll_transmit(cx.now(), &PARAMETERS) {
+        while let Some(segment) = slot.tcb.poll_transmit(cx.now(), &self.parameters) {
             self.stats.retransmissions += u64::from(segment.kind == Kind::Retransmission);
             let payload = self.answers.payload(position, &segment);
             send(local, remote, &segment, payload, self.out, cx);
@@ -379,7 +457,10 @@ impl ServerVm {
         self.answers.forget(position);
         self.unusual.remove(&position);
         let stats = &mut self.stats;
-        if slot.tcb.is_open() {
+        if slot.tcb.state() == State::TimeWait {
+            stats.time_wait -= 1;
+        } else if slot.tcb.is_open() {
+            self.queues.leave(slot.local_port, position);
             stats.live -= 1;
             match ended {
                 Ended::Closed => stats.closed += 1,
@@ -388,6 +469,7 @@ impl ServerVm {
                 Ended::Aborted => stats.aborted += 1,
             }
         } else {
+            self.queues.give_up(slot.local_port);
             stats.half_open -= 1;
             stats.half_open_lost += 1;
         }
@@ -435,61 +517,12 @@ impl ServerVm {
         let deadline = self.fragments.poll_timeout();
         self.wakeup.arm(deadline, FRAGMENTS, cx);
     }
-
-    /// Answers a UDP request.
-    fn on_udp(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
-        let (local, remote) = (packet.destination(), packet.source());
-        if !self.listens(Protocol::Udp, local.port()) {
-            return cx.drop(packet, DropReason::NoListener);
-        }
-        let head = match packet.payload() {
-            Payload::Bytes(bytes) => Request::parse(bytes),
-            Payload::Zeros(_) => None,
-        };
-        let length = packet.payload_len() as u64;
-        cx.deliver(packet);
-        let Some(head) = head else { return };
-        self.stats.requests += 1;
-        self.stats.request_bytes += length;
-        if head.extra.one_way {
-            return;
-        }
-        let delay = self.behaviour.response_delay + head.extra.service_time;
-        if delay.is_zero() {
-            return self.send_datagrams(local, remote, head.response, cx);
-        }
-        let late = Late::Datagrams {
-            remote,
-            local,
-            response: head.response,
-        };
-        self.delay(delay, late, cx);
-    }
-
-    fn send_datagrams(
-        &self,
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
-        response: u32,
-        cx: &mut Context<'_>,
-    ) {
-        let mut left = response;
-        loop {
-            let length = left.min(u32::from(MAX_DATAGRAM));
-            let datagram = Packet::udp(local, remote, Payload::Zeros(length as u16));
-            let datagram = cx.inject(datagram);
-            cx.send(self.out, datagram);
-            left -= length;
-            if left == 0 {
-                return;
-            }
-        }
-    }
 }
 
 impl Node for ServerVm {
     fn on_packet(&mut self, packet: Box<Packet>, _by: ChannelId, cx: &mut Context<'_>) {
         self.receive(packet, cx);
+        self.accept_waiting(cx);
     }
 
     fn on_timer(&mut self, token: u64, cx: &mut Context<'_>) {
@@ -514,10 +547,11 @@ impl Node for ServerVm {
         }
         let is_due = slot.tcb.deadline().is_some_and(|at| at <= cx.now());
         let verdict = match is_due {
-            true => slot.tcb.on_timer(cx.now(), &PARAMETERS),
+            true => slot.tcb.on_timer(cx.now(), &self.parameters),
             false => Verdict::Continue,
         };
         self.conclude(position, verdict, cx);
+        self.accept_waiting(cx);
     }
 }
 

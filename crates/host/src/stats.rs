@@ -190,6 +190,15 @@ pub struct RequestFailedBy {
     pub unreadable: u64,
 }
 
+/// Segments that a full queue of their port dropped, each time they came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overflow {
+    /// SYNs: as many handshakes were under way as the backlog allows.
+    pub syn_queue: u64,
+    /// SYNs, and last ACKs of handshakes: too many connections wait for the application.
+    pub accept_queue: u64,
+}
+
 /// What a server VM did.
 ///
 /// `accepted = live + closed + reset + timed_out + aborted`, always.
@@ -203,6 +212,8 @@ pub struct ServerStats {
     pub accepted: u64,
     /// Open now.
     pub live: u64,
+    /// Closed by this end first, and remembered for a while.
+    pub time_wait: u64,
     /// Closed by FIN both ways.
     pub closed: u64,
     /// Reset by the client or by the NAT.
@@ -219,6 +230,8 @@ pub struct ServerStats {
     pub messages: u64,
     /// Payload bytes of requests received in order, without repetitions.
     pub request_bytes: u64,
+    /// Segments dropped because a queue of their port was full.
+    pub overflow: Overflow,
     /// SYNs to closed ports answered with a reset; not those of health probes.
     pub refused: u64,
     /// Open connections that it had when it stopped, hung or was started anew, or its application

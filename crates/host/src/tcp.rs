@@ -1,8 +1,11 @@
 mod expectation;
+mod receive;
+mod timer;
+mod transmit;
 
-use plsim_types::{Duration, Instant, TcpFlags, TcpSegment};
+use plsim_types::{Instant, TcpFlags, TcpSegment};
 
-use crate::parameters::Parameters;
+use crate::due::Due;
 use crate::segment::{Kind, Segment};
 
 /// The receive window of every endpoint, in bytes: the largest without scaling (RFC 7323).
@@ -13,12 +16,6 @@ pub(crate) const MSS: u16 = 1_460;
 const MIN_MSS: u16 = 28;
 /// Segments sent before the first acknowledgement (RFC 6928).
 const INITIAL_FLIGHT: u8 = 10;
-/// How long the side that closed first keeps the connection (Linux `TCP_TIMEWAIT_LEN`).
-const TIME_WAIT: Duration = Duration::from_secs(60);
-/// How long it waits for the peer's FIN (Linux `tcp_fin_timeout`).
-const FIN_WAIT: Duration = Duration::from_secs(60);
-/// A deadline that never comes.
-pub(crate) const NEVER: u64 = u64::MAX;
 
 const ACK_DUE: u8 = 1;
 const PROBE_DUE: u8 = 2;
@@ -27,6 +24,8 @@ const CORKED: u8 = 8;
 const SILENT: u8 = 16;
 const EXPECTING: u8 = 32;
 const GREETED: u8 = 64;
+/// An acknowledgement waits for company until the deadline.
+const ACK_WAITS: u8 = 128;
 
 /// The states of RFC 9293 §3.3.2; LISTEN belongs to the server's port, not to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -48,7 +47,7 @@ pub(crate) enum State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Continue,
-    /// A challenge ACK is due (RFC 5961 §3.2, §4.2).
+    /// A challenge ACK is due (RFC 5961 §3.2, §4.2, §5.2).
     Challenged,
     /// This answer is to be sent; the connection itself is as before.
     Answer(Segment),
@@ -58,8 +57,8 @@ pub(crate) enum Verdict {
     Refused,
     /// Closed in good order, nothing left to wait for.
     Closed,
-    /// The peer did not answer often enough.
-    TimedOut,
+    /// The peer did not answer often enough; a reset may tell it so.
+    TimedOut(Option<Segment>),
 }
 
 /// One end of a TCP connection: what RFC 9293 calls the transmission control block.
@@ -69,23 +68,29 @@ pub(crate) enum Verdict {
 ///
 /// ```text
 ///  sent and acknowledged | in flight | to be sent again | written, not sent | FIN
-///                       una   …    next      …         max       …         end
+///                       una   …   una+next    …      una+max      …        end
 /// ```
+///
+/// It has 36 bytes, for there may be millions: without window scaling nothing in flight is farther
+/// from `una` than 16 bits tell, and one deadline serves retransmission, keepalive, probes of a
+/// closed window, delayed acknowledgements and the waiting states, for they exclude each other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tcb {
     /// SND.UNA.
     una: u32,
-    /// The next byte to send; falls back to `una` when the retransmission timer fires.
-    next: u32,
-    /// SND.NXT of the RFC: one after the highest byte ever sent.
-    max: u32,
     /// One after the last byte written by the application; the FIN's own number.
     end: u32,
     /// RCV.NXT.
     received: u32,
     /// The number up to which the application waits for data.
     goal: u32,
-    deadline: u64,
+    deadline: Due,
+    /// What is sent next, counted from `una`; falls back to 0 when the retransmission timer fires.
+    next: u16,
+    /// SND.NXT of the RFC, counted from `una`: one after the highest byte ever sent.
+    max: u16,
+    /// SND.WND: how much the peer takes beyond `una`.
+    window: u16,
     mss: u16,
     state: State,
     flags: u8,
@@ -94,6 +99,8 @@ pub(crate) struct Tcb {
     /// Segments that may be in flight.
     flight: u8,
 }
+
+const _: () = assert!(size_of::<Tcb>() == 36);
 
 impl Default for Tcb {
     fn default() -> Self {
@@ -105,12 +112,13 @@ impl Tcb {
     const fn new(state: State, isn: u32) -> Self {
         Self {
             una: isn,
-            next: isn,
-            max: isn,
             end: isn.wrapping_add(1),
             received: 0,
             goal: 0,
-            deadline: NEVER,
+            deadline: Due::NEVER,
+            next: 0,
+            max: 0,
+            window: 0,
             mss: MSS,
             state,
             flags: 0,
@@ -128,6 +136,7 @@ impl Tcb {
     pub(crate) fn accept(isn: u32, syn: &TcpSegment, mss: Option<u16>) -> Self {
         let mut tcb = Self::new(State::SynReceived, isn);
         tcb.received = syn.sequence.wrapping_add(1);
+        tcb.window = syn.window;
         tcb.limit_mss(mss);
         tcb
     }
@@ -138,11 +147,7 @@ impl Tcb {
 
     /// Returns when [`Tcb::on_timer`] wants to be called.
     pub(crate) const fn deadline(&self) -> Option<Instant> {
-        if self.deadline == NEVER {
-            None
-        } else {
-            Some(Instant::from_nanos(self.deadline))
-        }
+        self.deadline.instant()
     }
 
     /// Tells whether the handshake is over.
@@ -195,15 +200,15 @@ impl Tcb {
     /// Ends keepalive: from now on the connection only answers.
     pub(crate) const fn fall_silent(&mut self) {
         self.flags |= SILENT;
-        if self.una == self.max {
-            self.deadline = NEVER;
+        if self.is_quiet() && !self.has(ACK_WAITS) {
+            self.deadline = Due::NEVER;
         }
     }
 
     /// Returns the reset that aborts the connection (RFC 9293 §3.10.5).
     pub(crate) fn abort(&self) -> Segment {
         Segment {
-            sequence: self.max,
+            sequence: self.sent(),
             acknowledgement: self.received,
             flags: TcpFlags::RST | TcpFlags::ACK,
             length: 0,
@@ -211,358 +216,37 @@ impl Tcb {
         }
     }
 
-    /// Takes a segment (RFC 9293 §3.10.7).
-    pub(crate) fn on_segment(
-        &mut self,
-        segment: &TcpSegment,
-        mss: Option<u16>,
-        now: Instant,
-        parameters: &Parameters,
-    ) -> Verdict {
-        match self.state {
-            State::Closed => Verdict::Continue,
-            State::SynSent => self.answered_syn(segment, mss, now, parameters),
-            State::SynReceived
-            | State::Established
-            | State::FinWait1
-            | State::FinWait2
-            | State::Closing
-            | State::CloseWait
-            | State::LastAck
-            | State::TimeWait => self.synchronized(segment, now, parameters),
-        }
-    }
-
-    /// Takes the expiry of [`Tcb::deadline`].
-    pub(crate) fn on_timer(&mut self, now: Instant, parameters: &Parameters) -> Verdict {
-        if matches!(self.state, State::TimeWait | State::FinWait2) {
-            return Verdict::Closed;
-        }
-        let limit = match self.state {
-            State::SynSent | State::SynReceived => parameters.open_retries,
-            _ => parameters.retries,
-        };
-        if self.count >= limit {
-            return Verdict::TimedOut;
-        }
-        self.count += 1;
-        if self.una == self.max {
-            let Some(keepalive) = parameters.keepalive else {
-                return Verdict::Continue;
-            };
-            self.flags |= PROBE_DUE;
-            self.deadline = (now + keepalive).as_nanos();
-        } else {
-            // Go back N: everything in flight counts as lost (RFC 6298 §5.4 to §5.6).
-            self.next = self.una;
-            self.flight = 1;
-            self.deadline = (now + parameters.rto(self.count)).as_nanos();
-        }
-        Verdict::Continue
-    }
-
-    /// Returns the next segment to send, until there is none.
-    pub(crate) fn poll_transmit(
-        &mut self,
-        now: Instant,
-        parameters: &Parameters,
-    ) -> Option<Segment> {
-        match self.state {
-            State::Closed => return None,
-            State::SynSent | State::SynReceived if self.next == self.una => {
-                let (flags, sequence) = match self.state {
-                    State::SynSent => (TcpFlags::SYN, self.next),
-                    _ => (TcpFlags::SYN | TcpFlags::ACK, self.next),
-                };
-                self.flags &= !ACK_DUE;
-                let kind = self.take(1, now, parameters);
-                let acknowledgement = self.received;
-                return Some(Segment {
-                    sequence,
-                    acknowledgement,
-                    flags,
-                    length: 0,
-                    kind,
-                });
-            }
-            State::SynSent | State::SynReceived | State::TimeWait => {}
-            _ => {
-                if let Some(segment) = self.next_data(now, parameters) {
-                    return Some(segment);
-                }
-            }
-        }
-        let (sequence, kind) = if self.has(PROBE_DUE) {
-            // A byte the peer has already: it must answer (RFC 9293 §3.8.4).
-            (self.max.wrapping_sub(1), Kind::Probe)
-        } else if self.has(ACK_DUE) {
-            // Not `next`: after a fall-back that number may be old to the peer.
-            (self.max, Kind::Plain)
-        } else {
-            return None;
-        };
-        self.flags &= !(ACK_DUE | PROBE_DUE);
-        let acknowledgement = self.received;
-        Some(Segment {
-            sequence,
-            acknowledgement,
-            flags: TcpFlags::ACK,
-            length: 0,
-            kind,
-        })
-    }
-
-    fn next_data(&mut self, now: Instant, parameters: &Parameters) -> Option<Segment> {
-        let unsent = distance(self.next, self.end);
-        if unsent < 0 || self.has(CORKED) {
-            return None;
-        }
-        let length = u32::from(self.mss).min(unsent as u32);
-        let window = u32::from(self.flight) * u32::from(self.mss);
-        let in_flight = self.next.wrapping_sub(self.una);
-        let last = length == unsent as u32;
-        let fin = last && self.has(CLOSING);
-        if (length == 0 && !fin) || in_flight + length > window.min(u32::from(WINDOW)) {
-            return None;
-        }
-        let mut flags = TcpFlags::ACK;
-        if length > 0 && last {
-            flags = flags | TcpFlags::PSH;
-        }
-        if fin {
-            flags = flags | TcpFlags::FIN;
-            self.state = match self.state {
-                State::Established => State::FinWait1,
-                State::CloseWait => State::LastAck,
-                state => state,
-            };
-        }
-        let sequence = self.next;
-        let kind = self.take(length + u32::from(fin), now, parameters);
-        self.flags &= !(ACK_DUE | PROBE_DUE);
-        let acknowledgement = self.received;
-        Some(Segment {
-            sequence,
-            acknowledgement,
-            flags,
-            length: length as u16,
-            kind,
-        })
-    }
-
-    /// Moves `next` on, maybe over old ground.
-    fn take(&mut self, length: u32, now: Instant, parameters: &Parameters) -> Kind {
-        let kind = if self.next == self.max {
-            Kind::Plain
-        } else {
-            Kind::Retransmission
-        };
-        if self.una == self.max {
-            self.count = 0;
-            self.deadline = (now + parameters.rto(0)).as_nanos();
-        }
-        self.next = self.next.wrapping_add(length);
-        if distance(self.max, self.next) > 0 {
-            self.max = self.next;
-        }
-        kind
-    }
-
-    fn answered_syn(
-        &mut self,
-        segment: &TcpSegment,
-        mss: Option<u16>,
-        now: Instant,
-        parameters: &Parameters,
-    ) -> Verdict {
+    /// Tells whether a segment ends the handshake of a passive open.
+    pub(crate) fn is_established_by(&self, segment: &TcpSegment) -> bool {
         let flags = segment.flags;
-        let has_ack = flags.has(TcpFlags::ACK);
-        if has_ack && segment.acknowledgement != self.max {
-            // An old connection of the peer: the reset ends it, our next SYN succeeds.
-            return if flags.has(TcpFlags::RST) {
-                Verdict::Continue
-            } else {
-                Verdict::Answer(Segment::reset(segment.acknowledgement))
-            };
-        }
-        if flags.has(TcpFlags::RST) {
-            return if has_ack {
-                Verdict::Refused
-            } else {
-                Verdict::Continue
-            };
-        }
-        if has_ack && flags.has(TcpFlags::SYN) {
-            self.una = self.max;
-            self.next = self.max;
-            self.received = segment.sequence.wrapping_add(1);
-            self.limit_mss(mss);
-            self.flight = INITIAL_FLIGHT;
-            self.state = State::Established;
-            self.flags |= ACK_DUE;
-            self.rest(now, parameters);
-        }
-        Verdict::Continue
+        self.state == State::SynReceived
+            && flags.has(TcpFlags::ACK)
+            && !flags.has(TcpFlags::SYN)
+            && !flags.has(TcpFlags::RST)
+            && segment.acknowledgement == self.sent()
     }
 
-    fn synchronized(
-        &mut self,
-        segment: &TcpSegment,
-        now: Instant,
-        parameters: &Parameters,
-    ) -> Verdict {
-        let flags = segment.flags;
-        let offset = distance(self.received, segment.sequence);
-        let window = i32::from(WINDOW);
-        let in_window = (0..window).contains(&offset);
-        if flags.has(TcpFlags::RST) {
-            return match offset {
-                0 => Verdict::Reset,
-                _ if in_window => self.challenge(),
-                _ => Verdict::Continue,
-            };
-        }
-        if flags.has(TcpFlags::SYN) {
-            return self.repeated_syn(segment);
-        }
-        let length = i32::from(segment.length) + i32::from(flags.has(TcpFlags::FIN));
-        let acceptable = if length == 0 {
-            in_window
-        } else {
-            offset < window && offset.saturating_add(length) > 0
-        };
-        if !acceptable {
-            // Of empty segments only the keepalive probe is answered: two mismatched ends would
-            // otherwise acknowledge each other for ever (Linux limits the rate instead).
-            if length > 0 || offset == -1 {
-                self.flags |= ACK_DUE;
-                if self.state == State::TimeWait {
-                    self.rest(now, parameters);
-                }
-            }
-            return Verdict::Continue;
-        }
-        if !flags.has(TcpFlags::ACK) {
-            return Verdict::Continue;
-        }
-        if let Some(verdict) = self.acknowledged(segment, now, parameters) {
-            return verdict;
-        }
-        self.take_data(segment);
-        if self.una == self.max {
-            self.rest(now, parameters);
-        }
-        Verdict::Continue
+    /// Tells whether a SYN opens a new connection in place of this one, which is in TIME_WAIT:
+    /// its number must be new to this end (RFC 9293 §3.10.7.4, RFC 6191 §2).
+    pub(crate) const fn yields_to(&self, segment: &TcpSegment) -> bool {
+        matches!(self.state, State::TimeWait)
+            && segment.flags.opens()
+            && distance(self.received, segment.sequence) > 0
     }
 
-    /// A SYN inside a connection: the peer's own again, or a new one of a peer that forgot us.
-    fn repeated_syn(&mut self, segment: &TcpSegment) -> Verdict {
-        let is_same = segment.sequence.wrapping_add(1) == self.received;
-        if self.state == State::SynReceived && is_same {
-            self.next = self.una;
-            return Verdict::Continue;
-        }
-        if segment.flags.has(TcpFlags::ACK) {
-            // The peer's SYN-ACK once more: our ACK was lost.
-            self.flags |= ACK_DUE;
-            return Verdict::Continue;
-        }
-        self.challenge()
+    /// Returns the highest number sent: SND.NXT.
+    const fn sent(&self) -> u32 {
+        self.una.wrapping_add(self.max as u32)
     }
 
-    const fn challenge(&mut self) -> Verdict {
-        self.flags |= ACK_DUE;
-        Verdict::Challenged
+    /// Tells whether nothing is in flight.
+    const fn is_quiet(&self) -> bool {
+        self.max == 0
     }
 
-    /// Takes the acknowledgement; a verdict ends the handling of the segment.
-    fn acknowledged(
-        &mut self,
-        segment: &TcpSegment,
-        now: Instant,
-        parameters: &Parameters,
-    ) -> Option<Verdict> {
-        let ahead = distance(self.una, segment.acknowledgement);
-        let sent = distance(self.una, self.max);
-        if self.state == State::SynReceived {
-            if ahead != 1 {
-                return Some(Verdict::Answer(Segment::reset(segment.acknowledgement)));
-            }
-            self.state = State::Established;
-            self.flight = INITIAL_FLIGHT - 1;
-        }
-        if ahead > sent {
-            if segment.length > 0 {
-                self.flags |= ACK_DUE;
-            }
-            return Some(Verdict::Continue);
-        }
-        if ahead > 0 {
-            self.una = segment.acknowledgement;
-            if distance(self.next, self.una) > 0 {
-                self.next = self.una;
-            }
-            self.count = 0;
-            self.flight = self.flight.saturating_add(1);
-            if self.una != self.max {
-                self.deadline = (now + parameters.rto(0)).as_nanos();
-            }
-        }
-        if self.una == self.end.wrapping_add(1) {
-            match self.state {
-                State::FinWait1 => self.state = State::FinWait2,
-                State::Closing => self.state = State::TimeWait,
-                State::LastAck => return Some(Verdict::Closed),
-                _ => {}
-            }
-        }
-        None
-    }
-
-    /// Takes data and FIN in order; what follows a hole must come again.
-    fn take_data(&mut self, segment: &TcpSegment) {
-        let has_fin = segment.flags.has(TcpFlags::FIN);
-        if segment.length == 0 && !has_fin {
-            return;
-        }
-        self.flags |= ACK_DUE;
-        let end = segment.sequence.wrapping_add(u32::from(segment.length));
-        if distance(segment.sequence, self.received) < 0 {
-            return;
-        }
-        if distance(self.received, end) > 0 {
-            self.received = end;
-        }
-        if !has_fin || self.received != end {
-            return;
-        }
-        self.state = match self.state {
-            State::Established => State::CloseWait,
-            State::FinWait1 => State::Closing,
-            State::FinWait2 => State::TimeWait,
-            // A second FIN; the first one is acknowledged already.
-            _ => return,
-        };
-        self.received = self.received.wrapping_add(1);
-        if self.state == State::CloseWait {
-            // Applications here close when the peer does; what they held back is void.
-            if self.uncork() {
-                self.end = self.max;
-            }
-            self.close();
-        }
-    }
-
-    /// Sets the deadline of a connection with nothing in flight.
-    fn rest(&mut self, now: Instant, parameters: &Parameters) {
-        self.count = 0;
-        let span = match self.state {
-            State::TimeWait => Some(TIME_WAIT),
-            State::FinWait2 => Some(FIN_WAIT),
-            _ if self.has(SILENT) => None,
-            _ => parameters.keepalive,
-        };
-        self.deadline = span.map_or(NEVER, |span| (now + span).as_nanos());
+    /// Returns the bytes written that are not sent, or to be sent again; −1 once the FIN is sent.
+    const fn unsent(&self) -> i32 {
+        distance(self.una.wrapping_add(self.next as u32), self.end)
     }
 
     fn limit_mss(&mut self, announced: Option<u16>) {

@@ -15,7 +15,7 @@ use plsim_types::{Duration, Instant, KeyedHash};
 
 use crate::config::{Close, MAX_DATAGRAM, WorkloadConfig, WorkloadKind, draw_span};
 use crate::connection::{Asked, Connections, Event, Turn};
-use crate::parameters::Parameters;
+use crate::parameters::TcpParameters;
 use crate::request::{Extra, Request};
 use crate::schedule::Schedule;
 use closed_loop::ClosedLoop;
@@ -42,7 +42,7 @@ pub(crate) struct Traffic {
     pub(crate) usual: Asked,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) close: Close,
-    pub(crate) parameters: Parameters,
+    pub(crate) parameters: TcpParameters,
     request: Distribution,
     response: Distribution,
     /// The most bytes of a request.
@@ -129,18 +129,13 @@ impl Traffic {
                 session.response_timeout,
                 session.connect_timeout,
                 session.close,
-                Parameters {
-                    initial_rto: session.initial_rto,
-                    open_retries: session.syn_retries,
-                    retries: session.retries,
-                    keepalive: session.keepalive,
-                },
+                session.tcp,
             ),
             WorkloadKind::Udp(session) => (
                 Some(session.response_timeout),
                 None,
                 Close::Fin,
-                Parameters::IDLE,
+                TcpParameters::LINUX_CLIENT,
             ),
         };
         let (subject, is_awaited, one_way) = match config.model {

@@ -96,6 +96,8 @@ const fn refuses(reason: DropReason) -> Option<bool> {
         | DropReason::LinkQueueFull
         | DropReason::HopLimit
         | DropReason::ProbeBlocked
+        | DropReason::SynQueueFull
+        | DropReason::AcceptQueueFull
         | DropReason::NoListener
         | DropReason::Truncated
         | DropReason::BadVersion

@@ -193,6 +193,14 @@ pub struct BackendSummary {
     pub messages: u64,
     /// Why requests failed at its application.
     pub failed_by: RequestFailedBy,
+    /// Connections that it had closed first and remembers at the end (TIME_WAIT).
+    pub time_wait: u64,
+    /// Connections that wait at the end until its application accepts them.
+    pub waiting: u64,
+    /// SYNs dropped because as many handshakes were under way as the backlog allows.
+    pub syn_queue_overflows: u64,
+    /// SYNs and last ACKs dropped because too many connections waited for the application.
+    pub accept_queue_overflows: u64,
     /// PROXY headers that were sent to it, repetitions included.
     pub proxy_headers: u64,
     /// Segments whose PROXY header had to wait for the VM's window.
@@ -334,6 +342,10 @@ impl Summary {
                 requests: 0,
                 messages: 0,
                 failed_by: RequestFailedBy::default(),
+                time_wait: 0,
+                waiting: 0,
+                syn_queue_overflows: 0,
+                accept_queue_overflows: 0,
                 proxy_headers: 0,
                 proxy_withheld: 0,
             }],
@@ -486,6 +498,10 @@ impl BackendSummary {
             ("requests", self.requests.into()),
             ("messages", self.messages.into()),
             ("failed_by", failed_by),
+            ("time_wait", self.time_wait.into()),
+            ("waiting", self.waiting.into()),
+            ("syn_queue_overflows", self.syn_queue_overflows.into()),
+            ("accept_queue_overflows", self.accept_queue_overflows.into()),
             ("proxy_headers", self.proxy_headers.into()),
             ("proxy_withheld", self.proxy_withheld.into()),
         ])

@@ -16,6 +16,7 @@ use plsim_vnet::{EndpointId, PrivateEndpoint, VirtualNetwork, VnetId};
 
 use crate::configure;
 use crate::frontend;
+use crate::host;
 use crate::layout::{ClientGroup, Layout, narrow, position};
 use crate::link::{self, Hop, LinkPlace, Owner};
 use crate::loopback::Loopbacks;
@@ -113,7 +114,7 @@ impl<'a> Site<'a> {
     fn new(scenario: &'a Scenario, layout: &'a Layout, seed: u64) -> Self {
         let mut builder = WorldBuilder::new();
         let clients = layout.clients.iter().map(|place| {
-            let (kind, name) = client_name(scenario, place.group);
+            let (kind, name) = place.group.name(scenario);
             builder.node(kind, name)
         });
         let clients = clients.collect();
@@ -171,7 +172,7 @@ impl<'a> Site<'a> {
         };
         for (index, place) in self.layout.clients.iter().enumerate() {
             let network = self.map.networks[place.network];
-            let (kind, name) = client_name(self.scenario, place.group);
+            let (kind, name) = place.group.name(self.scenario);
             let config = ChannelConfig::default();
             let [there, home] = match place.group {
                 ClientGroup::Client(_) => ["client-network", "network-client"],
@@ -188,13 +189,13 @@ impl<'a> Site<'a> {
                 .join_clients(&mut self.builder, own, node, to_network);
             clients
                 .rooms
-                .push(Room::Clients(ClientVms::new(ClientVmsConfig {
+                .push(Room::Clients(Box::new(ClientVms::new(ClientVmsConfig {
                     addresses: place.addresses.clone(),
-                    ephemeral_ports: configure::ephemeral_ports(self.scenario, place.group),
+                    ephemeral_ports: host::ephemeral_ports(self.scenario, place.group),
                     out,
                     seed: self.entity_seed(kind, name),
                     workloads: workload::workloads(self.scenario, self.layout, index, self.seed),
-                })));
+                }))));
         }
         clients
     }
@@ -427,7 +428,7 @@ impl<'a> Site<'a> {
             let (host, server) = self.host_and_vm(index, to_backbone);
             backends
                 .rooms
-                .extend([Room::Host(Box::new(host)), Room::Server(server)]);
+                .extend([Room::Host(Box::new(host)), Room::Server(Box::new(server))]);
         }
         backends
     }
@@ -496,6 +497,8 @@ impl<'a> Site<'a> {
             listeners: configure::listeners(self.scenario, place),
             application: configure::application(self.scenario, place),
             subjects: workload::subjects(self.scenario),
+            tcp: host::server_tcp(&self.scenario.backend_vm[place.group]),
+            admission: host::admission(&self.scenario.backend_vm[place.group]),
             behaviour: crate::probe::behaviour(&self.scenario.backend_vm[place.group]),
             seed: self.entity_seed("backend-vm", name),
         });
@@ -582,14 +585,6 @@ impl<'a> Site<'a> {
 
     fn entity_seed(&self, kind: &str, name: &str) -> u64 {
         KeyedHash::new(self.seed, kind).derive(name).word(0)
-    }
-}
-
-/// Returns the kind and the name of the node that opens a group's connections.
-fn client_name(scenario: &Scenario, group: ClientGroup) -> (&'static str, &str) {
-    match group {
-        ClientGroup::Client(index) => ("client-vm", scenario.client_vm[index].name.as_str()),
-        ClientGroup::Backend(index) => ("backend-client", scenario.backend_vm[index].name.as_str()),
     }
 }
 

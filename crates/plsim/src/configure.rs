@@ -2,14 +2,14 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use plsim_fabric::{ProxyService, Splices};
-use plsim_host::{Application, EphemeralPorts};
+use plsim_host::Application;
 use plsim_lb::{
     AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, HashStrength, HashTuple,
     LbConfig, LbPoolId, Listen, PoolConfig, ProbeId, Rehash, Rule, Stickiness,
 };
 use plsim_packet::{FragmentPolicy, Fragments, FragmentsConfig};
 use plsim_scenario as file;
-use plsim_scenario::{EphemeralPortOrder, FrontendPath, Scenario, Workload};
+use plsim_scenario::{FrontendPath, Scenario, Workload};
 use plsim_types::{BackendId, Duration, PlsId, Protocol};
 use plsim_vnet::{
     ConnectionState, EndpointId, EndpointRoute, Peering, Subnet, VirtualNetworkConfig, VnetId,
@@ -17,7 +17,7 @@ use plsim_vnet::{
 
 use crate::frontend;
 use crate::idle;
-use crate::layout::{BackendPlace, ClientGroup, Layout, frontend_place, narrow, position};
+use crate::layout::{BackendPlace, Layout, frontend_place, narrow, position};
 use crate::membership;
 use crate::probe;
 
@@ -373,21 +373,4 @@ fn dialled(
     through_it
         .map(|workload| (protocol, workload.port))
         .collect()
-}
-
-/// Returns the source ports of a group of VMs: as the file says, for backend VMs Linux's own.
-pub(crate) fn ephemeral_ports(scenario: &Scenario, group: ClientGroup) -> EphemeralPorts {
-    match group {
-        ClientGroup::Client(index) => {
-            let group = &scenario.client_vm[index];
-            EphemeralPorts {
-                range: group.ephemeral_ports.first()..=group.ephemeral_ports.last(),
-                even_first: group.ephemeral_port_order == EphemeralPortOrder::EvenFirst,
-            }
-        }
-        ClientGroup::Backend(_) => EphemeralPorts {
-            range: 32_768..=60_999,
-            even_first: false,
-        },
-    }
 }

@@ -1,3 +1,4 @@
+mod admission;
 mod frontend;
 mod idle;
 mod outage;
@@ -30,6 +31,7 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     found.extend(reader.proxy_protocol());
     found.extend(reader.frontend_clients());
     found.extend(reader.client_ports());
+    found.extend(reader.full_servers());
     found.extend(reader.outages());
     found.extend(reader.probes());
     found.extend(reader.resets());

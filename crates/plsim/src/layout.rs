@@ -37,6 +37,14 @@ pub(crate) enum ClientGroup {
 }
 
 impl ClientGroup {
+    /// Returns the kind and the name of the node that opens the group's connections.
+    pub(crate) fn name(self, scenario: &Scenario) -> (&'static str, &str) {
+        match self {
+            Self::Client(index) => ("client-vm", scenario.client_vm[index].name.as_str()),
+            Self::Backend(index) => ("backend-client", scenario.backend_vm[index].name.as_str()),
+        }
+    }
+
     /// Tells whether a workload starts at the group.
     pub(crate) fn starts(self, scenario: &Scenario, workload: &Workload) -> bool {
         let (own, wanted) = match self {

@@ -38,6 +38,7 @@ mod events;
 mod expectations;
 mod findings;
 mod frontend;
+mod host;
 mod idle;
 mod law;
 mod layout;

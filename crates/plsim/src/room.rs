@@ -8,12 +8,12 @@ use plsim_sim::{ChannelId, Context, Node};
 /// Every kind of node, in path order.
 #[derive(Debug)]
 pub(crate) enum Room {
-    Clients(ClientVms),
+    Clients(Box<ClientVms>),
     Network(VirtualNetworkNode),
     Endpoint(PrivateEndpointNode),
     Edge(Box<ProviderEdge>),
     Host(Box<BackendHost>),
-    Server(ServerVm),
+    Server(Box<ServerVm>),
     Backbone(Backbone),
     Loopback(Loopback),
 }

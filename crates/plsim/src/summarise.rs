@@ -235,7 +235,8 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
         .map(|(place, (host, server))| {
             let host = world.nodes()[host.0 as usize].host();
             let nat = host.nat();
-            let server = world.nodes()[server.0 as usize].server().stats();
+            let vm = world.nodes()[server.0 as usize].server();
+            let server = vm.stats();
             let splices = host.splice_stats();
             let direct = host.frontend_usage();
             BackendSummary {
@@ -252,6 +253,10 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
                     proxy_missing: server.failed_by.proxy_missing,
                     unreadable: server.failed_by.unreadable,
                 },
+                time_wait: server.time_wait,
+                waiting: vm.waiting(),
+                syn_queue_overflows: server.overflow.syn_queue,
+                accept_queue_overflows: server.overflow.accept_queue,
                 proxy_headers: splices.headers,
                 proxy_withheld: splices.withheld,
             }

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use plsim_host::{
     Close, ClosedLoopConfig, Distribution, Jitter, Keeping, Model, NoticeClose, Order, PoolConfig,
-    Retry, TcpSession, UdpSession, Validation, WorkloadConfig, WorkloadKind,
+    Retry, TcpParameters, TcpSession, UdpSession, Validation, WorkloadConfig, WorkloadKind,
 };
 use plsim_scenario as file;
 use plsim_scenario::{Scenario, WorkloadModel};
@@ -12,6 +12,7 @@ use plsim_types::{Duration, Instant, KeyedHash};
 
 use crate::arrivals;
 use crate::configure;
+use crate::host;
 use crate::law::law;
 use crate::layout::{Layout, narrow};
 
@@ -38,7 +39,11 @@ pub(crate) fn workloads(
                 .derive(workload.name.as_str())
                 .word(0),
             target: SocketAddrV4::new(address, workload.port),
-            kind: session(scenario, workload),
+            kind: session(
+                scenario,
+                workload,
+                host::client_tcp(scenario, group, workload),
+            ),
             model: model(scenario, workload),
             arrival: arrivals::arrival(scenario, workload.effective_arrival()),
             rate: workload.rate.as_ref().map(arrivals::rate),
@@ -51,7 +56,7 @@ pub(crate) fn workloads(
     .collect()
 }
 
-fn session(scenario: &Scenario, workload: &file::Workload) -> WorkloadKind {
+fn session(scenario: &Scenario, workload: &file::Workload, tcp: TcpParameters) -> WorkloadKind {
     let request = law(scenario, &workload.request_size);
     let response = law(scenario, &workload.response_size);
     let hold = law(scenario, &workload.hold);
@@ -76,10 +81,7 @@ fn session(scenario: &Scenario, workload: &file::Workload) -> WorkloadKind {
                 file::Close::Abandon => Close::Abandon,
                 file::Close::Server => Close::Server,
             },
-            keepalive: workload.keepalive.0,
-            syn_retries: workload.syn_retries,
-            retries: workload.retries,
-            initial_rto: workload.initial_rto.0,
+            tcp,
         }),
         file::Transport::Udp => WorkloadKind::Udp(UdpSession {
             request,

@@ -447,11 +447,15 @@ fn repair(node: &Node, tree: &Tree, path: &str, written: &str) -> Option<String>
     let format = node.format.as_deref().unwrap_or("");
     let written = sanitised(written);
     match (&tree.value, format) {
-        (Value::Integer(_) | Value::Float(_), "duration-text" | "duration-law" | "keepalive") => {
-            Some(format!(
-                "a bare number has no unit: write \"{written}s\" for seconds"
-            ))
-        }
+        (
+            Value::Integer(_) | Value::Float(_),
+            "duration-text" | "duration-law" | "keepalive" | "user-timeout",
+        ) => Some(format!(
+            "a bare number has no unit: write \"{written}s\" for seconds"
+        )),
+        (Value::Integer(_) | Value::Float(_), "delayed-ack") => Some(format!(
+            "a bare number has no unit: write \"{written}ms\" for milliseconds"
+        )),
         (Value::Integer(_) | Value::Float(_), "rate" | "rate-curve") => Some(format!(
             "a bare number has no unit: write \"{written}/s\" for {written} in a second"
         )),

@@ -40,7 +40,7 @@ mod units;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
     Action, AdminDown, AdminState, Application, Arrival, BackendPool, BackendVm, Bursts,
-    CertificateChain, ClientEndpointLink, ClientVm, Close, ConnectionState, Distribution,
+    CertificateChain, ClientEndpointLink, ClientOs, ClientVm, Close, ConnectionState, Distribution,
     EdgeHostLink, EndpointEdgeLink, EphemeralPortOrder, Event, Expect, ExpectValue, Flapping,
     Fragments, Frontend, GeModel, HashStrength, HashTuple, HeldPorts, HostVmLink, Jitter,
     JitterDistribution, LatePackets, LbIdleAction, Link, LinkDirection, LinkName, LinkSettings,
@@ -57,9 +57,9 @@ pub use rules::{Lint, lints};
 pub use schema::schema;
 pub use source::sanitised;
 pub use units::{
-    Bandwidth, ByteSize, Count, Curve, DayCurve, Drawn, FileName, FlowLimit, FrontendPath,
-    HexBytes, Keepalive, Law, Name, Network, PoolPath, PortRange, Quantity, Rate, RateCurve,
-    RulePath, SubnetPath, TimeSpan, UnitError,
+    Bandwidth, ByteSize, Count, Curve, DayCurve, DelayedAck, Drawn, FileName, FlowLimit,
+    FrontendPath, HexBytes, Keepalive, Law, Name, Network, PoolPath, PortRange, Probing, Quantity,
+    Rate, RateCurve, RulePath, SubnetPath, TimeSpan, UnitError, UserTimeout,
 };
 
 use located::Located;

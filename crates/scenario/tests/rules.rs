@@ -286,6 +286,23 @@ fn a_keepalive_at_the_idle_timeout_is_warned_about_and_one_before_is_not() {
 }
 
 #[test]
+fn a_keepalive_of_the_backends_saves_silent_clients_as_well() {
+    let with = |servers: &str| {
+        reported(&[
+            ("close = \"abandon\"", "keepalive = \"linux\""),
+            (
+                "[[backend_vm]]",
+                &format!("[[backend_vm]]\nkeepalive = {servers}"),
+            ),
+        ])
+    };
+    assert_eq!(with("\"go\""), "");
+    assert_eq!(with("{ time = \"239s\", interval = \"300s\" }"), "");
+    assert!(with("\"240s\"").starts_with("warning[PL057]"));
+    assert!(with("\"off\"").starts_with("warning[PL057]"));
+}
+
+#[test]
 fn the_idle_timeout_of_a_rule_is_4_to_100_minutes_and_above_30_in_dispute() {
     let of_rule = |text: &str| {
         let key = format!("backend_port = 8080\nidle_timeout = \"{text}\"");

@@ -115,6 +115,10 @@ drop_reasons! {
     BadTcpFlags = "bad-tcp-flags",
     /// The link was down.
     LinkDown = "link-down",
+    /// As many handshakes are under way on the port as its backlog allows.
+    SynQueueFull = "syn-queue-full",
+    /// As many connections wait for the application as its backlog allows.
+    AcceptQueueFull = "accept-queue-full",
 }
 
 impl DropReason {

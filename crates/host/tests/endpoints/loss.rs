@@ -3,7 +3,7 @@ use plsim_types::{Duration, Instant};
 use proptest::prelude::{ProptestConfig, any, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
 
-use crate::world::{Setup, at_once, ms, session};
+use crate::world::{Setup, at_once, ms, patient, probed, session};
 
 #[test]
 fn a_thousand_connections_complete_at_20_percent_loss_with_every_byte() {
@@ -11,8 +11,7 @@ fn a_thousand_connections_complete_at_20_percent_loss_with_every_byte() {
         let session = TcpSession {
             request: Distribution::Fixed(3_000),
             response: Distribution::Fixed(6_000),
-            syn_retries: 20,
-            retries: 20,
+            tcp: patient(20),
             ..session()
         };
         let mut setup = Setup::new(at_once(session, 1_000));
@@ -58,12 +57,13 @@ proptest! {
         let keepalive = keepalive.map(Duration::from_millis);
         let up_to = |high| Distribution::Uniform { low: 0, high };
         let (request, response) = (up_to(request), up_to(response));
+        let tcp = keepalive.map_or(patient(3), |span| probed(span, span));
         let tcp = TcpSession {
             request: request.clone(),
             response: response.clone(),
             hold: hold.clone(),
             close,
-            keepalive,
+            tcp,
             ..session()
         };
         let mut workload = at_once(tcp, 40);

@@ -1,5 +1,6 @@
 //! A client group and a server VM joined by two links: what they send, when, and what they count.
 
+mod admission;
 mod icmp;
 mod loss;
 mod resets;

@@ -1,7 +1,7 @@
-use plsim_host::{Arrival, Close, Distribution, Rate, TcpSession};
+use plsim_host::{Arrival, Close, Distribution, Rate, TcpParameters, TcpSession};
 use plsim_types::{Duration, Instant};
 
-use crate::world::{Setup, at_once, ms, session};
+use crate::world::{Setup, at_once, ms, patient, probed, session};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -86,10 +86,9 @@ fn a_reset_close_sends_one_exact_reset_and_frees_the_port_at_once() {
 
 #[test]
 fn an_abandoned_connection_stays_open_on_both_ends_without_a_packet() {
-    let keepalive = Some(secs(30));
     let session = TcpSession {
         close: Close::Abandon,
-        keepalive,
+        tcp: probed(secs(30), secs(30)),
         ..session()
     };
     let mut mini = Setup::new(at_once(session, 1)).build();
@@ -173,7 +172,7 @@ fn a_syn_is_repeated_after_1_3_and_7_s_and_given_up_at_15_s() {
 #[test]
 fn without_syn_retries_a_connection_fails_after_one_rto() {
     let session = TcpSession {
-        syn_retries: 0,
+        tcp: patient(0),
         ..session()
     };
     let mut mini = Setup::new(at_once(session, 1)).build();
@@ -205,7 +204,7 @@ fn a_connect_latency_counts_from_the_first_syn() {
 #[test]
 fn keepalive_probes_go_out_after_each_silent_interval_and_are_answered() {
     let session = TcpSession {
-        keepalive: Some(secs(10)),
+        tcp: probed(secs(10), secs(10)),
         hold: held(25),
         ..session()
     };
@@ -227,7 +226,7 @@ fn keepalive_probes_go_out_after_each_silent_interval_and_are_answered() {
 #[test]
 fn unanswered_keepalive_probes_time_the_connection_out() {
     let session = TcpSession {
-        keepalive: Some(secs(10)),
+        tcp: probed(secs(10), secs(10)),
         hold: held(9_999),
         ..session()
     };
@@ -243,6 +242,8 @@ fn unanswered_keepalive_probes_time_the_connection_out() {
     assert_eq!(mini.trace(ms(5)), expected);
     assert_eq!(mini.stats().established, 1);
     mini.run_until(ms(40_004) + Duration::from_nanos(1));
+    let last = mini.trace(ms(40_000));
+    assert_eq!(last, ["40004000 c RST|ACK 201 3001 0"], "as Linux does");
     assert_eq!((mini.stats().timed_out, mini.clients().live()), (1, 0));
     mini.check();
 }
@@ -317,7 +318,7 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
         let mut workload = at_once(
             TcpSession {
                 hold,
-                retries: 9,
+                tcp: patient(9),
                 ..session()
             },
             300,
@@ -336,4 +337,55 @@ fn the_same_seed_gives_the_same_bytes_and_another_seed_others() {
     };
     assert_eq!(run(1), run(1));
     assert_ne!(run(1).0, run(2).0);
+}
+
+#[test]
+fn delayed_acknowledgements_are_fewer_and_the_last_one_comes_alone_after_its_time() {
+    let tcp = TcpParameters {
+        delayed_ack: Some(Duration::from_millis(40)),
+        ..patient(3)
+    };
+    let session = TcpSession {
+        hold: held(1),
+        tcp,
+        ..session()
+    };
+    let mut setup = Setup::new(at_once(session, 1));
+    setup.server_tcp.delayed_ack = tcp.delayed_ack;
+    let mut mini = setup.build();
+    mini.run_ms(10_000);
+    let expected = [
+        "3000 s ACK 1 201 1460",
+        "3000 s ACK 1461 201 1460",
+        "3000 s PSH|ACK 2921 201 80",
+        // The second segment at once, the third 40 ms late.
+        "4000 c ACK 201 2921 0",
+        "44000 c ACK 201 3001 0",
+        "1004000 c FIN|ACK 201 3001 0",
+        "1005000 s FIN|ACK 3001 202 0",
+        "1006000 c ACK 202 3002 0",
+    ];
+    assert_eq!(mini.trace(ms(3)), expected);
+    mini.check();
+}
+
+#[test]
+fn a_server_probes_its_silent_clients_and_resets_who_does_not_answer() {
+    let session = TcpSession {
+        hold: held(9_999),
+        ..session()
+    };
+    let mut setup = Setup::new(at_once(session, 1));
+    setup.server_tcp = probed(secs(10), secs(2));
+    let mut mini = setup.build();
+    mini.run_ms(11_000);
+    let expected = ["10005000 s ACK 3000 201 0", "10006000 c ACK 201 3001 0"];
+    assert_eq!(mini.trace(ms(100)), expected);
+    // It hears nothing any more: probes 10, 12 and 14 s after the last answer, and a reset.
+    mini.set_deaf(true);
+    mini.run_ms(26_008);
+    assert_eq!(mini.server_stats().timed_out, 1);
+    assert_eq!(mini.stats().reset, 0, "on its way");
+    mini.run_ms(27_000);
+    assert_eq!((mini.stats().reset, mini.clients().live()), (1, 0));
 }

@@ -2,9 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_host::{
-    Application, Arrival, Behaviour, ClientVms, ClientVmsConfig, Close, Curve, Distribution,
-    EphemeralPorts, Model, ServerStats, ServerVm, ServerVmConfig, TcpSession, WorkloadConfig,
-    WorkloadKind, WorkloadStats,
+    Admission, Application, Arrival, Behaviour, ClientVms, ClientVmsConfig, Close, Curve,
+    Distribution, EphemeralPorts, Model, ServerStats, ServerVm, ServerVmConfig, TcpKeepalive,
+    TcpParameters, TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
 };
 use plsim_packet::{Origin, Packet, PacketId, Payload, TcpHeader};
 use plsim_sim::{
@@ -125,6 +125,8 @@ pub(crate) struct Setup {
     pub(crate) loss: f64,
     pub(crate) seed: u64,
     pub(crate) keep: bool,
+    pub(crate) server_tcp: TcpParameters,
+    pub(crate) admission: Admission,
 }
 
 impl Setup {
@@ -139,6 +141,8 @@ impl Setup {
             loss: 0.0,
             seed: 1,
             keep: true,
+            server_tcp: TcpParameters::LINUX_SERVER,
+            admission: Admission::default(),
         }
     }
 
@@ -164,6 +168,7 @@ impl Setup {
             ephemeral_ports: EphemeralPorts {
                 range: self.ports.0..=self.ports.1,
                 even_first: false,
+                shared: false,
             },
             out: up,
             seed: self.seed,
@@ -176,6 +181,8 @@ impl Setup {
             listeners: self.listeners,
             application: Application::Plain,
             subjects: vec![Duration::from_secs(10).into()],
+            tcp: self.server_tcp,
+            admission: self.admission,
             behaviour: Behaviour::default(),
             seed: self.seed,
         }));
@@ -387,10 +394,28 @@ pub(crate) fn session() -> TcpSession {
         close: Close::Fin,
         response_timeout: None,
         connect_timeout: None,
-        keepalive: None,
-        syn_retries: 3,
-        retries: 3,
-        initial_rto: Duration::from_secs(1),
+        tcp: patient(3),
+    }
+}
+
+/// Sends each segment again so many times.
+pub(crate) fn patient(retries: u8) -> TcpParameters {
+    TcpParameters {
+        open_retries: retries,
+        retries,
+        ..TcpParameters::LINUX_CLIENT
+    }
+}
+
+/// Gives up after three unanswered probes.
+pub(crate) fn probed(time: Duration, interval: Duration) -> TcpParameters {
+    TcpParameters {
+        keepalive: Some(TcpKeepalive {
+            time,
+            interval,
+            probes: 3,
+        }),
+        ..patient(3)
     }
 }
 

@@ -1,6 +1,9 @@
 use super::distribution::AdminState;
-use crate::units::{FlowLimit, Name, PoolPath, PortRange, SubnetPath, TimeSpan};
+use crate::units::{
+    DelayedAck, FlowLimit, Keepalive, Name, PoolPath, PortRange, SubnetPath, TimeSpan,
+};
 use core::net::Ipv4Addr;
+use plsim_types::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,12 +21,29 @@ pub struct ClientVm {
     pub count: u32,
     /// A static address; only for a group of one. Otherwise the next free address is taken.
     pub ip_address: Option<Ipv4Addr>,
-    /// The source ports a client picks from (Linux's default).
-    #[serde(default = "linux_ephemeral_ports")]
-    pub ephemeral_ports: PortRange,
-    /// The order in which it picks them.
-    #[serde(default)]
-    pub ephemeral_port_order: EphemeralPortOrder,
+    /// The operating system: it gives the defaults of the following keys. Without it they are cautious
+    /// ones, those of "linux" but for ports in ascending order that destinations do not share.
+    pub os: Option<ClientOs>,
+    /// The source ports a client picks from: 32768-60999 in Linux, 49152-65535 in Windows (WIN-PORT).
+    pub ephemeral_ports: Option<PortRange>,
+    /// The order in which it picks them: even-first in Linux.
+    pub ephemeral_port_order: Option<EphemeralPortOrder>,
+    /// Whether TCP connections to different destinations may have one port: true in Linux (KERN). A UDP
+    /// port is always one flow's.
+    pub ephemeral_port_sharing: Option<bool>,
+    /// How long a TCP connection that the client closed first keeps its port: 60s in Linux (KERN), 120s
+    /// in Windows (WIN-PORT). Linux with tcp_tw_reuse = 1 and timestamps comes close to 1s.
+    pub time_wait: Option<TimeSpan>,
+}
+
+/// The operating system of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientOs {
+    /// Ports 32768-60999, the even ones first, shared by destinations; TIME_WAIT of 60 s (KERN).
+    Linux,
+    /// Ports 49152-65535, each for one connection; TIME_WAIT of 120 s (WIN-PORT).
+    Windows,
 }
 
 /// The order in which clients pick their source ports.
@@ -38,6 +58,47 @@ pub enum EphemeralPortOrder {
 }
 
 impl ClientVm {
+    /// Returns the source ports.
+    #[must_use]
+    pub fn effective_ephemeral_ports(&self) -> PortRange {
+        let (first, last) = match self.os {
+            None | Some(ClientOs::Linux) => (32_768, 60_999),
+            Some(ClientOs::Windows) => (49_152, 65_535),
+        };
+        let default = PortRange::new(first, last);
+        self.ephemeral_ports
+            .or(default)
+            .expect("broken invariant: the default ranges are not empty")
+    }
+
+    /// Returns the order of the source ports.
+    #[must_use]
+    pub fn effective_ephemeral_port_order(&self) -> EphemeralPortOrder {
+        let default = match self.os {
+            Some(ClientOs::Linux) => EphemeralPortOrder::EvenFirst,
+            None | Some(ClientOs::Windows) => EphemeralPortOrder::Ascending,
+        };
+        self.ephemeral_port_order.unwrap_or(default)
+    }
+
+    /// Tells whether TCP connections to different destinations may have one port.
+    #[must_use]
+    pub fn shares_ephemeral_ports(&self) -> bool {
+        self.ephemeral_port_sharing
+            .unwrap_or(self.os == Some(ClientOs::Linux))
+    }
+
+    /// Returns how long a connection that was closed first keeps its port.
+    #[must_use]
+    pub fn effective_time_wait(&self) -> Duration {
+        let default = match self.os {
+            None | Some(ClientOs::Linux) => 60,
+            Some(ClientOs::Windows) => 120,
+        };
+        self.time_wait
+            .map_or(Duration::from_secs(default), |TimeSpan(span)| span)
+    }
+
     /// Returns the names of the group's machines in order: `NAME-0`, `NAME-1` and so on, in a group
     /// of one `NAME`.
     pub fn machines(&self) -> impl Iterator<Item = String> {
@@ -85,6 +146,24 @@ pub struct BackendVm {
     /// The time between a request and its response; handshakes are as fast as ever.
     #[serde(default)]
     pub response_delay: TimeSpan,
+    /// When the machines probe a silent TCP connection, and when they give up.
+    #[serde(default)]
+    pub keepalive: Keepalive,
+    /// How long the machines delay a TCP acknowledgement that could travel with data. "off"
+    /// acknowledges each segment at once; Linux waits for 40ms.
+    #[serde(default)]
+    pub delayed_ack: DelayedAck,
+    /// How long the machines remember a TCP connection that they closed first.
+    #[serde(default = "time_wait")]
+    pub time_wait: TimeSpan,
+    /// How many handshakes may be under way on each TCP port of a machine, and how many connections
+    /// beyond one may wait until the application accepts them: SYNs are dropped when either queue is
+    /// full (KERN). "off" unless `max_connections` is given, then 4096, as Linux's `somaxconn`.
+    pub backlog: Option<FlowLimit>,
+    /// How many connections the application has open at once on each TCP port; others wait in the
+    /// backlog, without a response.
+    #[serde(default = "FlowLimit::off")]
+    pub max_connections: FlowLimit,
     /// The HTTP status that health probes get.
     #[serde(default = "ok")]
     #[schemars(range(min = 100, max = 599))]
@@ -181,6 +260,16 @@ pub enum Application {
 }
 
 impl BackendVm {
+    /// Returns the backlog of each TCP port; `None` if there is no limit.
+    #[must_use]
+    pub fn effective_backlog(&self) -> Option<u32> {
+        match (self.backlog, self.max_connections) {
+            (Some(FlowLimit(backlog)), _) => backlog,
+            (None, FlowLimit(Some(_))) => Some(4_096),
+            (None, FlowLimit(None)) => None,
+        }
+    }
+
     /// Returns the names of the group's machines in order.
     pub fn machines(&self) -> impl Iterator<Item = String> {
         machines(&self.name, self.count)
@@ -198,6 +287,10 @@ const fn ok() -> u16 {
     200
 }
 
+const fn time_wait() -> TimeSpan {
+    TimeSpan(Duration::from_secs(60))
+}
+
 const fn one() -> u32 {
     1
 }
@@ -206,6 +299,42 @@ const fn azure_flow_limit() -> FlowLimit {
     FlowLimit(Some(500_000))
 }
 
-fn linux_ephemeral_ports() -> PortRange {
-    PortRange::new(32_768, 60_999).expect("broken invariant: the default range is not empty")
+#[cfg(test)]
+mod tests {
+    use super::{ClientOs, ClientVm, EphemeralPortOrder};
+    use plsim_types::Duration;
+
+    fn client(os: Option<ClientOs>) -> ClientVm {
+        ClientVm {
+            name: "client".parse().unwrap(),
+            subnet: "vnet/subnet".parse().unwrap(),
+            count: 1,
+            ip_address: None,
+            os,
+            ephemeral_ports: None,
+            ephemeral_port_order: None,
+            ephemeral_port_sharing: None,
+            time_wait: None,
+        }
+    }
+
+    /// KERN, WIN-PORT.
+    #[test]
+    fn an_operating_system_brings_its_ports_and_its_time_wait() {
+        let (linux, windows) = (ClientOs::Linux, ClientOs::Windows);
+        let (even, ascending) = (EphemeralPortOrder::EvenFirst, EphemeralPortOrder::Ascending);
+        for (os, ports, order, shares, wait) in [
+            (None, "32768-60999", ascending, false, 60),
+            (Some(linux), "32768-60999", even, true, 60),
+            (Some(windows), "49152-65535", ascending, false, 120),
+        ] {
+            let mut client = client(os);
+            assert_eq!(client.effective_ephemeral_ports().to_string(), ports);
+            assert_eq!(client.effective_ephemeral_port_order(), order);
+            assert_eq!(client.shares_ephemeral_ports(), shares);
+            assert_eq!(client.effective_time_wait(), Duration::from_secs(wait));
+            client.ephemeral_port_sharing = Some(!shares);
+            assert_eq!(client.shares_ephemeral_ports(), !shares);
+        }
+    }
 }

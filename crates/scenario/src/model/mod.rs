@@ -27,8 +27,8 @@ pub use load_balancer::{
     BackendPool, Fragments, Frontend, LbIdleAction, LoadBalancer, Rule, Transport,
 };
 pub use machine::{
-    Application, BackendVm, CertificateChain, ClientVm, EphemeralPortOrder, Flapping, TlsVersion,
-    VmState,
+    Application, BackendVm, CertificateChain, ClientOs, ClientVm, EphemeralPortOrder, Flapping,
+    TlsVersion, VmState,
 };
 pub use nat::{
     HeldPorts, LatePackets, NatIpSelection, OnExhaustion, OnIdle, PortAllocation, PortSpace,

@@ -5,7 +5,10 @@ pub use closed_loop::{Jitter, Retry};
 pub use pool::{NoticeClose, Pool, PoolOrder};
 
 use super::{Arrival, Transport};
-use crate::units::{ByteSize, Count, FrontendPath, Keepalive, Law, Name, RateCurve, TimeSpan};
+use crate::units::{
+    ByteSize, Count, DelayedAck, FrontendPath, Keepalive, Law, Name, RateCurve, TimeSpan,
+    UserTimeout,
+};
 use plsim_types::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,9 +83,17 @@ pub struct Workload {
     /// How the client ends a connection (TCP only).
     #[serde(default)]
     pub close: Close,
-    /// Silence after which the client sends a TCP keepalive, or "off" (TCP only).
+    /// When the client probes a silent connection, and when it gives up (TCP only).
     #[serde(default)]
     pub keepalive: Keepalive,
+    /// How long the client's data may stay unacknowledged, whatever `retries` says; it also decides
+    /// about unanswered keepalives, instead of their number (TCP_USER_TIMEOUT, RFC 5482; TCP only).
+    #[serde(default)]
+    pub user_timeout: UserTimeout,
+    /// How long the client delays an acknowledgement that could travel with data (TCP only). "off"
+    /// acknowledges each segment at once; Linux waits for 40ms.
+    #[serde(default)]
+    pub delayed_ack: DelayedAck,
     /// How often a SYN is sent again before the client gives up (TCP only).
     #[serde(default = "syn_retries")]
     #[schemars(range(min = 0, max = 10))]

@@ -1,7 +1,7 @@
 use super::Rules;
 use super::lints::{PL037, PL051, PL052, PL053, PL054, PL055, PL056, PL057, PL058, PL059};
 use crate::model::{Arrival, Close, Transport, Workload, WorkloadModel};
-use crate::units::{ByteSize, Law, TimeSpan};
+use crate::units::{ByteSize, Law, Probing, TimeSpan};
 use plsim_types::{Duration, Protocol};
 
 /// Connections of one workload.
@@ -20,6 +20,16 @@ const MAX_UDP_BYTES: u64 = 1_472;
 impl Rules<'_> {
     /// Workloads: what they start, where it goes, and whether it can arrive.
     pub(super) fn traffic(&mut self) {
+        for (index, vm) in self.scenario.backend_vm.iter().enumerate() {
+            let path = format!("backend_vm[{index}]");
+            if let Some(probing) = &vm.keepalive.0 {
+                self.probing(&path, probing);
+            }
+            self.time_wait(&path, vm.time_wait.0);
+        }
+        for (index, vm) in self.scenario.client_vm.iter().enumerate() {
+            self.time_wait(&format!("client_vm[{index}]"), vm.effective_time_wait());
+        }
         for (index, workload) in self.scenario.workload.iter().enumerate() {
             let path = format!("workload[{index}]");
             self.keys_of_protocol(&path, workload);
@@ -40,6 +50,8 @@ impl Rules<'_> {
                     "close",
                     "connect_timeout",
                     "keepalive",
+                    "user_timeout",
+                    "delayed_ack",
                     "syn_retries",
                     "retries",
                     "initial_rto",
@@ -343,6 +355,25 @@ impl Rules<'_> {
         }
     }
 
+    fn time_wait(&mut self, path: &str, span: Duration) {
+        if span.is_zero() {
+            let message = "`time_wait` must be above zero";
+            self.report(PL037, &format!("{path}.time_wait"), message)
+                .help("Linux has \"60s\"");
+        }
+    }
+
+    /// The spans of a keepalive are above zero.
+    pub(super) fn probing(&mut self, path: &str, probing: &Probing) {
+        for (key, span) in [("time", probing.time), ("interval", probing.interval)] {
+            if span.0.is_zero() {
+                let key_path = format!("{path}.keepalive.{key}");
+                self.report(PL037, &key_path, format!("`{key}` must be above zero"))
+                    .help("Linux has { time = \"7200s\", interval = \"75s\", probes = 9 }");
+            }
+        }
+    }
+
     /// Returns how long a connection of a workload may be silent, and whose timeout that is.
     pub(super) fn ceiling_of(&self, workload: &Workload) -> Option<(Duration, &'static str)> {
         match (self.service_of(workload), &workload.load_balancer_frontend) {
@@ -353,13 +384,21 @@ impl Rules<'_> {
     }
 
     fn keepalive(&mut self, path: &str, workload: &Workload) {
-        let Some(keepalive) = workload.keepalive.0 else {
+        let Some(probing) = workload.keepalive.0 else {
             return;
         };
+        self.probing(path, &probing);
+        let keepalive = probing.time.0;
         let Some((timeout, whose)) = self.ceiling_of(workload) else {
             return;
         };
-        if keepalive >= timeout {
+        let backends = &self.scenario.backend_vm;
+        let servers_probe = !backends.is_empty()
+            && backends.iter().all(|vm| {
+                let probing = vm.keepalive.0;
+                probing.is_some_and(|probing| probing.time.0 < timeout)
+            });
+        if keepalive >= timeout && !servers_probe {
             let message = format!(
                 "the first keepalive comes after {keepalive}, the flow is gone after {timeout} without packets"
             );

@@ -246,7 +246,11 @@ impl Rules<'_> {
         let Some((ceiling, whose)) = self.ceiling_of(workload) else {
             return;
         };
-        if workload.keepalive.0.is_some_and(|span| span < ceiling) {
+        if workload
+            .keepalive
+            .0
+            .is_some_and(|probing| probing.time.0 < ceiling)
+        {
             return;
         }
         let pool = workload.pool.as_ref();

@@ -8,6 +8,7 @@ mod count;
 mod curve;
 mod decimal;
 mod file;
+mod keepalive;
 mod law;
 mod name;
 mod network;
@@ -19,12 +20,13 @@ pub use bytes::HexBytes;
 pub use count::{Count, FlowLimit};
 pub use curve::{Curve, DayCurve, RateCurve};
 pub use file::FileName;
+pub use keepalive::{Keepalive, Probing};
 pub use law::{Drawn, Law, Quantity};
 pub use name::{FrontendPath, Name, PoolPath, RulePath, SubnetPath};
 pub use network::{Network, PortRange};
 pub use rate::Rate;
 pub use size::{Bandwidth, ByteSize};
-pub use time::{Keepalive, TimeSpan};
+pub use time::{DelayedAck, TimeSpan, UserTimeout};
 
 pub(crate) use law::{MAX_WEIGHT, Nonsense};
 
@@ -107,6 +109,8 @@ pub(crate) fn check_format(format: &str, text: &str) -> Result<(), UnitError> {
     match format {
         "duration-text" | TimeSpan::LAW => text.parse::<TimeSpan>().map(drop),
         "keepalive" => text.parse::<Keepalive>().map(drop),
+        "user-timeout" => text.parse::<UserTimeout>().map(drop),
+        "delayed-ack" => text.parse::<DelayedAck>().map(drop),
         "rate" | "rate-curve" => text.parse::<Rate>().map(drop),
         "byte-size" | ByteSize::LAW => text.parse::<ByteSize>().map(drop),
         "hex-bytes" => text.parse::<HexBytes>().map(drop),
@@ -156,11 +160,15 @@ pub(crate) fn describe_format(format: &str) -> Option<&'static str> {
             "a size with a unit, as in \"3kB\", or a distribution, as in { exponential = \"3kB\" }"
         }
         "file-name" => "a file beside the scenario, as in \"holds.csv\"",
-        "keepalive" => "a duration with a unit, as in \"240s\", or \"off\"",
         "rate-curve" => {
             "a rate, as in \"1000/s\" or \"60/min\", or a table, as in { ramp = { to = \"1000/s\", over = \"10min\" } }"
         }
         "arrival" => "a table, as in { bursts = { size = 100, every = \"1s\" } }",
+        "keepalive" => {
+            "\"off\", a duration as in \"240s\", a preset as \"linux\", or a table as in { time = \"240s\" }"
+        }
+        "user-timeout" => "a duration with a unit, as in \"30s\", or \"off\"",
+        "delayed-ack" => "a duration with a unit, as in \"40ms\", or \"off\"",
         "rate" => "a rate, as in \"1000/s\" or \"60/min\"",
         "byte-size" => "a size with a unit, as in \"200B\", \"3kB\" or \"1MiB\"",
         "hex-bytes" => "bytes as hexadecimal digits, as in \"4500 002c\"",

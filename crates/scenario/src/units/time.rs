@@ -10,9 +10,13 @@ use plsim_types::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct TimeSpan(pub Duration);
 
-/// TCP keepalive of a client: a probe after this much silence, or `"off"`.
+/// A timer of TCP that may be off: a span above zero, or `"off"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Keepalive(pub Option<Duration>);
+pub struct UserTimeout(pub Option<Duration>);
+
+/// How long an acknowledgement is delayed: a span of at most 500 ms, or `"off"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct DelayedAck(pub Option<Duration>);
 
 /// The longest span a scenario may name: 366 days.
 pub(crate) const MAX_SPAN: Duration = Duration::from_secs(366 * 86_400);
@@ -79,35 +83,65 @@ impl fmt::Display for TimeSpan {
     }
 }
 
-impl FromStr for Keepalive {
-    type Err = UnitError;
+/// Parses a span above zero, or "off".
+pub(super) fn span_or_off(text: &str) -> Result<Option<Duration>, UnitError> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let TimeSpan(span) = text.parse().map_err(|error: UnitError| {
+        UnitError::with_help(
+            error.message,
+            "write a duration such as \"240s\", or \"off\"",
+        )
+    })?;
+    if span.is_zero() {
+        return Err(UnitError::with_help(
+            "a timer cannot be zero",
+            "write \"off\" to go without",
+        ));
+    }
+    Ok(Some(span))
+}
 
-    fn from_str(text: &str) -> Result<Self, UnitError> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let TimeSpan(interval) = text.parse().map_err(|error: UnitError| {
-            UnitError::with_help(
-                error.message,
-                "write a duration such as \"240s\", or \"off\"",
-            )
-        })?;
-        if interval.is_zero() {
-            return Err(UnitError::with_help(
-                "a keepalive interval cannot be zero",
-                "write \"off\" to send no keepalives",
-            ));
-        }
-        Ok(Self(Some(interval)))
+fn write_span_or_off(span: Option<Duration>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match span {
+        Some(span) => fmt::Display::fmt(&TimeSpan(span), f),
+        None => f.write_str("off"),
     }
 }
 
-impl fmt::Display for Keepalive {
+impl FromStr for UserTimeout {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        span_or_off(text).map(Self)
+    }
+}
+
+impl fmt::Display for UserTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(interval) => TimeSpan(interval).fmt(f),
-            None => f.write_str("off"),
+        write_span_or_off(self.0, f)
+    }
+}
+
+impl FromStr for DelayedAck {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let span = span_or_off(text)?;
+        if span.is_some_and(|span| span > Duration::from_millis(500)) {
+            return Err(UnitError::with_help(
+                "an acknowledgement may wait for 500 ms at most (RFC 9293)",
+                "Linux waits for \"40ms\", Windows for up to \"200ms\"",
+            ));
         }
+        Ok(Self(span))
+    }
+}
+
+impl fmt::Display for DelayedAck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_span_or_off(self.0, f)
     }
 }
 
@@ -119,16 +153,23 @@ text_leaf!(
     ["300s", "50us", "1.5ms", "4min", "2h", "1d"]
 );
 text_leaf!(
-    Keepalive,
-    "keepalive",
+    UserTimeout,
+    "user-timeout",
     r"^(off|[0-9]+(\.[0-9]+)? ?(ns|us|µs|ms|s|min|h|d))$",
     "A span of virtual time above zero, or \"off\".",
-    ["240s", "off"]
+    ["30s", "off"]
+);
+text_leaf!(
+    DelayedAck,
+    "delayed-ack",
+    r"^(off|[0-9]+(\.[0-9]+)? ?(ns|us|µs|ms|s|min|h|d))$",
+    "A span of virtual time above zero, at most 500 ms, or \"off\".",
+    ["40ms", "200ms", "off"]
 );
 
 #[cfg(test)]
 mod tests {
-    use super::{Keepalive, TimeSpan};
+    use super::{DelayedAck, TimeSpan, UserTimeout};
 
     fn nanos(text: &str) -> Option<u64> {
         text.parse().ok().map(|TimeSpan(span)| span.as_nanos())
@@ -181,9 +222,11 @@ mod tests {
     }
 
     #[test]
-    fn a_keepalive_is_a_time_above_zero_or_off() {
-        assert_eq!("off".parse(), Ok(Keepalive(None)));
-        assert_eq!("240s".parse::<Keepalive>().unwrap().to_string(), "240s");
-        assert!("0s".parse::<Keepalive>().is_err());
+    fn timers_that_may_be_off_are_above_zero_and_acknowledgements_wait_for_500_ms_at_most() {
+        assert_eq!("off".parse(), Ok(UserTimeout(None)));
+        assert_eq!("30s".parse::<UserTimeout>().unwrap().to_string(), "30s");
+        assert!("0s".parse::<UserTimeout>().is_err());
+        assert_eq!("500ms".parse::<DelayedAck>().unwrap().to_string(), "500ms");
+        assert!("501ms".parse::<DelayedAck>().is_err());
     }
 }
