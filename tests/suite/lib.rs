@@ -49,6 +49,8 @@ mod private_link;
 #[cfg(test)]
 mod probes;
 #[cfg(test)]
+mod profiles;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod queueing;

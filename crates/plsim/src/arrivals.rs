@@ -51,14 +51,25 @@ const fn whole(rate: file::Rate) -> Rate {
     }
 }
 
-/// Says of each workload how many connections it starts, where that is known.
+/// Says of each workload what its profile has filled in, and how many connections it starts, where
+/// that is known.
 #[must_use]
 pub fn plans(scenario: &Scenario) -> Vec<String> {
-    let known = scenario.workload.iter().filter_map(|workload| {
-        let planned = scenario.planned_connections(workload)?;
-        Some(plan(scenario, workload, planned))
-    });
-    known.collect()
+    let mut lines = Vec::new();
+    for (number, workload) in scenario.workload.iter().enumerate() {
+        if let Some(filled) = scenario.filled(number) {
+            let keys = match filled.keys.as_slice() {
+                [] => "nothing: all is written".to_owned(),
+                keys => keys.join(", "),
+            };
+            let (name, profile) = (&workload.name, &filled.profile);
+            lines.push(format!("workload {name}: profile {profile} says {keys}"));
+        }
+        if let Some(planned) = scenario.planned_connections(workload) {
+            lines.push(plan(scenario, workload, planned));
+        }
+    }
+    lines
 }
 
 fn plan(scenario: &Scenario, workload: &Workload, planned: u64) -> String {

@@ -24,6 +24,7 @@ mod diagnostic;
 mod located;
 mod model;
 mod overrides;
+mod profile;
 mod read;
 mod rows;
 mod rules;
@@ -47,10 +48,11 @@ pub use model::{
     LoadBalancer, LoneBackend, NatIpSelection, NetworkPolicies, NoHealthyBackends, NoticeClose,
     OnExhaustion, OnIdle, Output, Pool, PoolConfiguration, PoolOrder, PortAllocation, PortSpace,
     Preset, PrivateEndpoint, PrivateLinkService, Probe, ProbePhase, ProbePreset, ProbeProtocol,
-    ProbeProxyHeader, ProxyDestination, Publisher, RegionLatency, Rehash, Reorder, Retry, Rule,
-    RuleProtocol, Run, Scenario, Sku, Subnet, TimerSet, TlsVersion, Transport, VirtualNetwork,
-    VirtualNetworkPeering, VmState, Workload, WorkloadModel,
+    ProbeProxyHeader, Profile, ProxyDestination, Publisher, RegionLatency, Rehash, Reorder, Retry,
+    Rule, RuleProtocol, Run, Scenario, Sku, Subnet, TimerSet, TlsVersion, Transport,
+    VirtualNetwork, VirtualNetworkPeering, VmState, Workload, WorkloadModel,
 };
+pub use profile::Filled;
 pub use read::{MAX_BYTES, ReadError, read_beside, read_file};
 pub use rows::FileKind;
 pub use rules::{Lint, lints};
@@ -120,6 +122,7 @@ pub fn parse_with(
     if !flaws.is_empty() {
         return Err(report(flaws, sources));
     }
+    let filled = profile::fill(&mut tree, &mut sources);
     let mut sources = Arc::new(sources);
     let (problems, uses) = check::check(&tree, &sources);
     if !problems.is_empty() {
@@ -137,5 +140,6 @@ pub fn parse_with(
     })?;
     scenario.located = located;
     scenario.files = files;
+    scenario.filled = filled;
     rules::check(scenario)
 }

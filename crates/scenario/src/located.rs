@@ -1,5 +1,6 @@
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::{Scenario, Workload, WorkloadModel};
+use crate::profile::Filled;
 use crate::rows::{FileKind, fingerprints};
 use crate::source::Sources;
 use crate::tree::Tree;
@@ -94,6 +95,12 @@ impl Scenario {
             | WorkloadModel::Pool
             | WorkloadModel::PubSub => None,
         }
+    }
+
+    /// Returns what a profile has filled in for a workload, by number; `None` without a profile.
+    #[must_use]
+    pub fn filled(&self, workload: usize) -> Option<&Filled> {
+        self.filled.get(workload)?.as_ref()
     }
 
     /// Returns the effective scenario as one canonical text: overrides and defaults included,

@@ -10,6 +10,7 @@ mod nat;
 mod network;
 mod private_link;
 mod probe;
+mod profile;
 mod run;
 mod workload;
 
@@ -39,12 +40,14 @@ pub use private_link::{ConnectionState, PrivateEndpoint, PrivateLinkService, Pro
 pub use probe::{
     NoHealthyBackends, Probe, ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader,
 };
+pub use profile::Profile;
 pub use run::{Output, Run};
 pub use workload::{
     Close, Jitter, NoticeClose, Pool, PoolOrder, Publisher, Retry, Workload, WorkloadModel,
 };
 
 use crate::located::Located;
+use crate::profile::Filled;
 use crate::rows::Files;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -118,4 +121,7 @@ pub struct Scenario {
     /// What stands in the files that it names.
     #[serde(skip)]
     pub(crate) files: Files,
+    /// What profiles have filled in, for each workload.
+    #[serde(skip)]
+    pub(crate) filled: Vec<Option<Filled>>,
 }

@@ -4,7 +4,7 @@ mod pool;
 pub use closed_loop::{Jitter, Retry};
 pub use pool::{NoticeClose, Pool, PoolOrder};
 
-use super::{Arrival, Transport};
+use super::{Arrival, Profile, Transport};
 use crate::units::{
     ByteSize, Count, DelayedAck, FrontendPath, Keepalive, Law, Name, RateCurve, TimeSpan,
     UserTimeout,
@@ -35,6 +35,9 @@ pub struct Workload {
     /// The protocol.
     #[serde(default)]
     pub protocol: Transport,
+    /// A client as it comes: the defaults of its documentation stand for the keys that are not
+    /// written here.
+    pub profile: Option<Profile>,
     /// What drives its connections.
     #[serde(default)]
     pub model: WorkloadModel,
