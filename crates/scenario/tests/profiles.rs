@@ -41,15 +41,16 @@ fn every_profile_fills_a_workload_that_says_nothing() {
         );
     }
     let keepalive = |name: &str| {
-        scenario(&format!("profile = \"{name}\"")).workload[0]
+        let probing = scenario(&format!("profile = \"{name}\"")).workload[0]
             .keepalive
-            .0
+            .0;
+        probing.map(|probing| (probing.time.0, probing.interval.0))
     };
-    let after = |secs| Some(Duration::from_secs(secs));
-    assert_eq!(keepalive("libpq"), after(7_200));
-    assert_eq!(keepalive("pgbouncer"), after(7_200));
-    assert_eq!(keepalive("go-net-http"), after(30));
-    assert_eq!(keepalive("curl"), after(60));
+    let after = |time, interval| Some((Duration::from_secs(time), Duration::from_secs(interval)));
+    assert_eq!(keepalive("libpq"), after(7_200, 75));
+    assert_eq!(keepalive("pgbouncer"), after(7_200, 75));
+    assert_eq!(keepalive("go-net-http"), after(30, 30));
+    assert_eq!(keepalive("curl"), after(60, 60));
     for name in ["npgsql", "pgjdbc-hikari", "dotnet-httpclient", "node-http"] {
         assert_eq!(keepalive(name), None, "{name}");
     }

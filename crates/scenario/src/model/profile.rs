@@ -31,7 +31,7 @@ impl Profile {
     pub(crate) const fn keys(self) -> &'static str {
         match self {
             // keepalives = 1, keepalives_idle = 0: those of the system, Linux's here (KERN).
-            Self::Libpq => "keepalive = \"7200s\"\n",
+            Self::Libpq => "keepalive = \"linux\"\n",
             Self::Npgsql => {
                 "model = \"pool\"\n\
                  connect_timeout = \"15s\"\n\
@@ -56,7 +56,7 @@ impl Profile {
             }
             Self::Pgbouncer => {
                 "model = \"pool\"\n\
-                 keepalive = \"7200s\"\n\
+                 keepalive = \"linux\"\n\
                  connect_timeout = \"15s\"\n\
                  pool.size = 20\n\
                  pool.min_idle = 0\n\
