@@ -202,6 +202,9 @@ impl Traffic {
         if !self.usual.is_awaited {
             // The packets of a stream come back as they are.
             request.response = request.request;
+        } else if self.is_subscription() {
+            // A message without a byte could not be heard.
+            request.response = request.response.max(1);
         }
         Asked {
             request,

@@ -549,3 +549,20 @@ fn a_udp_stream_sends_at_the_interval_until_its_hold_is_over() {
         mini.check();
     }
 }
+
+#[test]
+fn a_message_that_is_drawn_without_a_byte_has_one() {
+    let session = TcpSession {
+        response: Distribution::Uniform { low: 0, high: 1 },
+        ..session()
+    };
+    let mut workload = at_once(session, 3);
+    workload.model = Model::PubSub {
+        subject: Some(0),
+        reconnect_delay: secs(1),
+    };
+    let mut mini = Setup::new(workload).build();
+    mini.run_ms(60_000);
+    assert_eq!(mini.stats().messages, 15);
+    mini.check();
+}
