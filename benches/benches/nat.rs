@@ -75,6 +75,7 @@ impl Fleet {
             mss: None,
         };
         let mut packet = Packet::tcp(&header, Payload::Zeros(0));
+        packet.encap.pls = original.pls;
         packet.encap.link = original.link;
         packet.encap.backend_port = original.backend_port;
         packet
