@@ -3,6 +3,7 @@
 use plsim::{LinkStats, Summary};
 
 use crate::support::{SMALL, simulate};
+use crate::swarm::journey::FAULTS;
 
 const STEADY: &str = r#"
 [[workload]]
@@ -43,18 +44,6 @@ corrupt = 0.01
 gemodel = { p = 0.01, r = 0.5, loss_in_bad = 0.8, loss_in_good = 0.005 }
 reorder = { probability = 0.2, delay = "1ms", gap = 3 }
 "#;
-
-/// The reasons under which a packet with one flipped bit ends.
-const FAULTS: [&str; 8] = [
-    "truncated",
-    "bad-version",
-    "ipv6",
-    "bad-ip-header",
-    "bad-ip-checksum",
-    "bad-udp-length",
-    "bad-l4-checksum",
-    "bad-tcp-header",
-];
 
 fn all(summary: &Summary) -> LinkStats {
     let mut sum = LinkStats::default();

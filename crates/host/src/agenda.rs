@@ -29,6 +29,11 @@ impl<T> Agenda<T> {
         self.wakeup.arm(Some(due), token, cx);
     }
 
+    /// Forgets all rows; a timer that is set fires in vain.
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+    }
+
     /// Takes the next row that is due; without one, the timer is set for the first that will be.
     pub(crate) fn pop(&mut self, token: u64, cx: &mut Context<'_>) -> Option<T> {
         self.wakeup.fired(cx.now());

@@ -11,6 +11,7 @@ use plsim_sim::{ChannelId, Context, Distribution, Node, Wakeup};
 use plsim_table::{FixedMap, FlowTable};
 use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment};
 
+use crate::agenda::Agenda;
 use crate::alarm::Alarm;
 use crate::application::{Application, Failure, Said};
 use crate::client_tcp::send;
@@ -21,7 +22,7 @@ use crate::request::{Extra, Request};
 use crate::segment::{Kind, answer_closed};
 use crate::stats::ServerStats;
 use crate::tcp::{State, Tcb, Verdict};
-use late::{Late, LateAnswers};
+use late::Late;
 pub use queues::Admission;
 use queues::Queues;
 use state::Flaps;
@@ -51,8 +52,8 @@ pub struct ServerVm {
     /// Since when it is not running.
     down_since: Option<Instant>,
     answers: Answers,
-    late: LateAnswers,
-    late_wakeup: Wakeup,
+    /// The answers that are not due yet.
+    late: Agenda<Late>,
     /// The requests that ask for more than a response at once, by position.
     unusual: FixedMap<u32, Request>,
     /// The time from one message about a subject to the next.
@@ -111,8 +112,7 @@ impl ServerVm {
             flaps: Flaps::default(),
             down_since: (config.behaviour.state != VmState::Running).then_some(Instant::ZERO),
             answers: Answers::default(),
-            late: LateAnswers::default(),
-            late_wakeup: Wakeup::default(),
+            late: Agenda::default(),
             unusual: FixedMap::new(),
             subjects: config.subjects,
         }

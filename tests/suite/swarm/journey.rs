@@ -47,7 +47,7 @@ pub(super) struct Links<'a> {
 }
 
 /// What may be wrong with a packet of which one bit was flipped.
-const FAULTS: [&str; 8] = [
+pub(crate) const FAULTS: [&str; 8] = [
     "truncated",
     "bad-version",
     "ipv6",

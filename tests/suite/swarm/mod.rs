@@ -40,7 +40,7 @@
 
 mod draw;
 mod inside;
-mod journey;
+pub(crate) mod journey;
 mod knobs;
 mod mappings;
 mod oracle;

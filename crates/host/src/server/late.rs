@@ -1,8 +1,7 @@
-use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use plsim_sim::Context;
-use plsim_types::{Duration, Instant};
+use plsim_types::Duration;
 
 use super::{LATE, ServerVm, Slot};
 use crate::config::draw_span;
@@ -33,45 +32,15 @@ pub(super) enum Late {
     },
 }
 
-/// The late answers of one VM, in the order in which they are due.
-#[derive(Debug, Default)]
-pub(super) struct LateAnswers {
-    rows: BTreeMap<(Instant, u64), Late>,
-    count: u64,
-}
-
-impl LateAnswers {
-    pub(super) fn push(&mut self, due: Instant, late: Late) {
-        self.rows.insert((due, self.count), late);
-        self.count += 1;
-    }
-
-    /// Takes the next answer that is due.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Late> {
-        let first = self.rows.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
-    }
-
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.rows.first_key_value().map(|((due, _), _)| *due)
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.rows.clear();
-    }
-}
-
 impl ServerVm {
     pub(super) fn delay(&mut self, delay: Duration, late: Late, cx: &mut Context<'_>) {
         let due = cx.now() + delay;
-        self.late.push(due, late);
-        self.late_wakeup.arm(Some(due), LATE, cx);
+        self.late.push(due, late, LATE, cx);
     }
 
     /// Sends the late answers that are due.
     pub(super) fn answer_late(&mut self, cx: &mut Context<'_>) {
-        self.late_wakeup.fired(cx.now());
-        while let Some(late) = self.late.pop(cx.now()) {
+        while let Some(late) = self.late.pop(LATE, cx) {
             match late {
                 Late::Datagrams {
                     remote,
@@ -105,7 +74,6 @@ impl ServerVm {
                 }
             }
         }
-        self.late_wakeup.arm(self.late.next_due(), LATE, cx);
     }
 
     /// Has the next message about a subject come when it is due; a subject that nobody knows has none.
