@@ -1,25 +1,25 @@
-use crate::memory::{Memory, prefetch};
+use crate::index::Index;
 use crate::slab::Slab;
 use alloc::vec::Vec;
 
-/// A hash table for flows: an index of 8-byte cells over a slab of entries.
+/// A hash table for flows: an index of positions over a slab of entries.
 ///
 /// ```text
-///  cells   [ hash:32 | position:32 ] [ empty ] [ hash | position ] …   load <= 0.7
-///                          |                               |
+///  index   [ 8 × (mark:32, position:32) ] [ 8 × (mark, position) ] …   a line each, load <= 0.7
+///                              |                               |
 ///  entries [ E ] [ E ] [ vacant ] [ E ] …            free: [ 2 ]
 /// ```
 ///
-/// Linear probing with backward-shift deletion, so there are no tombstones and a table that lives
-/// long stays as fast as a fresh one. The caller hashes a key once and passes the hash; its upper
-/// 32 bits are all the table uses. An entry keeps its position until it is removed; positions are
+/// The caller hashes a key once and passes the hash; its upper 32 bits, but for the lowest of them, are
+/// all the table uses. A removal leaves no tombstone, so a table that lives long stays as fast as a
+/// fresh one. An entry keeps its position until it is removed; positions are
 /// handed out in a deterministic order (the one freed last first). A vacant position holds
 /// `E::default()`. The index doubles when seven tenths full and never shrinks; entries never move
 /// once there are 2 MiB of them, and both are in huge pages from that size on.
 ///
 /// A table of a million flows is not in any cache: a look-up waits twice for main memory. Who has
 /// several look-ups to make asks for the lines ahead of time:
-/// [`prefetch`](Self::prefetch) for the cells, some work later
+/// [`prefetch`](Self::prefetch) for the line of the index, some work later
 /// [`prefetch_found`](Self::prefetch_found), then [`find`](Self::find).
 ///
 /// # Examples
@@ -33,26 +33,21 @@ use alloc::vec::Vec;
 /// ```
 #[derive(Debug, Clone)]
 pub struct FlowTable<E> {
-    cells: Memory<u64>,
-    /// Shifts a 32-bit fingerprint down to its home cell.
-    shift: u32,
+    index: Index,
     entries: Slab<E>,
     free: Vec<u32>,
     len: usize,
 }
 
-const EMPTY: u64 = u64::MAX;
-const SMALLEST: usize = 16;
-/// Keeps every position below `u32::MAX` and the index within 2^32 cells.
+/// Keeps every position below `u32::MAX` and the index within 2^32 slots.
 const LARGEST: usize = 1 << 30;
 
 impl<E: Default> FlowTable<E> {
-    /// Builds an empty table of 16 cells (128 bytes).
+    /// Builds an empty table of 16 slots (128 bytes).
     #[must_use]
     pub fn new() -> Self {
         Self {
-            cells: Memory::filled(SMALLEST, EMPTY),
-            shift: 32 - SMALLEST.trailing_zeros(),
+            index: Index::new(),
             entries: Slab::new(),
             free: Vec::new(),
             len: 0,
@@ -63,37 +58,25 @@ impl<E: Default> FlowTable<E> {
     #[must_use]
     #[inline]
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(&E) -> bool) -> Option<u32> {
-        let fingerprint = fingerprint(hash);
-        let mask = self.cells.len() - 1;
-        let mut at = self.home(fingerprint);
-        loop {
-            let cell = self.cells[at & mask];
-            if cell == EMPTY {
-                return None;
-            }
-            let position = cell as u32;
-            if (cell >> 32) as u32 == fingerprint && is_it(&self.entries[position as usize]) {
-                return Some(position);
-            }
-            at += 1;
-        }
+        self.index
+            .find(hash, |position| is_it(&self.entries[position as usize]))
     }
 
     /// Asks for the cache line in which [`find`](Self::find) will look first.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
-        prefetch(&self.cells[self.home(fingerprint(hash))]);
+        self.index.prefetch(hash);
     }
 
     /// Asks for the entry that [`find`](Self::find) will look at first, if there is one, and
     /// returns its position. Nearly always it is the one; whoever looks at it and sees that it is
     /// can spare the search.
     ///
-    /// It reads the cells, so it waits for them unless [`prefetch`](Self::prefetch) came long
+    /// It reads the index, so it waits for it unless [`prefetch`](Self::prefetch) came long
     /// enough before.
     #[inline]
     pub fn prefetch_found(&self, hash: u64) -> Option<u32> {
-        let position = self.find(hash, |_| true)?;
+        let position = self.index.find(hash, |_| true)?;
         self.prefetch_entry(position);
         Some(position)
     }
@@ -110,11 +93,11 @@ impl<E: Default> FlowTable<E> {
     /// With more than 2^30 entries.
     pub fn insert(&mut self, hash: u64, entry: E) -> u32 {
         assert!(self.len < LARGEST, "a flow table holds at most 2^30 flows");
-        if (self.len + 1) * 10 > self.cells.len() * 7 {
-            self.grow();
+        if (self.len + 1) * 10 > self.index.slots() * 7 {
+            self.index.grow();
         }
         let position = self.place(entry);
-        self.link(u64::from(fingerprint(hash)) << 32 | u64::from(position));
+        self.index.link(hash, position);
         self.len += 1;
         position
     }
@@ -124,31 +107,7 @@ impl<E: Default> FlowTable<E> {
     /// # Panics
     /// If there is no entry with that hash at that position.
     pub fn remove(&mut self, hash: u64, position: u32) -> E {
-        let wanted = u64::from(fingerprint(hash)) << 32 | u64::from(position);
-        let mask = self.cells.len() - 1;
-        let mut hole = self.home(fingerprint(hash));
-        while self.cells[hole] != wanted {
-            assert!(
-                self.cells[hole] != EMPTY,
-                "broken invariant: removing a flow that is not in the table"
-            );
-            hole = (hole + 1) & mask;
-        }
-        let mut next = hole;
-        loop {
-            next = (next + 1) & mask;
-            let cell = self.cells[next];
-            if cell == EMPTY {
-                break;
-            }
-            // A cell may move back to the hole unless its home lies after the hole.
-            let from_home = next.wrapping_sub(self.home((cell >> 32) as u32)) & mask;
-            if from_home >= next.wrapping_sub(hole) & mask {
-                self.cells[hole] = cell;
-                hole = next;
-            }
-        }
-        self.cells[hole] = EMPTY;
+        self.index.unlink(hash, position);
         self.len -= 1;
         if self.free.len() == self.free.capacity() {
             // A quarter instead of doubling: the list may become as long as the table.
@@ -204,12 +163,7 @@ impl<E: Default> FlowTable<E> {
     /// Returns the bytes of heap memory held.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.cells.bytes() + self.entries.memory_bytes() + self.free.capacity() * size_of::<u32>()
-    }
-
-    #[inline]
-    const fn home(&self, fingerprint: u32) -> usize {
-        (fingerprint >> self.shift) as usize
+        self.index.bytes() + self.entries.memory_bytes() + self.free.capacity() * size_of::<u32>()
     }
 
     fn place(&mut self, entry: E) -> u32 {
@@ -220,38 +174,12 @@ impl<E: Default> FlowTable<E> {
         self.entries.push(entry);
         (self.entries.len() - 1) as u32
     }
-
-    fn link(&mut self, cell: u64) {
-        let mask = self.cells.len() - 1;
-        let mut at = self.home((cell >> 32) as u32);
-        while self.cells[at] != EMPTY {
-            at = (at + 1) & mask;
-        }
-        self.cells[at] = cell;
-    }
-
-    fn grow(&mut self) {
-        let doubled = self.cells.len() * 2;
-        let cells = core::mem::replace(&mut self.cells, Memory::filled(doubled, EMPTY));
-        self.shift -= 1;
-        // Homes keep their order, so both are walked from front to back.
-        for &cell in &*cells {
-            if cell != EMPTY {
-                self.link(cell);
-            }
-        }
-    }
 }
 
 impl<E: Default> Default for FlowTable<E> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-#[inline]
-const fn fingerprint(hash: u64) -> u32 {
-    (hash >> 32) as u32
 }
 
 #[cfg(test)]

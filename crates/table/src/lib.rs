@@ -22,6 +22,7 @@ extern crate alloc;
 mod chunks;
 mod flow_table;
 mod hasher;
+mod index;
 mod map;
 mod memory;
 mod set;
