@@ -96,20 +96,23 @@ fn report(what: &str, count: u32, operations: u32, work: impl FnOnce()) {
 }
 
 /// Reads a packet's headers.
+#[inline]
 fn read(packet: &Packet) -> Original {
+    let (tuple, segment) = packet.headers();
     Original {
         pls: packet.encap.pls,
         link: packet.encap.link,
-        client: packet.source(),
-        endpoint: packet.destination(),
+        client: tuple.source,
+        endpoint: tuple.destination,
         backend_port: packet.encap.backend_port,
-        protocol: packet.protocol(),
-        segment: packet.tcp_segment(),
+        protocol: tuple.protocol,
+        segment,
     }
 }
 
-fn write(packet: &mut Packet, translated: &Result<Translation, NatError>) {
-    let translation = translated.as_ref().expect("the flow is known");
+#[inline]
+fn write(packet: &mut Packet, translated: Result<Translation, NatError>) {
+    let translation = translated.expect("the flow is known");
     packet.rewrite(Rewrite {
         source: translation.source,
         destination: translation.destination,
@@ -126,17 +129,9 @@ fn translate(criterion: &mut Criterion<CpuTime>) {
         let vms = fleet.engines.len();
         let mut turn = 0;
         let now = Instant::from_nanos(1);
-        let mut read_slice = Vec::with_capacity(SLICE);
-        let mut translated = Vec::with_capacity(SLICE);
         let mut slice = |fleet: &mut Fleet, packets: &mut [Packet; SLICE]| {
             turn = (turn + 1) % vms;
-            read_slice.clear();
-            read_slice.extend(packets.iter().map(|packet| (read(packet), now)));
-            translated.clear();
-            fleet.engines[turn].originals(&read_slice, &mut translated);
-            for (packet, translated) in packets.iter_mut().zip(&translated) {
-                write(packet, translated);
-            }
+            fleet.engines[turn].originals(packets, |packet| (read(packet), now), write);
         };
         let slices = |fleet: &mut Fleet| -> Vec<[Packet; SLICE]> {
             (0..64)
@@ -163,7 +158,7 @@ fn translate(criterion: &mut Criterion<CpuTime>) {
                     let fleet = &mut *shared.borrow_mut();
                     for (at, packet) in packets.as_flattened_mut().iter_mut().enumerate() {
                         let original = read(packet);
-                        write(packet, &fleet.engines[at % vms].original(&original, now));
+                        write(packet, fleet.engines[at % vms].original(&original, now));
                     }
                 },
                 BatchSize::PerIteration,
@@ -212,16 +207,17 @@ fn reverse(criterion: &mut Criterion<CpuTime>) {
             (0..64).map(|_| std::array::from_fn(&mut packets)).collect()
         };
         let mut engines = std::mem::take(&mut fleet.engines);
-        let mut translated = Vec::with_capacity(SLICE);
         group.throughput(Throughput::Elements(64 * SLICE as u64));
         group.bench_function(BenchmarkId::new("slices of 32", count), |bencher| {
             bencher.iter_batched_ref(
                 &mut slices,
                 |packets| {
-                    for (turn, packets) in packets.iter().enumerate() {
-                        translated.clear();
-                        engines[turn % vms].replies(packets, &mut translated);
-                        assert!(translated.iter().all(Result::is_ok));
+                    for (turn, packets) in packets.iter_mut().enumerate() {
+                        engines[turn % vms].replies(
+                            packets,
+                            |packet| *packet,
+                            |_, translated| assert!(black_box(translated).is_ok()),
+                        );
                     }
                 },
                 BatchSize::PerIteration,
@@ -272,15 +268,16 @@ fn bind(criterion: &mut Criterion<CpuTime>) {
         });
         let sliced = |(balancer, engines): &mut (LoadBalancer, Vec<NatEngine>)| {
             let mut slices: Vec<Vec<_>> = vec![Vec::with_capacity(SLICE); vms as usize];
-            let mut bound = Vec::with_capacity(SLICE);
             for flow in 0..flows {
                 let (vm, packet) = choose(balancer, flow);
                 slices[vm].push((packet, Instant::ZERO));
                 if slices[vm].len() == SLICE {
-                    engines[vm].originals(&slices[vm], &mut bound);
+                    engines[vm].originals(
+                        &mut slices[vm],
+                        |packet| *packet,
+                        |_, bound| assert!(black_box(bound).is_ok()),
+                    );
                     slices[vm].clear();
-                    assert!(bound.iter().all(Result::is_ok));
-                    bound.clear();
                 }
             }
         };

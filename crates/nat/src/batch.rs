@@ -1,88 +1,100 @@
 //! Slices of packets: the same as one call after the other, without waiting for memory each time.
 //!
-//! With a million flows nothing that a packet needs is in a cache. So a slice is worked off as a
-//! rolling pipeline: while one packet is translated, the binding of a later one and the index line
-//! or page of a still later one are on their way.
+//! With a million flows nothing that a packet needs is in a cache. So a slice is worked off in three
+//! rounds of at most [`ROUND`] packets: while the one asks for what the next will read, memory has
+//! time to answer.
 //!
 //! ```text
-//!  packet   i + 2 AHEAD            i + AHEAD              i
-//!           hash, ask for line     read it, ask for       translate, exactly
-//!           of the index           the binding            as alone
+//!  originals   key and hash: ask for the line      look there: ask     translate, exactly
+//!              of the index                        for the binding     as alone
+//!  replies     ask for the owner of the port       the same            the same
 //! ```
 
 use crate::binding::Flow;
 use crate::engine::NatEngine;
 use crate::error::NatError;
 use crate::packet::{Original, Reply, Translation};
-use alloc::vec::Vec;
+use crate::pool::NIL;
 use plsim_types::Instant;
 
-/// Packets between two steps: enough to cover main memory, few enough for the CPU's queue of misses.
-pub(crate) const AHEAD: usize = 8;
-/// Flows in flight: a power of two above `2 * AHEAD`.
-const RING: usize = 32;
+/// Packets of a round: enough to cover main memory, few enough for the processor's queue of misses.
+const ROUND: usize = 32;
 
 impl NatEngine {
-    /// Translates packets of the consumers, each at its instant, which must not decrease: the same
-    /// as [`original`](Self::original) for one after the other, only faster.
+    /// Translates packets of the consumers: the same as [`original`](Self::original) for one after the
+    /// other, only faster.
     ///
-    /// The results are appended to `translated` in order.
-    pub fn originals(
+    /// `read` returns what a packet says and its instant, which must not decrease from one to the
+    /// next; it is asked two or three times and must answer the same. `write` gets each packet with its result, in
+    /// order.
+    #[inline]
+    pub fn originals<P>(
         &mut self,
-        packets: &[(Original, Instant)],
-        translated: &mut Vec<Result<Translation, NatError>>,
+        packets: &mut [P],
+        read: impl Fn(&P) -> (Original, Instant),
+        mut write: impl FnMut(&mut P, Result<Translation, NatError>),
     ) {
-        let mut flows = [Flow::default(); RING];
-        let first = translated.len();
-        translated.resize(first + packets.len(), Err(NatError::NoFlow));
-        let translated = &mut translated[first..];
-        for step in 0..packets.len() + 2 * AHEAD {
-            if let Some((packet, _)) = packets.get(step) {
-                let flow = self.flow_of(packet);
+        let mut flows = [Flow::default(); ROUND];
+        for packets in packets.chunks_mut(ROUND) {
+            for (packet, flow) in packets.iter().zip(&mut flows) {
+                *flow = self.flow_of(&read(packet).0);
                 self.flows.prefetch(flow.hash);
-                flows[step % RING] = flow;
             }
-            if (AHEAD..packets.len() + AHEAD).contains(&step) {
-                let flow = &mut flows[(step - AHEAD) % RING];
-                flow.found = self.flows.prefetch_found(flow.hash);
+            for flow in &mut flows[..packets.len()] {
+                flow.found = self.flows.prefetch_found(flow.hash).unwrap_or(NIL);
             }
-            if let Some(at) = step.checked_sub(2 * AHEAD) {
-                let (packet, now) = &packets[at];
-                self.original_into(packet, &flows[at % RING], *now, &mut translated[at]);
+            for (packet, flow) in packets.iter_mut().zip(&flows) {
+                let (original, now) = read(packet);
+                self.catch_up(now);
+                match self.usual_original(&original, flow, now) {
+                    Some(translation) => write(packet, Ok(translation)),
+                    None => unusual(packet, |packet| {
+                        let (original, now) = read(packet);
+                        let result = self.unusual_original(&original, flow, now);
+                        write(packet, result);
+                    }),
+                }
             }
         }
     }
 
-    /// Translates packets of the backend VM, each at its instant, which must not decrease: the same
-    /// as [`reply`](Self::reply) for one after the other, only faster.
-    ///
-    /// The results are appended to `translated` in order.
-    pub fn replies(
+    /// Translates packets of the backend VM: the same as [`reply`](Self::reply) for one after the
+    /// other, only faster. `read` and `write` are as for [`originals`](Self::originals).
+    #[inline]
+    pub fn replies<P>(
         &mut self,
-        packets: &[(Reply, Instant)],
-        translated: &mut Vec<Result<Translation, NatError>>,
+        packets: &mut [P],
+        read: impl Fn(&P) -> (Reply, Instant),
+        mut write: impl FnMut(&mut P, Result<Translation, NatError>),
     ) {
-        let first = translated.len();
-        translated.resize(first + packets.len(), Err(NatError::NoFlow));
-        let translated = &mut translated[first..];
-        let mut found = [None; RING];
-        for step in 0..packets.len() + 2 * AHEAD {
-            if let Some((packet, _)) = packets.get(step) {
-                self.prefetch_owner(packet);
+        let mut found = [NIL; ROUND];
+        for packets in packets.chunks_mut(ROUND) {
+            for packet in &*packets {
+                self.prefetch_owner(&read(packet).0);
             }
-            if let Some(at) = step.checked_sub(AHEAD)
-                && let Some((packet, _)) = packets.get(at)
-            {
-                let owner = self.owner(packet);
-                if let Some(position) = owner {
-                    self.flows.prefetch_entry(position);
+            for (packet, found) in packets.iter().zip(&mut found) {
+                *found = self.owner(&read(packet).0).unwrap_or(NIL);
+                self.flows.prefetch_entry(*found);
+            }
+            for (packet, &found) in packets.iter_mut().zip(&found) {
+                let (reply, now) = read(packet);
+                self.catch_up(now);
+                match self.usual_reply(&reply, found, now) {
+                    Some(translation) => write(packet, Ok(translation)),
+                    None => unusual(packet, |packet| {
+                        let (reply, now) = read(packet);
+                        let result = self.unusual_reply(&reply, now);
+                        write(packet, result);
+                    }),
                 }
-                found[at % RING] = owner;
-            }
-            if let Some(at) = step.checked_sub(2 * AHEAD) {
-                let (packet, now) = &packets[at];
-                self.reply_into(packet, found[at % RING], *now, &mut translated[at]);
             }
         }
     }
+}
+
+/// Does the work on an unusual packet out of line, which reads it once more: so the usual one stays in
+/// registers from reading to writing.
+#[inline(never)]
+fn unusual<P>(packet: &mut P, work: impl FnOnce(&mut P)) {
+    work(packet);
 }

@@ -99,60 +99,81 @@ pub struct BindingInfo {
     pub last: Instant,
 }
 
-/// The key of the original direction: five words, so that two keys are compared as wholes and not
-/// field by field.
+/// The key of the original direction, in words that a comparison holds in registers.
 ///
 /// ```text
-///  link | client address | endpoint address | client port, endpoint port | backend port, pool, protocol
-///  32   | 32             | 32               | 16           16            | 16            8     8
+///  consumer  link:32, client address:32
+///  dialled   endpoint address:32, client port:16, endpoint port:16
+///  service   backend port:16, pool:8, protocol:8
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct FlowKey([u32; 5]);
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(Rust, packed(4))] // 20 bytes instead of 24: a binding has just room for them.
+pub(crate) struct FlowKey {
+    consumer: u64,
+    dialled: u64,
+    service: u32,
+}
+
+impl PartialEq for FlowKey {
+    /// Compares without a branch for each word, and without a wide load, which stalls on a key that was
+    /// just stored.
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let consumer = self.consumer ^ other.consumer;
+        let dialled = self.dialled ^ other.dialled;
+        let service = self.service ^ other.service;
+        consumer | dialled | u64::from(service) == 0
+    }
+}
+
+impl Eq for FlowKey {}
 
 impl FlowKey {
     #[inline]
     pub(crate) const fn of(packet: &Original, pool: u8) -> Self {
         let (client, endpoint) = (packet.client, packet.endpoint);
-        Self([
-            packet.link.0,
-            client.ip().to_bits(),
-            endpoint.ip().to_bits(),
-            (client.port() as u32) << 16 | endpoint.port() as u32,
-            (packet.backend_port as u32) << 16
+        Self {
+            consumer: (packet.link.0 as u64) << 32 | client.ip().to_bits() as u64,
+            dialled: (endpoint.ip().to_bits() as u64) << 32
+                | (client.port() as u64) << 16
+                | endpoint.port() as u64,
+            service: (packet.backend_port as u32) << 16
                 | (pool as u32) << 8
                 | packet.protocol.number() as u32,
-        ])
+        }
     }
 
     #[inline]
     pub(crate) const fn link(&self) -> LinkId {
-        LinkId(self.0[0])
+        LinkId((self.consumer >> 32) as u32)
     }
 
     #[inline]
     pub(crate) const fn client(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::from_bits(self.0[1]), (self.0[3] >> 16) as u16)
+        let address = Ipv4Addr::from_bits(self.consumer as u32);
+        SocketAddrV4::new(address, (self.dialled >> 16) as u16)
     }
 
     #[inline]
     pub(crate) const fn endpoint(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::from_bits(self.0[2]), self.0[3] as u16)
+        let address = Ipv4Addr::from_bits((self.dialled >> 32) as u32);
+        SocketAddrV4::new(address, self.dialled as u16)
     }
 
     #[inline]
     pub(crate) const fn backend_port(&self) -> u16 {
-        (self.0[4] >> 16) as u16
+        (self.service >> 16) as u16
     }
 
     /// Returns the position of the pool in the engine.
     #[inline]
     pub(crate) const fn pool(&self) -> usize {
-        (self.0[4] >> 8) as u8 as usize
+        (self.service >> 8) as u8 as usize
     }
 
     #[inline]
     pub(crate) const fn protocol(&self) -> Protocol {
-        if self.0[4] as u8 == Protocol::Udp.number() {
+        if self.service as u8 == Protocol::Udp.number() {
             Protocol::Udp
         } else {
             Protocol::Tcp
@@ -162,33 +183,32 @@ impl FlowKey {
     /// Returns the link and the address of the client.
     #[inline]
     pub(crate) const fn consumer(&self) -> u64 {
-        (self.0[0] as u64) << 32 | self.0[1] as u64
+        self.consumer
     }
 
     #[inline]
     pub(crate) const fn hash(&self, keyed: KeyedHash) -> u64 {
-        let dialled = (self.0[2] as u64) << 32 | self.0[3] as u64;
         // The pool is a position in the configuration: the order of services must not show, and the
         // link determines it anyway.
-        let service = (self.backend_port() as u64) << 16 | (self.0[4] & 0xFF) as u64;
+        let service = (self.backend_port() as u64) << 16 | (self.service & 0xFF) as u64;
         // The service hardly varies; spread by an odd constant it need not cost a round.
         keyed.pair(
             self.consumer()
                 .wrapping_add(service.wrapping_mul(0xD6E8_FEB8_6659_FD93)),
-            dialled,
+            self.dialled,
         )
     }
 
     /// Tells whether it is of flows of this protocol to this port of the backend.
     #[inline]
     pub(crate) const fn goes_to(&self, protocol: Protocol, backend_port: u16) -> bool {
-        self.0[4] as u8 == protocol.number() && self.backend_port() == backend_port
+        self.service as u8 == protocol.number() && self.backend_port() == backend_port
     }
 
     /// Returns what ports are counted by where a private endpoint may only have so many.
     #[inline]
     pub(crate) const fn endpoint_id(&self) -> (u8, u32) {
-        ((self.0[4] >> 8) as u8, self.0[0])
+        (self.pool() as u8, self.link().0)
     }
 }
 
@@ -197,8 +217,8 @@ impl FlowKey {
 pub(crate) struct Flow {
     pub(crate) key: FlowKey,
     pub(crate) hash: u64,
-    /// Where the index led when it was asked ahead of time. By now it may lead elsewhere.
-    pub(crate) found: Option<u32>,
+    /// Where the index led when it was asked, or `NIL`. By now it may lead elsewhere.
+    pub(crate) found: u32,
 }
 
 /// One entry of the flow table: exactly one cache line.
@@ -244,7 +264,7 @@ const _: () = assert!(size_of::<Binding>() == 64);
 impl Binding {
     /// Takes the usual packet, which only refreshes: a datagram, or a segment of an established
     /// connection that neither opens nor closes anything. Returns whether it was one.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn refresh(
         &mut self,
         direction: Direction,

@@ -3,7 +3,7 @@ use crate::config::{NatConfig, OnExhaustion, PoolConfig, validate};
 use crate::error::{ConfigError, NatError};
 use crate::event::{NatEvent, Reset};
 use crate::packet::{Original, Reply, Translation};
-use crate::pool::{NatIp, Pool};
+use crate::pool::{NIL, NatIp, Pool};
 use crate::reverse::PagePool;
 use crate::side::Side;
 use crate::usage::{LimitRefusals, Usage};
@@ -62,6 +62,8 @@ pub struct NatEngine {
     pub(crate) table_limit: u32,
     pub(crate) report: bool,
     pub(crate) pools: Vec<Pool>,
+    /// The position of each service's pool, or `NO_POOL`.
+    pub(crate) by_pls: Vec<u8>,
     pub(crate) nat_ips: Vec<NatIp>,
     pub(crate) by_address: FixedMap<Ipv4Addr, u8>,
     pub(crate) flows: FlowTable<Binding>,
@@ -103,6 +105,7 @@ impl NatEngine {
             table_limit: config.table_limit.unwrap_or(u32::MAX),
             report: config.events,
             pools: Vec::with_capacity(config.pools.len()),
+            by_pls: Vec::new(),
             nat_ips: Vec::new(),
             by_address: FixedMap::new(),
             flows: FlowTable::new(),
@@ -120,6 +123,11 @@ impl NatEngine {
         };
         for (index, pool) in config.pools.into_iter().enumerate() {
             engine.pools.push(Pool::new(&pool));
+            let pls = usize::from(pool.pls.0);
+            if engine.by_pls.len() <= pls {
+                engine.by_pls.resize(pls + 1, NO_POOL);
+            }
+            engine.by_pls[pls] = index as u8;
             for address in pool.nat_ips {
                 engine.append_nat_ip(index as u8, address);
             }
@@ -132,68 +140,90 @@ impl NatEngine {
     /// # Errors
     /// [`NatError::NoFlow`], [`NatError::VmFlowLimit`] (also for a SYN that would re-open a
     /// held-down binding), [`NatError::PortsExhausted`] or [`NatError::LbIdle`]; only counters change.
+    #[inline(always)] // See below.
     pub fn original(&mut self, packet: &Original, now: Instant) -> Result<Translation, NatError> {
-        let mut translated = Err(NatError::NoFlow);
-        self.original_into(packet, &self.flow_of(packet), now, &mut translated);
-        translated
+        self.catch_up(now);
+        let flow = self.flow_of(packet);
+        if let Some(position) = self.find(&flow)
+            && let Some(translation) = self.refresh_original(packet, position, now)
+        {
+            return Ok(translation);
+        }
+        // Copies of its own, and each part of the result for itself: so whoever has the engine translate
+        // a usual packet keeps packet and result in registers.
+        let (packet, flow) = (*packet, flow);
+        match self.unusual_original(&packet, &flow, now) {
+            Ok(translation) => Ok(translation),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the key of a packet's flow and its hash; no binding has that of an unknown service.
     #[inline]
     pub(crate) fn flow_of(&self, packet: &Original) -> Flow {
         let key = FlowKey::of(packet, self.pool_of(packet.pls).unwrap_or(NO_POOL));
-        let hash = key.hash(self.key);
         Flow {
             key,
-            hash,
-            found: None,
+            hash: key.hash(self.key),
+            found: NIL,
         }
     }
 
-    /// Translates a packet of the consumer whose flow is hashed, into `translated`: a result is
-    /// written once, where it is kept, since a copy right behind its parts stalls the CPU.
+    /// Translates a packet of the consumer that only refreshes its binding; `None` if it is none, or
+    /// the binding is not where the flow was found. What ended before it has to be over.
     #[inline]
-    pub(crate) fn original_into(
+    pub(crate) fn usual_original(
         &mut self,
         packet: &Original,
         flow: &Flow,
         now: Instant,
-        translated: &mut Result<Translation, NatError>,
-    ) {
-        self.catch_up(now);
-        let Some(position) = self.find(flow) else {
-            *translated = self.first_original(packet, flow, now);
-            return;
-        };
-        let segment = packet.segment.as_ref();
-        let binding = self.flows.entry_mut(position);
-        let (nat_ip, nat_port) = (binding.nat_ip, binding.nat_port);
-        if !binding.refresh(Direction::Original, segment, now)
-            && let Err(error) = self.track(position, Direction::Original, segment, now)
-        {
-            *translated = Err(error);
-            return;
+    ) -> Option<Translation> {
+        if self.flows.get(flow.found)?.key != flow.key {
+            return None;
         }
-        *translated = Ok(Translation {
+        self.refresh_original(packet, flow.found, now)
+    }
+
+    /// Translates a packet of the consumer that only refreshes its binding, which is known.
+    #[inline(always)]
+    fn refresh_original(
+        &mut self,
+        packet: &Original,
+        position: u32,
+        now: Instant,
+    ) -> Option<Translation> {
+        let binding = self.flows.entry_mut(position);
+        if !binding.refresh(Direction::Original, packet.segment.as_ref(), now) {
+            return None;
+        }
+        let (nat_ip, nat_port) = (binding.nat_ip, binding.nat_port);
+        Some(Translation {
             pls: packet.pls,
             link: packet.link,
             source: self.nat_address(nat_ip, nat_port),
             destination: SocketAddrV4::new(self.backend, packet.backend_port),
-        });
+        })
     }
 
-    /// Translates a packet of the consumer that has no binding.
-    #[inline(never)] // A known flow shall not pay for its registers.
-    fn first_original(
+    /// Translates a packet of the consumer that has no binding, or does more than refresh it.
+    #[inline(never)] // The usual packet shall not pay for its registers.
+    pub(crate) fn unusual_original(
         &mut self,
         packet: &Original,
         flow: &Flow,
         now: Instant,
     ) -> Result<Translation, NatError> {
+        let segment = packet.segment.as_ref();
+        if let Some(position) = self.find(flow) {
+            // Before it is tracked: the packet may be the binding's last.
+            let translation = self.outward(self.flows.entry(position));
+            self.track(position, Direction::Original, segment, now)?;
+            return Ok(translation);
+        }
         if flow.key.pool() == usize::from(NO_POOL) {
             return Err(NatError::NoFlow);
         }
-        match self.bind(flow, packet.segment.as_ref(), now) {
+        match self.bind(flow, segment, now) {
             Ok(position) => Ok(self.outward(self.flows.entry(position))),
             Err(error) => {
                 if error == NatError::NoFlow {
@@ -210,50 +240,70 @@ impl NatEngine {
     /// [`NatError::NoFlow`] if nobody owns the NAT IP and port, [`NatError::Filtered`] if the
     /// packet does not come from the backend's address and the port that was contacted
     /// (RFC 4787 §5, address-and-port-dependent filtering), [`NatError::LbIdle`]. Nothing changes.
+    #[inline(always)] // As for packets of the consumer.
     pub fn reply(&mut self, packet: &Reply, now: Instant) -> Result<Translation, NatError> {
-        let mut translated = Err(NatError::NoFlow);
-        self.reply_into(packet, None, now, &mut translated);
-        translated
+        self.catch_up(now);
+        let found = self.owner(packet).unwrap_or(NIL);
+        if let Some(translation) = self.usual_reply(packet, found, now) {
+            return Ok(translation);
+        }
+        let packet = *packet;
+        match self.unusual_reply(&packet, now) {
+            Ok(translation) => Ok(translation),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Translates a packet of the backend VM into `translated`; `found` is where the owner of its
-    /// port was when it was asked for ahead of time.
+    /// Translates a packet of the backend VM that only refreshes its binding; `None` if it is none.
+    /// `found` is where the owner of its port was when it was asked for. What ended before it has to be
+    /// over.
     #[inline]
-    pub(crate) fn reply_into(
+    pub(crate) fn usual_reply(
         &mut self,
         packet: &Reply,
-        found: Option<u32>,
+        found: u32,
         now: Instant,
-        translated: &mut Result<Translation, NatError>,
-    ) {
-        self.catch_up(now);
-        let found = found.filter(|&position| self.is_answered(position, packet));
-        let position = match found.map_or_else(|| self.answered(packet), Ok) {
-            Ok(position) => position,
+    ) -> Option<Translation> {
+        let binding = self.flows.get_mut(found)?;
+        let answers = binding.nat_port == packet.destination.port()
+            && self.nat_ips[usize::from(binding.nat_ip)].address == *packet.destination.ip()
+            && binding.key.goes_to(packet.protocol, packet.source.port())
+            && self.backend == *packet.source.ip();
+        if !answers {
+            return None;
+        }
+        let key = binding.key;
+        let pool = &self.pools[key.pool()];
+        let usual =
+            pool.reply_refreshes && binding.refresh(Direction::Reply, packet.segment.as_ref(), now);
+        usual.then(|| Translation {
+            pls: pool.pls,
+            link: key.link(),
+            source: key.endpoint(),
+            destination: key.client(),
+        })
+    }
+
+    /// Translates a packet of the backend VM that has no binding, or does more than refresh it.
+    #[inline(never)] // As for packets of the consumer.
+    pub(crate) fn unusual_reply(
+        &mut self,
+        packet: &Reply,
+        now: Instant,
+    ) -> Result<Translation, NatError> {
+        match self.answered(packet) {
+            Ok(position) => {
+                let translation = self.inward(self.flows.entry(position));
+                self.track(position, Direction::Reply, packet.segment.as_ref(), now)?;
+                Ok(translation)
+            }
             Err(error) => {
                 if error == NatError::NoFlow {
                     self.answer_late_reply(packet);
                 }
-                *translated = Err(error);
-                return;
+                Err(error)
             }
-        };
-        let segment = packet.segment.as_ref();
-        let binding = self.flows.entry_mut(position);
-        let key = binding.key;
-        let pool = &self.pools[key.pool()];
-        let refreshed = pool.reply_refreshes && binding.refresh(Direction::Reply, segment, now);
-        let pls = pool.pls;
-        if !refreshed && let Err(error) = self.track(position, Direction::Reply, segment, now) {
-            *translated = Err(error);
-            return;
         }
-        *translated = Ok(Translation {
-            pls,
-            link: key.link(),
-            source: key.endpoint(),
-            destination: key.client(),
-        });
     }
 
     /// Translates an ICMP error of the consumer about a flow of the original direction, given as if
@@ -402,8 +452,8 @@ impl NatEngine {
 
     #[inline]
     fn pool_of(&self, pls: PlsId) -> Option<u8> {
-        let position = self.pools.iter().position(|pool| pool.pls == pls)?;
-        Some(position as u8)
+        let position = *self.by_pls.get(usize::from(pls.0))?;
+        (position != NO_POOL).then_some(position)
     }
 
     #[inline]
@@ -415,11 +465,6 @@ impl NatEngine {
 
     #[inline]
     fn find(&self, flow: &Flow) -> Option<u32> {
-        if let Some(position) = flow.found
-            && self.flows.entry(position).key == flow.key
-        {
-            return Some(position);
-        }
         self.flows
             .find(flow.hash, |binding| binding.key == flow.key)
     }
@@ -434,17 +479,6 @@ impl NatEngine {
         } else {
             Err(NatError::Filtered)
         }
-    }
-
-    /// Tells whether a packet of the backend answers the binding at a position.
-    #[inline]
-    fn is_answered(&self, position: u32, packet: &Reply) -> bool {
-        let binding = self.flows.entry(position);
-        let nat_ip = &self.nat_ips[usize::from(binding.nat_ip)];
-        binding.nat_port == packet.destination.port()
-            && nat_ip.address == *packet.destination.ip()
-            && binding.key.goes_to(packet.protocol, packet.source.port())
-            && self.backend == *packet.source.ip()
     }
 
     /// Returns how a binding translates toward the backend.

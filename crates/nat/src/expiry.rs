@@ -1,6 +1,5 @@
 //! What time does to bindings, and every way in which one changes state or ends.
 
-use crate::batch::AHEAD;
 use crate::binding::{Aside, Binding, FlowKey, State, armed_mark};
 use crate::config::{HeldPorts, OnIdle};
 use crate::engine::NatEngine;
@@ -11,6 +10,9 @@ use crate::space::Space;
 use core::net::SocketAddrV4;
 use plsim_table::{FlowTable, TimerOwner};
 use plsim_types::{Direction, Instant};
+
+/// Ends of bindings between two steps of fetching: enough to cover main memory.
+const AHEAD: usize = 8;
 
 /// The bindings as the wheel sees them.
 struct Deadlines<'engine> {

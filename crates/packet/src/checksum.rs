@@ -48,10 +48,10 @@ impl Sum {
 
     /// Returns the sum in 16 bits.
     pub(crate) const fn fold(self) -> u16 {
-        let sum = (self.0 >> 32) + (self.0 & 0xFFFF_FFFF);
-        let sum = (sum >> 16) + (sum & 0xFFFF);
-        let sum = (sum >> 16) + (sum & 0xFFFF);
-        ((sum >> 16) + (sum & 0xFFFF)) as u16
+        // Added to itself with its halves swapped, a number has the sum of its halves in the upper one,
+        // and the carry of the lower one, which is the same sum, comes around into it.
+        let long = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        (long.wrapping_add(long.rotate_left(16)) >> 16) as u16
     }
 
     /// Returns the checksum of the summed words: the complement of the folded sum.

@@ -56,8 +56,7 @@ impl Packet {
         }
     }
 
-    #[cold]
-    pub(crate) fn rewrite_unusual(&mut self, to: Rewrite) {
+    pub(crate) fn rewrite_other(&mut self, to: Rewrite) {
         match self.form {
             Form::IcmpError => self.rewrite_error(to),
             Form::Fragment if self.fragment_offset() > 0 => {

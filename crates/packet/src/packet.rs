@@ -135,6 +135,49 @@ impl Packet {
         }
     }
 
+    /// Returns what a middlebox reads of it, in one look: [`Self::five_tuple`] and
+    /// [`Self::tcp_segment`].
+    #[must_use]
+    #[inline]
+    pub fn headers(&self) -> (FiveTuple, Option<TcpSegment>) {
+        // The usual form is asked for alone: telling all of them apart takes seven instructions.
+        if matches!(self.form, Form::Tcp) {
+            (self.own_tuple(Protocol::Tcp), Some(self.own_segment()))
+        } else {
+            self.other_headers()
+        }
+    }
+
+    fn other_headers(&self) -> (FiveTuple, Option<TcpSegment>) {
+        if matches!(self.form, Form::Udp) {
+            (self.own_tuple(Protocol::Udp), None)
+        } else {
+            (self.five_tuple(), self.tcp_segment())
+        }
+    }
+
+    #[inline]
+    fn own_tuple(&self, protocol: Protocol) -> FiveTuple {
+        let ports = self.transport();
+        FiveTuple {
+            protocol,
+            source: SocketAddrV4::new(self.sender(), word(ports, 0)),
+            destination: SocketAddrV4::new(self.recipient(), word(ports, 2)),
+        }
+    }
+
+    #[inline]
+    fn own_segment(&self) -> TcpSegment {
+        let tcp = self.transport();
+        TcpSegment {
+            flags: TcpFlags(tcp[13]),
+            sequence: long(tcp, 4),
+            acknowledgement: long(tcp, 8),
+            window: word(tcp, 14),
+            length: self.payload.len() as u16,
+        }
+    }
+
     /// Returns the source address and port; see [`Self::five_tuple`] for ICMP errors.
     #[must_use]
     #[inline]
@@ -152,8 +195,7 @@ impl Packet {
         if self.form == Form::IcmpError {
             return self.quoted_flow().source;
         }
-        let address = Ipv4Addr::from_bits(long(&self.header, 16));
-        SocketAddrV4::new(address, word(self.transport(), 2))
+        SocketAddrV4::new(self.recipient(), word(self.transport(), 2))
     }
 
     /// Returns the source address of the packet's own IP header.
@@ -161,6 +203,11 @@ impl Packet {
     #[inline]
     pub fn sender(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(long(&self.header, 12))
+    }
+
+    #[inline]
+    fn recipient(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(long(&self.header, 16))
     }
 
     /// Returns what a middlebox reads of a TCP segment; `None` for anything else.
@@ -172,14 +219,7 @@ impl Packet {
         if self.form != Form::Tcp && !self.starts_tcp_fragments() {
             return None;
         }
-        let tcp = self.transport();
-        Some(TcpSegment {
-            flags: TcpFlags(tcp[13]),
-            sequence: long(tcp, 4),
-            acknowledgement: long(tcp, 8),
-            window: word(tcp, 14),
-            length: self.payload.len() as u16,
-        })
+        Some(self.own_segment())
     }
 
     /// Returns the maximum segment size option of a SYN, in bytes (RFC 9293 §3.2).
@@ -231,47 +271,52 @@ impl Packet {
     /// the first, only the addresses.
     #[inline]
     pub fn rewrite(&mut self, to: Rewrite) {
-        match self.form {
-            Form::Tcp => self.rewrite_ports(to, true),
-            Form::Udp => self.rewrite_ports(to, false),
-            Form::Fragment | Form::IcmpError | Form::Unusual(_) => self.rewrite_unusual(to),
+        if matches!(self.form, Form::Tcp) {
+            self.rewrite_ports(to, true);
+        } else {
+            self.rewrite_other(to);
         }
     }
 
     /// Rewrites addresses, ports and both checksums.
+    ///
+    /// Sums of words in the machine's own order need no swaps: a sum of swapped words is the swapped
+    /// sum (RFC 1071 §2 B).
     #[inline]
     pub(crate) fn rewrite_ports(&mut self, to: Rewrite, is_tcp: bool) {
         let addresses = self.rewrite_addresses(to);
         let transport = self.transport_mut();
+        let (source, destination) = (to.source.port().to_be(), to.destination.port().to_be());
         // Each port for itself: read as one word, two ports that were just written stall the CPU.
         let change = addresses
-            .long(!long(transport, 0))
-            .word(to.source.port())
-            .word(to.destination.port());
-        set_word(transport, 0, to.source.port());
-        set_word(transport, 2, to.destination.port());
+            .long(!own_long(transport, 0))
+            .word(source)
+            .word(destination);
+        set_own_word(transport, 0, source);
+        set_own_word(transport, 2, destination);
         if is_tcp {
-            let checksum = change.update(word(transport, 16));
+            let checksum = change.update(own_word(transport, 16));
             let wrong = planted(Fault::BadChecksum) && to.source.port().is_multiple_of(32);
-            set_word(transport, 16, checksum ^ u16::from(wrong));
+            set_own_word(transport, 16, checksum ^ u16::from(wrong));
         } else {
-            let checksum = change.update_udp(word(transport, 6));
-            set_word(transport, 6, checksum);
+            let checksum = change.update_udp(own_word(transport, 6));
+            set_own_word(transport, 6, checksum);
         }
     }
 
-    /// Rewrites the IP header and returns the change of its addresses.
+    /// Rewrites the IP header and returns the change of its addresses, of words in the machine's own
+    /// order.
     #[inline]
     pub(crate) fn rewrite_addresses(&mut self, to: Rewrite) -> Sum {
-        let source = to.source.ip().to_bits();
-        let destination = to.destination.ip().to_bits();
+        let source = to.source.ip().to_bits().to_be();
+        let destination = to.destination.ip().to_bits().to_be();
         let addresses = Sum::ZERO
-            .replaced_long(long(&self.header, 12), source)
-            .replaced_long(long(&self.header, 16), destination);
-        let checksum = addresses.update(word(&self.header, 10));
-        set_word(&mut self.header, 10, checksum);
-        self.header[12..16].copy_from_slice(&source.to_be_bytes());
-        self.header[16..20].copy_from_slice(&destination.to_be_bytes());
+            .replaced_long(own_long(&self.header, 12), source)
+            .replaced_long(own_long(&self.header, 16), destination);
+        let checksum = addresses.update(own_word(&self.header, 10));
+        set_own_word(&mut self.header, 10, checksum);
+        self.header[12..16].copy_from_slice(&source.to_ne_bytes());
+        self.header[16..20].copy_from_slice(&destination.to_ne_bytes());
         addresses
     }
 
@@ -370,4 +415,20 @@ pub(crate) fn set_word(bytes: &mut [u8], at: usize, word: u16) {
 #[inline]
 pub(crate) fn long(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Reads a word in the machine's own order.
+#[inline]
+fn own_word(bytes: &[u8], at: usize) -> u16 {
+    u16::from_ne_bytes([bytes[at], bytes[at + 1]])
+}
+
+#[inline]
+fn set_own_word(bytes: &mut [u8], at: usize, word: u16) {
+    bytes[at..at + 2].copy_from_slice(&word.to_ne_bytes());
+}
+
+#[inline]
+fn own_long(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

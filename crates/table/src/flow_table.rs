@@ -137,6 +137,20 @@ impl<E: Default> FlowTable<E> {
         &mut self.entries[position as usize]
     }
 
+    /// Returns the entry at a position; `None` if the position was never handed out.
+    #[must_use]
+    #[inline]
+    pub fn get(&self, position: u32) -> Option<&E> {
+        self.entries.get(position as usize)
+    }
+
+    /// Returns the entry at a position for writing; `None` if the position was never handed out.
+    #[must_use]
+    #[inline]
+    pub fn get_mut(&mut self, position: u32) -> Option<&mut E> {
+        self.entries.get_mut(position as usize)
+    }
+
     /// Returns every place in position order; vacant ones are `E::default()`.
     pub fn slots(&self) -> impl Iterator<Item = &E> {
         self.entries.iter()

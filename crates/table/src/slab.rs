@@ -61,6 +61,15 @@ impl<T, const BYTES: usize> Slab<T, BYTES> {
             .get(index & (Self::PER - 1))
     }
 
+    /// Returns an element for writing, if the index lies below the length.
+    #[must_use]
+    #[inline]
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.segments
+            .get_mut(index >> Self::SHIFT)?
+            .get_mut(index & (Self::PER - 1))
+    }
+
     /// Appends an element.
     #[inline]
     pub fn push(&mut self, value: T) {

@@ -94,8 +94,16 @@ fn in_slices(engine: &mut NatEngine, slices: &[Slice]) -> Vec<Result<Translation
     let mut translated = Vec::new();
     for slice in slices {
         match slice {
-            Slice::Originals(packets) => engine.originals(packets, &mut translated),
-            Slice::Replies(packets) => engine.replies(packets, &mut translated),
+            Slice::Originals(packets) => engine.originals(
+                &mut packets.clone(),
+                |packet| *packet,
+                |_, result| translated.push(result),
+            ),
+            Slice::Replies(packets) => engine.replies(
+                &mut packets.clone(),
+                |packet| *packet,
+                |_, result| translated.push(result),
+            ),
         }
     }
     translated
