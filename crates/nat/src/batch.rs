@@ -50,7 +50,7 @@ impl NatEngine {
                     Some(translation) => write(packet, Ok(translation)),
                     None => unusual(packet, |packet| {
                         let (original, now) = read(packet);
-                        let result = self.unusual_original(&original, flow, now);
+                        let result = self.unusual_original(flow, original.segment, now);
                         write(packet, result);
                     }),
                 }

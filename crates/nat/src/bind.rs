@@ -1,6 +1,6 @@
 //! How a new flow gets a binding and a port.
 
-use crate::binding::{Aside, Binding, Flow, FlowKey, State};
+use crate::binding::{Aside, Binding, FlowKey, State};
 use crate::config::{HeldPorts, Selection};
 use crate::engine::NatEngine;
 use crate::error::NatError;
@@ -14,11 +14,11 @@ impl NatEngine {
     #[inline]
     pub(crate) fn bind(
         &mut self,
-        flow: &Flow,
+        key: &FlowKey,
+        hash: u64,
         segment: Option<&TcpSegment>,
         now: Instant,
     ) -> Result<u32, NatError> {
-        let Flow { key, hash, .. } = *flow;
         let (state, sequences) = match (key.protocol(), segment) {
             (Protocol::Udp, _) => (State::Udp, Sequences::default()),
             (Protocol::Tcp, Some(syn)) if syn.flags.opens() => {
@@ -26,14 +26,28 @@ impl NatEngine {
             }
             (Protocol::Tcp, _) => return Err(NatError::NoFlow),
         };
-        self.check_limits(&key)?;
-        let (nat_ip, nat_port) = self.allocate(&key, hash, now)?;
+        self.check_limits(key)?;
+        self.check_known_full(key, hash)?;
+        self.bind_in(state, sequences, key, hash, now)
+    }
+
+    /// Creates a binding in its first state.
+    #[inline(never)] // A refusal shall not pay for its registers.
+    fn bind_in(
+        &mut self,
+        state: State,
+        sequences: Sequences,
+        key: &FlowKey,
+        hash: u64,
+        now: Instant,
+    ) -> Result<u32, NatError> {
+        let (nat_ip, nat_port) = self.allocate(key, hash, now)?;
         self.activate();
         let position = self.flows.insert(
             hash,
             Binding {
                 last: now,
-                key,
+                key: *key,
                 nat_port,
                 nat_ip,
                 state,
@@ -107,6 +121,21 @@ impl NatEngine {
             return Err(NatError::EndpointPortLimit);
         }
         Ok(())
+    }
+
+    /// Refuses a flow where none has got a port since the last one was looked for.
+    #[inline]
+    fn check_known_full(&mut self, key: &FlowKey, hash: u64) -> Result<(), NatError> {
+        let pool = &self.pools[key.pool()];
+        if pool.full[key.protocol().index()] != Some(key.backend_port())
+            || pool.held_ports == HeldPorts::ReuseOldest
+        {
+            return Ok(());
+        }
+        let first = pool.nat_ips[self.choose(key, hash).first];
+        let side = self.nat_ips[usize::from(first)].side(key.protocol());
+        side.bind_failures += 1;
+        Err(NatError::PortsExhausted)
     }
 
     /// Takes a port: of the NAT IP that the selection names, else of the next one that has one.

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use plsim_table::{FixedMap, FlowTable, TimerWheel};
 use plsim_types::canary::{Fault, planted};
-use plsim_types::{Direction, Instant, KeyedHash, PlsId, Protocol};
+use plsim_types::{Direction, Instant, KeyedHash, PlsId, Protocol, TcpSegment};
 
 /// The position of the pool of a service that the engine does not know: none has it.
 const NO_POOL: u8 = u8::MAX;
@@ -144,15 +144,20 @@ impl NatEngine {
     pub fn original(&mut self, packet: &Original, now: Instant) -> Result<Translation, NatError> {
         self.catch_up(now);
         let flow = self.flow_of(packet);
-        if let Some(position) = self.find(&flow)
+        let found = self.find(&flow);
+        if let Some(position) = found
             && let Some(translation) = self.refresh_original(packet, position, now)
         {
             return Ok(translation);
         }
         // Copies of its own, and each part of the result for itself: so whoever has the engine translate
         // a usual packet keeps packet and result in registers.
-        let (packet, flow) = (*packet, flow);
-        match self.unusual_original(&packet, &flow, now) {
+        let segment = packet.segment;
+        let translated = match found {
+            Some(position) => self.tracked_original(position, segment, now),
+            None => self.first_original(flow.key, flow.hash, segment, now),
+        };
+        match translated {
             Ok(translation) => Ok(translation),
             Err(error) => Err(error),
         }
@@ -206,28 +211,49 @@ impl NatEngine {
     }
 
     /// Translates a packet of the consumer that has no binding, or does more than refresh it.
-    #[inline(never)] // The usual packet shall not pay for its registers.
     pub(crate) fn unusual_original(
         &mut self,
-        packet: &Original,
         flow: &Flow,
+        segment: Option<TcpSegment>,
         now: Instant,
     ) -> Result<Translation, NatError> {
-        let segment = packet.segment.as_ref();
-        if let Some(position) = self.find(flow) {
-            // Before it is tracked: the packet may be the binding's last.
-            let translation = self.outward(self.flows.entry(position));
-            self.track(position, Direction::Original, segment, now)?;
-            return Ok(translation);
+        match self.find(flow) {
+            Some(position) => self.tracked_original(position, segment, now),
+            None => self.first_original(flow.key, flow.hash, segment, now),
         }
-        if flow.key.pool() == usize::from(NO_POOL) {
+    }
+
+    /// Translates a packet of the consumer that does more than refresh its binding.
+    #[inline(never)] // The usual packet shall not pay for its registers.
+    fn tracked_original(
+        &mut self,
+        position: u32,
+        segment: Option<TcpSegment>,
+        now: Instant,
+    ) -> Result<Translation, NatError> {
+        // Before it is tracked: the packet may be the binding's last.
+        let translation = self.outward(self.flows.entry(position));
+        self.track(position, Direction::Original, segment.as_ref(), now)?;
+        Ok(translation)
+    }
+
+    /// Translates a packet of the consumer that has no binding.
+    #[inline(never)] // As above.
+    fn first_original(
+        &mut self,
+        key: FlowKey,
+        hash: u64,
+        segment: Option<TcpSegment>,
+        now: Instant,
+    ) -> Result<Translation, NatError> {
+        if key.pool() == usize::from(NO_POOL) {
             return Err(NatError::NoFlow);
         }
-        match self.bind(flow, segment, now) {
+        match self.bind(&key, hash, segment.as_ref(), now) {
             Ok(position) => Ok(self.outward(self.flows.entry(position))),
             Err(error) => {
                 if error == NatError::NoFlow {
-                    self.answer_late_original(packet, flow.key.pool());
+                    self.answer_late_original(&key, segment.as_ref());
                 }
                 Err(error)
             }

@@ -1,26 +1,26 @@
 //! RSTs in answer to TCP packets that belong to no binding and may not create one.
 
+use crate::binding::FlowKey;
 use crate::config::LatePackets;
 use crate::engine::NatEngine;
 use crate::event::{Reset, Sender};
-use crate::packet::{Original, Reply};
+use crate::packet::Reply;
 use plsim_types::{Direction, TcpFlags, TcpSegment};
 
 impl NatEngine {
     /// Answers a client's packet, if its pool says so.
     #[cold]
-    pub(crate) fn answer_late_original(&mut self, packet: &Original, pool: usize) {
-        let wanted = self.pools[pool].late_packets == LatePackets::Reset;
-        if let Some((sequence, acknowledgement)) =
-            answer(packet.segment.as_ref()).filter(|_| wanted)
-        {
+    pub(crate) fn answer_late_original(&mut self, key: &FlowKey, segment: Option<&TcpSegment>) {
+        let pool = &self.pools[key.pool()];
+        let wanted = pool.late_packets == LatePackets::Reset;
+        if let Some((sequence, acknowledgement)) = answer(segment).filter(|_| wanted) {
             self.resets.push_back(Reset {
-                pls: packet.pls,
-                link: Some(packet.link),
+                pls: pool.pls,
+                link: Some(key.link()),
                 by: Sender::Nat,
                 toward: Direction::Reply,
-                source: packet.endpoint,
-                destination: packet.client,
+                source: key.endpoint(),
+                destination: key.client(),
                 sequence,
                 acknowledgement,
             });

@@ -54,6 +54,8 @@ pub struct TimerWheel {
     /// Items inserted for the current tick.
     late: BinaryHeap<Reverse<Due>>,
     len: usize,
+    /// The next wake-up.
+    wake: Option<Instant>,
 }
 
 /// Ticks of 2^24 ns: short enough that few timers share one, long enough that a deadline of
@@ -101,11 +103,13 @@ impl TimerWheel {
     #[inline]
     pub fn insert(&mut self, position: u32, tag: u32, deadline: Instant) {
         self.len += 1;
-        if tick_of(deadline) <= self.tick {
+        let wake = if tick_of(deadline) <= self.tick {
             self.late.push(Reverse((deadline, position, tag)));
+            deadline
         } else {
-            self.file(position, tag, deadline);
-        }
+            self.file(position, tag, deadline)
+        };
+        self.wake = Some(self.wake.map_or(wake, |earlier| earlier.min(wake)));
     }
 
     /// Lets the wheel know that time has come to `now`, if no slot has come up until then.
@@ -121,12 +125,9 @@ impl TimerWheel {
 
     /// Returns when [`pop_due`](Self::pop_due) should be called next, `None` if nothing waits.
     #[must_use]
-    pub fn next_wake(&self) -> Option<Instant> {
-        let queued = self.head().map(|due| due.0);
-        queued.or_else(|| {
-            self.next_slot()
-                .map(|(_, _, tick)| Instant::from_nanos(tick << TICK_BITS))
-        })
+    #[inline]
+    pub const fn next_wake(&self) -> Option<Instant> {
+        self.wake
     }
 
     /// Takes out the next timer that is due at `now`: its position and tag.
@@ -144,6 +145,16 @@ impl TimerWheel {
 
     /// As [`pop_due`](Self::pop_due), of an owner that can fetch its timers ahead of time.
     pub fn pop_due_of(&mut self, now: Instant, owner: &mut impl TimerOwner) -> Option<(u32, u32)> {
+        let due = self.take_due(now, owner);
+        let queued = self.head().map(|due| due.0);
+        self.wake = queued.or_else(|| {
+            self.next_slot()
+                .map(|(_, _, tick)| Instant::from_nanos(tick << TICK_BITS))
+        });
+        due
+    }
+
+    fn take_due(&mut self, now: Instant, owner: &mut impl TimerOwner) -> Option<(u32, u32)> {
         loop {
             while let Some(&(recorded, position, tag)) = self.head() {
                 if recorded > now {
@@ -225,14 +236,17 @@ impl TimerWheel {
         }
     }
 
-    /// Puts an item of a later tick into the slot of the highest digit in which the ticks differ.
-    fn file(&mut self, position: u32, tag: u32, deadline: Instant) {
+    /// Puts an item of a later tick into the slot of the highest digit in which the ticks differ, and
+    /// returns when that comes up.
+    fn file(&mut self, position: u32, tag: u32, deadline: Instant) -> Instant {
         let tick = tick_of(deadline);
-        let level = ((63 - (tick ^ self.tick).leading_zeros()) / SLOT_BITS) as usize;
-        let slot = digit(tick, level);
-        let level = self.levels[level].get_or_insert_with(Level::boxed);
+        let number = ((63 - (tick ^ self.tick).leading_zeros()) / SLOT_BITS) as usize;
+        let slot = digit(tick, number);
+        let level = self.levels[number].get_or_insert_with(Level::boxed);
         level.occupied[slot / 64] |= 1 << (slot % 64);
         self.chunks.append(&mut level.slots[slot], (position, tag));
+        let shift = TICK_BITS + number as u32 * SLOT_BITS;
+        Instant::from_nanos(deadline.as_nanos() >> shift << shift)
     }
 
     /// Returns the first occupied slot (level, slot) and the tick at which it starts.
@@ -266,7 +280,9 @@ impl TimerWheel {
                     Some(deadline) if tick_of(deadline) <= self.tick => {
                         self.ready.push((deadline, position, tag));
                     }
-                    Some(deadline) => self.file(position, tag, deadline),
+                    Some(deadline) => {
+                        self.file(position, tag, deadline);
+                    }
                 }
             }
         }
