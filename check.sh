@@ -52,6 +52,8 @@ run_swarm() {
 
 command -v tshark >/dev/null ||
   echo "note: tshark is not installed; the tests that open captures with it will be skipped"
+command -v valgrind >/dev/null ||
+  echo "note: valgrind is not installed; instructions will not be counted"
 
 step "format" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-targets --quiet
@@ -64,4 +66,5 @@ step "release build" cargo build --release --quiet
 step "scenarios" run_scenarios
 step "one result from two processes and two builds" compare_builds
 step "bench smoke" cargo bench -p plsim-benches --quiet -- --test
+step "instruction counts" cargo bench -p plsim-benches --bench instructions --quiet
 printf 'all checks passed in %d s\n' $((SECONDS - begun))

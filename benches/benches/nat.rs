@@ -6,16 +6,13 @@ use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use plsim_benches::{BACKEND, CpuTime, fill, nat, nat_of, original, pool, reply, say};
-use plsim_lb::{
-    AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, LbConfig, LbPoolId,
-    Listen, LoadBalancer, Rehash, Rule, Stickiness,
+use plsim_benches::{
+    BACKEND, CpuTime, balancer, fill, nat, nat_of, original, packet, pool, read, reply, say, write,
 };
-use plsim_nat::{
-    Allocation, NatEngine, NatError, OnIdle, Original, PoolConfig, Reply, Translation,
-};
-use plsim_packet::{Packet, Payload, Rewrite, TcpHeader};
-use plsim_types::{BackendId, Duration, FiveTuple, Instant, LinkId, PlsId, Protocol, TcpFlags};
+use plsim_lb::{FrontendId, LoadBalancer};
+use plsim_nat::{Allocation, NatEngine, OnIdle, Original, PoolConfig, Reply, Translation};
+use plsim_packet::Packet;
+use plsim_types::{Duration, FiveTuple, Instant, LinkId, PlsId, TcpFlags};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -61,24 +58,10 @@ impl Fleet {
         self.each * self.engines.len() as u32
     }
 
-    /// The bytes of a client's packet of some flow.
+    /// A client's packet of some flow.
     fn packet(&mut self) -> Packet {
         self.step = self.step.wrapping_add(1);
-        let original = original(scattered(self.step, self.each), TcpFlags::ACK);
-        let header = TcpHeader {
-            source: original.client,
-            destination: original.endpoint,
-            sequence: 1,
-            acknowledgement: 2,
-            flags: TcpFlags::ACK,
-            window: 65_535,
-            mss: None,
-        };
-        let mut packet = Packet::tcp(&header, Payload::Zeros(0));
-        packet.encap.pls = original.pls;
-        packet.encap.link = original.link;
-        packet.encap.backend_port = original.backend_port;
-        packet
+        packet(scattered(self.step, self.each))
     }
 }
 
@@ -93,30 +76,6 @@ fn report(what: &str, count: u32, operations: u32, work: impl FnOnce()) {
     say(&format!(
         "{what}/{count}: {calls:.6} allocations and {held:+.1} bytes per operation"
     ));
-}
-
-/// Reads a packet's headers.
-#[inline]
-fn read(packet: &Packet) -> Original {
-    let (tuple, segment) = packet.headers();
-    Original {
-        pls: packet.encap.pls,
-        link: packet.encap.link,
-        client: tuple.source,
-        endpoint: tuple.destination,
-        backend_port: packet.encap.backend_port,
-        protocol: tuple.protocol,
-        segment,
-    }
-}
-
-#[inline]
-fn write(packet: &mut Packet, translated: Result<Translation, NatError>) {
-    let translation = translated.expect("the flow is known");
-    packet.rewrite(Rewrite {
-        source: translation.source,
-        destination: translation.destination,
-    });
 }
 
 /// A packet of a live flow from wire to wire: read, look up, track, touch, rewrite, checksums. The
@@ -250,7 +209,7 @@ fn bind(criterion: &mut Criterion<CpuTime>) {
         let flows = if vms == 1 { count } else { count - count / 64 };
         let empty = || {
             let engines = (0..vms).map(|_| nat(nat_ips, Allocation::Bitmap));
-            (balancer(vms as u16), engines.collect::<Vec<_>>())
+            (balancer(vms as u16, false), engines.collect::<Vec<_>>())
         };
         group.throughput(Throughput::Elements(u64::from(flows)));
         group.bench_function(BenchmarkId::new("one at a time", count), |bencher| {
@@ -288,48 +247,6 @@ fn bind(criterion: &mut Criterion<CpuTime>) {
         report("bind", count, flows, || sliced(&mut all));
     }
     group.finish();
-}
-
-/// A load balancer before some VMs that does not have to remember flows.
-fn balancer(vms: u16) -> LoadBalancer {
-    LoadBalancer::new(&LbConfig {
-        seed: 1,
-        frontends: vec![Frontend {
-            address: Ipv4Addr::new(10, 2, 0, 4),
-            nat_ips: Vec::new(),
-        }],
-        rules: vec![Rule {
-            frontend: FrontendId(0),
-            listen: Listen::Port(Protocol::Tcp, 443),
-            backend_port: 443,
-            pool: LbPoolId(0),
-            probe: None,
-            distribution: Distribution::FiveTuple,
-            connection_tracking: false,
-            forget_after: None,
-        }],
-        backends: (0..vms)
-            .map(|id| Backend {
-                id: BackendId(id),
-                address: Ipv4Addr::from_bits(0x0a02_0104 + u32::from(id)),
-            })
-            .collect(),
-        pools: vec![plsim_lb::PoolConfig {
-            members: (0..vms)
-                .map(|id| (BackendId(id), AdminState::None))
-                .collect(),
-            may_change: false,
-        }],
-        probes: Vec::new(),
-        hash: HashConfig::default(),
-        rehash: Rehash::default(),
-        lone_backend_ends: true,
-        stickiness: Stickiness {
-            idle: Duration::from_secs(300),
-            limit: 1,
-        },
-    })
-    .expect("the bench's balancer is valid")
 }
 
 fn choose(balancer: &mut LoadBalancer, flow: u32) -> (usize, Original) {

@@ -1,4 +1,4 @@
-//! What the benches share: a NAT full of flows, and a scenario run to its end.
+//! What the benches share: a NAT full of flows, a load balancer, and a scenario run to its end.
 #![forbid(unsafe_code)]
 
 mod cpu_time;
@@ -9,8 +9,13 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim::{Case, Outputs, Report, Simulation, Step};
-use plsim_nat::{NatConfig, NatEngine, Original, PoolConfig, Reply, Translation};
-use plsim_types::{Instant, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
+use plsim_lb::{
+    AdminState, Backend, Distribution, Frontend, FrontendId, HashConfig, LbConfig, LbPoolId,
+    Listen, LoadBalancer, Rehash, Rule, Stickiness,
+};
+use plsim_nat::{NatConfig, NatEngine, NatError, Original, PoolConfig, Reply, Translation};
+use plsim_packet::{Packet, Payload, Rewrite, TcpHeader};
+use plsim_types::{BackendId, Duration, Instant, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
 
 /// The backend VM of every bench.
 pub const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 4);
@@ -72,6 +77,55 @@ pub fn original(flow: u32, flags: TcpFlags) -> Original {
     }
 }
 
+/// The client's next packet of a flow, as it comes to the NAT.
+#[must_use]
+pub fn packet(flow: u32) -> Packet {
+    let original = original(flow, TcpFlags::ACK);
+    let header = TcpHeader {
+        source: original.client,
+        destination: original.endpoint,
+        sequence: 1,
+        acknowledgement: 2,
+        flags: TcpFlags::ACK,
+        window: 65_535,
+        mss: None,
+    };
+    let mut packet = Packet::tcp(&header, Payload::Zeros(0));
+    packet.encap.pls = original.pls;
+    packet.encap.link = original.link;
+    packet.encap.backend_port = original.backend_port;
+    packet
+}
+
+/// Reads a packet's headers.
+#[must_use]
+#[inline]
+pub fn read(packet: &Packet) -> Original {
+    let (tuple, segment) = packet.headers();
+    Original {
+        pls: packet.encap.pls,
+        link: packet.encap.link,
+        client: tuple.source,
+        endpoint: tuple.destination,
+        backend_port: packet.encap.backend_port,
+        protocol: tuple.protocol,
+        segment,
+    }
+}
+
+/// Gives a packet the addresses and ports that the NAT says.
+///
+/// # Panics
+/// If it was refused.
+#[inline]
+pub fn write(packet: &mut Packet, translated: Result<Translation, NatError>) {
+    let translation = translated.expect("the flow is known");
+    packet.rewrite(Rewrite {
+        source: translation.source,
+        destination: translation.destination,
+    });
+}
+
 /// The packet that answers a translated one.
 #[must_use]
 pub fn reply(translation: &Translation, flags: TcpFlags) -> Reply {
@@ -91,6 +145,52 @@ const fn segment(flags: TcpFlags) -> TcpSegment {
         window: 65_535,
         length: 0,
     }
+}
+
+/// A load balancer with one rule for port 443, before some VMs; if they may change, it has to remember
+/// flows.
+///
+/// # Panics
+/// Never: its configuration is valid.
+#[must_use]
+pub fn balancer(vms: u16, may_change: bool) -> LoadBalancer {
+    let backend = |id| Backend {
+        id: BackendId(id),
+        address: Ipv4Addr::from_bits(0x0a02_0104 + u32::from(id)),
+    };
+    LoadBalancer::new(&LbConfig {
+        seed: 1,
+        frontends: vec![Frontend {
+            address: Ipv4Addr::new(10, 2, 0, 4),
+            nat_ips: Vec::new(),
+        }],
+        rules: vec![Rule {
+            frontend: FrontendId(0),
+            listen: Listen::Port(Protocol::Tcp, 443),
+            backend_port: 443,
+            pool: LbPoolId(0),
+            probe: None,
+            distribution: Distribution::FiveTuple,
+            connection_tracking: false,
+            forget_after: None,
+        }],
+        backends: (0..vms).map(backend).collect(),
+        pools: vec![plsim_lb::PoolConfig {
+            members: (0..vms)
+                .map(|id| (BackendId(id), AdminState::None))
+                .collect(),
+            may_change,
+        }],
+        probes: Vec::new(),
+        hash: HashConfig::default(),
+        rehash: Rehash::default(),
+        lone_backend_ends: true,
+        stickiness: Stickiness {
+            idle: Duration::from_secs(300),
+            limit: 1_000_000,
+        },
+    })
+    .expect("the bench's balancer is valid")
 }
 
 /// Opens flows 0..count with complete handshakes and returns how each is translated.
