@@ -52,6 +52,11 @@ fn connections_requests_operations_and_borrows_are_each_in_one_place() {
         let report = simulate(&every_model(), &[&loss]);
         for row in &report.summary.workloads {
             assert!(row.connections.is_partition(), "{row:?}");
+            let [only] = &row.destinations[..] else {
+                panic!("one destination: {row:?}")
+            };
+            let all = (row.connections.attempted, row.connections.failed);
+            assert_eq!((only.attempted, only.failed), all, "{row:?}");
             let answered = row.responses + row.awaiting + row.lost_by.total();
             assert_eq!(row.requests, answered, "{row:?}");
             assert!(row.detection.count >= row.lost_by.total(), "{row:?}");
@@ -78,6 +83,39 @@ fn connections_requests_operations_and_borrows_are_each_in_one_place() {
         assert!(row(&report, "news").messages > 100);
         assert!(row(&report, "stream").packets_echoed > 1_000);
     }
+}
+
+#[test]
+fn connections_go_to_the_destinations_by_their_skew() {
+    let endpoint = SMALL.split("[[private_endpoint]]").nth(1).unwrap();
+    let endpoint = endpoint.split("\n\n").next().unwrap();
+    let second = endpoint.replace("\"endpoint\"", "\"second\"");
+    let second = second.replace("10.1.0.10", "10.1.0.11");
+    let own = "[[workload]]\nname = \"w\"\nclient_vm = \"client\"\nport = 443\n\
+               private_endpoints = [\"endpoint\", \"second\"]\narrival = \"at-once\"\n\
+               connections_per_vm = 500\n";
+    let text = format!("{SMALL}[[private_endpoint]]{second}\n\n{own}")
+        .replace("ip_address = \"10.1.0.4\"", "count = 2");
+    let attempted = |skew: &str| {
+        let skew = format!("workload.w.skew={skew}");
+        let report = simulate(&text, &[&skew]);
+        let row = row(&report, "w");
+        assert_eq!(row.connections.closed, 1_000, "500 for each of two VMs");
+        // What the endpoints saw agrees with what the clients say.
+        let seen = report.summary.endpoints.iter().map(|row| row.packets_in);
+        let counts: Vec<u64> = row.destinations.iter().map(|row| row.attempted).collect();
+        for (packets, count) in seen.zip(&counts) {
+            assert_eq!(packets % 5, 0, "SYN, ACK, request, ACK, FIN");
+            assert!(packets / 5 == *count, "{packets} of {count} connections");
+        }
+        counts
+    };
+    assert_eq!(attempted("{ weights = [0, 1] }"), [0, 1_000]);
+    let even = attempted("uniform");
+    let zipf = attempted("{ zipf = { exponent = 1 } }");
+    // Four standard deviations of chance.
+    assert!(even[0].abs_diff(500) <= 63, "{even:?}");
+    assert!(zipf[0].abs_diff(667) <= 60, "{zipf:?}");
 }
 
 #[test]

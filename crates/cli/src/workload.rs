@@ -27,10 +27,36 @@ const FAILURES: [(&str, Count); 4] = [
 impl Page {
     /// What clients suffered, where they did or where the scenario asks for more than connections.
     pub(crate) fn workloads(&mut self, summary: &Summary) {
+        self.destinations(summary);
         self.requests(summary);
         self.operations(summary);
         self.pools(summary);
         self.streams(summary);
+    }
+
+    /// Where connections went, of the workloads that have a choice.
+    fn destinations(&mut self, summary: &Summary) {
+        let workloads = summary.workloads.iter();
+        let several = workloads.filter(|row| row.destinations.len() > 1);
+        let rows: Vec<_> = several
+            .flat_map(|row| row.destinations.iter().map(move |place| (row, place)))
+            .collect();
+        if rows.is_empty() {
+            return;
+        }
+        self.section("Destinations", "where the connections of workloads went");
+        let total = rows.len();
+        let rows: Vec<_> = rows.into_iter().take(ROWS).collect();
+        let columns = vec![
+            Column::name("workload", 0, &rows, |row| row.0.name.clone()),
+            Column::name("destination", 0, &rows, |row| row.1.name.clone()),
+            Column::number("attempted", 0, &rows, |row| grouped(row.1.attempted)),
+            Column::number("%", 0, &rows, |row| {
+                percent(row.1.attempted, row.0.connections.attempted)
+            }),
+            Column::number("failed", 0, &rows, |row| grouped(row.1.failed)),
+        ];
+        self.table(columns, total);
     }
 
     fn requests(&mut self, summary: &Summary) {

@@ -9,6 +9,7 @@ use crate::client_tcp::{TcpClients, send};
 use crate::client_udp::UdpClients;
 use crate::config::{ClientVmsConfig, WorkloadConfig};
 use crate::connection::{Connections, Turn};
+use crate::destination::{Destination, DestinationStats};
 use crate::segment::answer_closed;
 use crate::stats::WorkloadStats;
 use crate::workload::{Application, Workload};
@@ -59,6 +60,8 @@ pub(crate) struct Group {
     addresses: Vec<Ipv4Addr>,
     /// The number of the VM at each address.
     numbers: FixedMap<u32, u16>,
+    /// Where the connections of all workloads go, by number.
+    destinations: Vec<Destination>,
     pub(crate) out: ChannelId,
 }
 
@@ -72,6 +75,11 @@ impl Group {
     #[inline]
     pub(crate) fn vm(&self, address: &Ipv4Addr) -> Option<u16> {
         self.numbers.get(&address.to_bits()).copied()
+    }
+
+    #[inline]
+    pub(crate) fn destination(&self, number: u16) -> &Destination {
+        &self.destinations[usize::from(number)]
     }
 
     fn owns(&self, address: &Ipv4Addr) -> bool {
@@ -106,7 +114,9 @@ impl ClientVms {
             let before = numbers.insert(address.to_bits(), number);
             assert!(before.is_none(), "two client VMs have one address");
         }
-        let targets: Vec<_> = workloads.iter().map(|workload| workload.target).collect();
+        workloads.iter().for_each(WorkloadConfig::check);
+        let destinations = numbered(&workloads);
+        let targets: Vec<_> = destinations.iter().map(|place| place.socket).collect();
         let key = |purpose| KeyedHash::new(seed, purpose);
         let (ports, vms) = (&ephemeral_ports, &addresses);
         let tcp = TcpClients::new(ports, vms, key("tcp ports"), &targets);
@@ -114,10 +124,14 @@ impl ClientVms {
         let group = Group {
             addresses,
             numbers,
+            destinations,
             out,
         };
-        let stats = vec![WorkloadStats::default(); workloads.len()];
-        workloads.iter().for_each(WorkloadConfig::check);
+        let stats = workloads.iter().map(|workload| WorkloadStats {
+            destinations: vec![DestinationStats::default(); workload.destinations.sockets.len()],
+            ..WorkloadStats::default()
+        });
+        let stats = stats.collect();
         Self {
             group,
             planned: workloads,
@@ -136,9 +150,12 @@ impl ClientVms {
     /// Connections that start at this instant send at once. Initial sequence numbers, arrivals and
     /// hold times derive from each workload's own seed.
     pub fn start(&mut self, cx: &mut Context<'_>) {
+        let mut first = 0;
         for (at, config) in std::mem::take(&mut self.planned).into_iter().enumerate() {
             let start = config.start;
-            self.workloads.push(Workload::new(at as u16, config));
+            let count = config.destinations.sockets.len() as u16;
+            self.workloads.push(Workload::new(at as u16, first, config));
+            first = first.wrapping_add(count);
             self.run(at, cx, |application, all, turn| {
                 application.start(start, all, turn);
             });
@@ -220,7 +237,6 @@ impl ClientVms {
             return cx.deliver(packet);
         };
         let found = self.tcp.find(local, remote, &self.group);
-        let found = found.filter(|&(_, at)| self.workloads[at].config.target == remote);
         let Some((position, at)) = found else {
             if !self.group.owns(local.ip()) {
                 return cx.drop(packet, DropReason::NoHost);
@@ -248,7 +264,6 @@ impl ClientVms {
     fn on_udp(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
         let (local, remote) = (packet.destination(), packet.source());
         let found = self.udp.find(local, remote, &self.group);
-        let found = found.filter(|&(_, at)| self.workloads[at].config.target == remote);
         let Some((position, at)) = found else {
             let is_ours = self.group.owns(local.ip());
             let reason = if is_ours {
@@ -308,7 +323,6 @@ impl ClientVms {
             Protocol::Tcp => self.tcp.find(local, remote, &self.group),
             Protocol::Udp => self.udp.find(local, remote, &self.group),
         };
-        let found = found.filter(|&(_, at)| self.workloads[at].config.target == remote);
         let (Some((position, at)), Some(error)) = (found, error) else {
             return;
         };
@@ -351,9 +365,9 @@ impl Node for ClientVms {
             return self.run(position as usize, cx, Application::on_timer);
         }
         let fired = if token >> 32 == TCP {
-            self.tcp.fired(position, cx.now())
+            self.tcp.fired(position, cx.now(), &self.group)
         } else {
-            self.udp.fired(position, cx.now())
+            self.udp.fired(position, cx.now(), &self.group)
         };
         let Some(at) = fired else { return };
         self.run(at, cx, |application, all, turn| {
@@ -362,6 +376,24 @@ impl Node for ClientVms {
             application.follow(position, event, all, turn);
         });
     }
+}
+
+/// Numbers the destinations of all workloads.
+///
+/// # Panics
+/// If there are more than 65 536.
+fn numbered(workloads: &[WorkloadConfig]) -> Vec<Destination> {
+    let own = (0..=u16::MAX).zip(workloads);
+    let all = own.flat_map(|(workload, config)| {
+        let sockets = config.destinations.sockets.iter();
+        sockets.map(move |&socket| Destination { workload, socket })
+    });
+    let all: Vec<_> = all.collect();
+    assert!(
+        all.len() <= 65_536,
+        "a group has at most 65536 destinations"
+    );
+    all
 }
 
 /// Splits a workload into what drives it and what its calls work with.

@@ -37,7 +37,7 @@ struct Slot {
     mark: Instant,
     vm: u16,
     port: u16,
-    workload: u16,
+    destination: u16,
     phase: Phase,
 }
 
@@ -87,7 +87,7 @@ impl TcpClients {
         self.slots.memory_bytes() + self.ports.memory_bytes()
     }
 
-    /// Finds the connection at a local address and port, and its workload.
+    /// Finds the connection at a local address and port to this remote one, and its workload.
     #[inline]
     pub(crate) fn find(
         &self,
@@ -97,7 +97,8 @@ impl TcpClients {
     ) -> Option<(u32, usize)> {
         let vm = group.vm(local.ip())?;
         let position = self.ports.find(vm, local.port(), remote)?;
-        Some((position, usize::from(self.slots.entry(position).workload)))
+        let destination = group.destination(self.slots.entry(position).destination);
+        (destination.socket == remote).then_some((position, usize::from(destination.workload)))
     }
 
     /// Takes a segment (with its MSS option, and whether the NAT made it).
@@ -131,9 +132,10 @@ impl TcpClients {
     }
 
     /// Tells whose timer fired; `None` if it was a stale one.
-    pub(crate) fn fired(&mut self, position: u32, now: Instant) -> Option<usize> {
+    pub(crate) fn fired(&mut self, position: u32, now: Instant, group: &Group) -> Option<usize> {
         let slot = self.slots.entry_mut(position);
-        slot.alarm.fired(now).then_some(usize::from(slot.workload))
+        let workload = group.destination(slot.destination).workload;
+        slot.alarm.fired(now).then_some(usize::from(workload))
     }
 
     /// Draws the consequences of a verdict.
@@ -173,7 +175,7 @@ impl TcpClients {
         let slot = self.slots.entry(position);
         let event = match slot.phase {
             Phase::Connecting => {
-                turn.stats.failed(outcome);
+                turn.failed(slot.destination, outcome);
                 Some(Event::Failed(outcome))
             }
             Phase::Idle | Phase::Listening => {
@@ -192,7 +194,7 @@ impl TcpClients {
             Phase::Lingering => None,
         };
         let slot = self.slots.remove(position);
-        self.ports.release(slot.workload, slot.vm, slot.port);
+        self.ports.release(slot.destination, slot.vm, slot.port);
         self.unusual.remove(&position);
         event
     }
@@ -228,8 +230,8 @@ impl TcpClients {
         let is_first = segment.length > 0 && segment.sequence == start;
         let payload = is_first.then(|| request.to_payload(segment.length));
         let local = turn.group.socket(slot.vm, slot.port);
-        let target = turn.traffic.target;
-        send(local, target, segment, payload, turn.group.out, turn.cx);
+        let remote = turn.group.destination(slot.destination).socket;
+        send(local, remote, segment, payload, turn.group.out, turn.cx);
     }
 
     /// Returns when the application has something to hear, or the wait for it ends.
@@ -253,22 +255,23 @@ impl Connections for TcpClients {
 
     fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
         let isn = turn.traffic.isn(turn.stats.attempted);
-        let Some((vm, port)) = self.ports.take(turn.traffic.number) else {
-            turn.stats.lacked_port();
+        let destination = turn.choose();
+        let Some((vm, port)) = self.ports.take(destination) else {
+            turn.lacked_port(destination);
             return None;
         };
-        turn.stats.started();
+        turn.started(destination);
         let slot = Slot {
             tcb: Tcb::connect(isn),
             alarm: Alarm::default(),
             mark: turn.now(),
             vm,
             port,
-            workload: turn.traffic.number,
+            destination,
             phase: Phase::Connecting,
         };
         let position = self.slots.insert(slot);
-        self.ports.assign(turn.traffic.number, vm, port, position);
+        self.ports.assign(destination, vm, port, position);
         self.settle(position, turn);
         Some(position)
     }

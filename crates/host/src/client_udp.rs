@@ -32,7 +32,7 @@ struct Slot {
     missing: u32,
     vm: u16,
     port: u16,
-    workload: u16,
+    destination: u16,
     phase: Phase,
     /// Whether a response ever came.
     is_established: bool,
@@ -81,7 +81,7 @@ impl UdpClients {
         self.slots.memory_bytes() + self.ports.memory_bytes()
     }
 
-    /// Finds the flow at a local address and port, and its workload.
+    /// Finds the flow at a local address and port to this remote one, and its workload.
     pub(crate) fn find(
         &self,
         local: SocketAddrV4,
@@ -90,7 +90,8 @@ impl UdpClients {
     ) -> Option<(u32, usize)> {
         let vm = group.vm(local.ip())?;
         let position = self.ports.find(vm, local.port(), remote)?;
-        Some((position, usize::from(self.slots.entry(position).workload)))
+        let destination = group.destination(self.slots.entry(position).destination);
+        (destination.socket == remote).then_some((position, usize::from(destination.workload)))
     }
 
     /// Takes a datagram of the server.
@@ -123,9 +124,10 @@ impl UdpClients {
     }
 
     /// Tells whose timer fired; `None` if it was a stale one.
-    pub(crate) fn fired(&mut self, position: u32, now: Instant) -> Option<usize> {
+    pub(crate) fn fired(&mut self, position: u32, now: Instant, group: &Group) -> Option<usize> {
         let slot = self.slots.entry_mut(position);
-        slot.alarm.fired(now).then_some(usize::from(slot.workload))
+        let workload = group.destination(slot.destination).workload;
+        slot.alarm.fired(now).then_some(usize::from(workload))
     }
 
     fn asked(&self, position: u32, turn: &Turn<'_, '_>) -> Asked {
@@ -151,10 +153,10 @@ impl UdpClients {
         if slot.is_established {
             turn.stats.ended(outcome);
         } else {
-            turn.stats.failed(outcome);
+            turn.failed(slot.destination, outcome);
         }
         let slot = self.slots.remove(position);
-        self.ports.release(slot.workload, slot.vm, slot.port);
+        self.ports.release(slot.destination, slot.vm, slot.port);
         self.unusual.remove(&position);
     }
 }
@@ -165,21 +167,22 @@ impl Connections for UdpClients {
     }
 
     fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
-        let Some((vm, port)) = self.ports.take(turn.traffic.number) else {
-            turn.stats.lacked_port();
+        let destination = turn.choose();
+        let Some((vm, port)) = self.ports.take(destination) else {
+            turn.lacked_port(destination);
             return None;
         };
-        turn.stats.started();
+        turn.started(destination);
         let slot = Slot {
             mark: ASLEEP,
             vm,
             port,
-            workload: turn.traffic.number,
+            destination,
             phase: Phase::Opening,
             ..Slot::default()
         };
         let position = self.slots.insert(slot);
-        self.ports.assign(turn.traffic.number, vm, port, position);
+        self.ports.assign(destination, vm, port, position);
         Some(position)
     }
 
@@ -204,7 +207,8 @@ impl Connections for UdpClients {
             self.unusual.insert(position, asked);
         }
         let payload = asked.request.to_payload(asked.request.request as u16);
-        let packet = Packet::udp(local, turn.traffic.target, payload);
+        let remote = turn.group.destination(slot.destination).socket;
+        let packet = Packet::udp(local, remote, payload);
         let packet = turn.cx.inject(packet);
         turn.cx.send(turn.group.out, packet);
         self.settle(position, turn);

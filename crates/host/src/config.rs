@@ -1,4 +1,4 @@
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::Ipv4Addr;
 use std::sync::Arc;
 
 use plsim_sim::{ChannelId, Distribution, Stream};
@@ -6,6 +6,7 @@ use plsim_types::{Duration, Instant, Protocol};
 
 use crate::application::Application;
 use crate::curve::Curve;
+use crate::destination::Destinations;
 use crate::parameters::TcpParameters;
 use crate::ports::EphemeralPorts;
 use crate::server::{Admission, Behaviour};
@@ -30,17 +31,17 @@ pub struct ClientVmsConfig {
     pub out: ChannelId,
     /// Decides where each VM's ports begin.
     pub seed: u64,
-    /// What starts there, at most 65 536 workloads.
+    /// What starts there, at most 65 536 workloads with at most so many destinations in all.
     pub workloads: Vec<WorkloadConfig>,
 }
 
-/// A stream of connections that have the same target and do the same.
+/// A stream of connections that do the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkloadConfig {
-    /// Seed of the workload's arrivals, holds and initial sequence numbers.
+    /// Seed of the workload's arrivals, destinations, holds and initial sequence numbers.
     pub seed: u64,
     /// Where the connections go.
-    pub target: SocketAddrV4,
+    pub destinations: Destinations,
     /// What each of them does.
     pub kind: WorkloadKind,
     /// What drives them.
@@ -195,6 +196,7 @@ impl WorkloadConfig {
     /// # Panics
     /// If a value lies outside its documented range.
     pub(crate) fn check(&self) {
+        self.destinations.check();
         let (laws, interval) = match &self.kind {
             WorkloadKind::Tcp(session) => {
                 session.tcp.check();

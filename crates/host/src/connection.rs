@@ -3,6 +3,7 @@ use plsim_types::{Duration, Instant};
 
 use crate::client::Group;
 use crate::config::Close;
+use crate::destination::DestinationStats;
 use crate::request::Request;
 use crate::stats::{Outcome, WorkloadStats};
 use crate::workload::Traffic;
@@ -83,5 +84,32 @@ pub(crate) struct Turn<'a, 'c> {
 impl Turn<'_, '_> {
     pub(crate) fn now(&self) -> Instant {
         self.cx.now()
+    }
+
+    /// Draws the number of the destination for a connection.
+    pub(crate) fn choose(&mut self) -> u16 {
+        self.traffic.choose()
+    }
+
+    pub(crate) fn started(&mut self, destination: u16) {
+        self.stats.started();
+        self.destination(destination).attempted += 1;
+    }
+
+    pub(crate) fn lacked_port(&mut self, destination: u16) {
+        self.stats.lacked_port();
+        let row = self.destination(destination);
+        row.attempted += 1;
+        row.failed += 1;
+    }
+
+    /// Ends a connection that never was established.
+    pub(crate) fn failed(&mut self, destination: u16, outcome: Outcome) {
+        self.stats.failed(outcome);
+        self.destination(destination).failed += 1;
+    }
+
+    fn destination(&mut self, number: u16) -> &mut DestinationStats {
+        &mut self.stats.destinations[usize::from(number - self.traffic.first_destination)]
     }
 }

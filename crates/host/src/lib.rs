@@ -41,6 +41,7 @@ mod client_udp;
 mod config;
 mod connection;
 mod curve;
+mod destination;
 mod due;
 mod histogram;
 mod parameters;
@@ -62,6 +63,7 @@ pub use config::{
     WorkloadKind,
 };
 pub use curve::Curve;
+pub use destination::{DestinationStats, Destinations};
 pub use histogram::Histogram;
 pub use parameters::{TcpKeepalive, TcpParameters};
 pub use plsim_sim::Distribution;

@@ -21,28 +21,28 @@ pub struct EphemeralPorts {
 pub(crate) struct Ports {
     /// One for each destination, or one for all.
     spaces: Vec<Space>,
-    /// The destinations that have a space of their own, in rising order.
+    /// The sockets that have a space of their own, in rising order.
     targets: Vec<SocketAddrV4>,
-    /// The space of each workload.
-    of_workload: Vec<u16>,
+    /// The space of each destination of a workload.
+    of_destination: Vec<u16>,
 }
 
 impl Ports {
-    /// Frees every port of every VM; `targets` are the destinations of the workloads.
+    /// Frees every port of every VM; `destinations` are those of all workloads, by number.
     pub(crate) fn new(
         ports: &EphemeralPorts,
         addresses: &[Ipv4Addr],
         key: KeyedHash,
-        workloads: &[SocketAddrV4],
+        destinations: &[SocketAddrV4],
     ) -> Self {
         if !ports.shared {
             return Self {
                 spaces: vec![Space::new(ports, addresses, key)],
                 targets: Vec::new(),
-                of_workload: vec![0; workloads.len()],
+                of_destination: vec![0; destinations.len()],
             };
         }
-        let mut targets = workloads.to_vec();
+        let mut targets = destinations.to_vec();
         targets.sort_unstable();
         targets.dedup();
         let place = |target| {
@@ -55,20 +55,20 @@ impl Ports {
                 .iter()
                 .map(|target| Space::new(ports, addresses, key.derive(&target.to_string())))
                 .collect(),
-            of_workload: workloads.iter().map(place).collect(),
+            of_destination: destinations.iter().map(place).collect(),
             targets,
         }
     }
 
-    /// Takes a port for a connection of a workload: of the VM whose turn it is, or of the next one that
+    /// Takes a port for a connection to a destination: of the VM whose turn it is, or of the next one that
     /// has any.
-    pub(crate) fn take(&mut self, workload: u16) -> Option<(u16, u16)> {
-        self.space_mut(workload).take()
+    pub(crate) fn take(&mut self, destination: u16) -> Option<(u16, u16)> {
+        self.space_mut(destination).take()
     }
 
     /// Notes the position of the connection that has a port.
-    pub(crate) fn assign(&mut self, workload: u16, vm: u16, port: u16, position: u32) {
-        self.space_mut(workload).assign(vm, port, position);
+    pub(crate) fn assign(&mut self, destination: u16, vm: u16, port: u16, position: u32) {
+        self.space_mut(destination).assign(vm, port, position);
     }
 
     /// Returns the position of the connection that has a port of a VM, if there is one; `remote` is
@@ -83,18 +83,18 @@ impl Ports {
     }
 
     /// Gives a port back.
-    pub(crate) fn release(&mut self, workload: u16, vm: u16, port: u16) {
-        self.space_mut(workload).release(vm, port);
+    pub(crate) fn release(&mut self, destination: u16, vm: u16, port: u16) {
+        self.space_mut(destination).release(vm, port);
     }
 
     /// Returns the bytes of heap memory held.
     pub(crate) fn memory_bytes(&self) -> usize {
         let spaces: usize = self.spaces.iter().map(Space::memory_bytes).sum();
-        spaces + self.spaces.capacity() * size_of::<Space>() + self.of_workload.capacity() * 2
+        spaces + self.spaces.capacity() * size_of::<Space>() + self.of_destination.capacity() * 2
     }
 
-    fn space_mut(&mut self, workload: u16) -> &mut Space {
-        &mut self.spaces[usize::from(self.of_workload[usize::from(workload)])]
+    fn space_mut(&mut self, destination: u16) -> &mut Space {
+        &mut self.spaces[usize::from(self.of_destination[usize::from(destination)])]
     }
 }
 

@@ -161,7 +161,7 @@ mod tests {
         };
         WorkloadConfig {
             seed: 1,
-            target: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80),
+            destinations: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80).into(),
             kind: WorkloadKind::Udp(session),
             model: Model::OpenLoop,
             arrival,

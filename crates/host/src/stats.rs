@@ -1,5 +1,6 @@
 use plsim_types::Duration;
 
+use crate::destination::DestinationStats;
 use crate::histogram::Histogram;
 use crate::workload::{LostBy, OperationStats, PoolStats, StreamStats, Why};
 
@@ -29,6 +30,8 @@ pub struct WorkloadStats {
     pub failed: u64,
     /// Why they failed; the parts add up to `failed`.
     pub failed_by: FailedBy,
+    /// The attempted and the failed ones by destination, in the order of the configuration.
+    pub destinations: Vec<DestinationStats>,
     /// Requests written; each is in exactly one of `responses`, `awaiting` and `lost`.
     pub requests: u64,
     /// Whole responses received.

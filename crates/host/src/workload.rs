@@ -8,8 +8,6 @@ mod script;
 mod stats;
 mod stream;
 
-use std::net::SocketAddrV4;
-
 use plsim_sim::{Distribution, Stream};
 use plsim_types::{Duration, Instant, KeyedHash};
 
@@ -37,7 +35,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Traffic {
     pub(crate) number: u16,
-    pub(crate) target: SocketAddrV4,
+    /// The number of its first destination.
+    pub(crate) first_destination: u16,
     /// The request of those that have no other.
     pub(crate) usual: Asked,
     pub(crate) connect_timeout: Option<Duration>,
@@ -52,6 +51,8 @@ pub(crate) struct Traffic {
     sizes: Stream,
     holds: Stream,
     services: Stream,
+    destination: Distribution,
+    destinations: Stream,
     isn: KeyedHash,
 }
 
@@ -76,7 +77,8 @@ pub(crate) enum Application {
 }
 
 impl Workload {
-    pub(crate) fn new(number: u16, config: WorkloadConfig) -> Self {
+    /// Builds a workload whose destinations begin with that number.
+    pub(crate) fn new(number: u16, first_destination: u16, config: WorkloadConfig) -> Self {
         let seed = config.seed;
         let mut arrivals = Stream::new(seed, "workload", "arrivals");
         let application = match &config.model {
@@ -88,7 +90,7 @@ impl Workload {
             Model::Pool(model) => Application::Pool(Pool::new(model)),
         };
         Self {
-            traffic: Traffic::new(number, &config),
+            traffic: Traffic::new((number, first_destination), &config),
             schedule: Schedule::new(&config, &mut arrivals),
             config,
             arrivals,
@@ -102,7 +104,7 @@ impl Workload {
 }
 
 impl Traffic {
-    fn new(number: u16, config: &WorkloadConfig) -> Self {
+    fn new((number, first_destination): (u16, u16), config: &WorkloadConfig) -> Self {
         let seed = config.seed;
         let stream = |name| Stream::new(seed, "workload", name);
         let laws = match &config.kind {
@@ -151,7 +153,7 @@ impl Traffic {
         };
         let mut traffic = Self {
             number,
-            target: config.target,
+            first_destination,
             usual: Asked {
                 request: Request {
                     request: 0,
@@ -172,6 +174,8 @@ impl Traffic {
             sizes: stream("sizes"),
             holds: stream("holds"),
             services: stream("service times"),
+            destination: config.destinations.choice.clone(),
+            destinations: stream("destinations"),
             isn: KeyedHash::new(seed, "initial sequence numbers"),
         };
         // Fixed laws draw nothing: the usual request is the one that they always give.
@@ -187,6 +191,11 @@ impl Traffic {
     /// Returns the initial sequence number of the connection after `attempted` others.
     pub(crate) const fn isn(&self, attempted: u64) -> u32 {
         self.isn.word(attempted) as u32
+    }
+
+    /// Draws the number of a destination.
+    pub(crate) fn choose(&mut self) -> u16 {
+        self.first_destination + self.destination.draw(&mut self.destinations) as u16
     }
 
     /// Draws the next request; the server closes behind the last one if it is to.

@@ -65,4 +65,4 @@ pub use summary::{
 pub use time_series::{PortSpaceSample, RunSample, TimeSeries};
 
 pub use serde_json::{Number, Value};
-pub use workload::{LostBy, Operations, PoolSummary, WorkloadSummary};
+pub use workload::{DestinationSummary, LostBy, Operations, PoolSummary, WorkloadSummary};

@@ -516,6 +516,6 @@ pub(crate) fn object(fields: impl IntoIterator<Item = (&'static str, Value)>) ->
     Value::Object(fields.collect::<Map<_, _>>())
 }
 
-fn rows<T>(rows: &[T], to_value: impl Fn(&T) -> Value) -> Value {
+pub(crate) fn rows<T>(rows: &[T], to_value: impl Fn(&T) -> Value) -> Value {
     rows.iter().map(to_value).collect()
 }

@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use crate::connections::{Connections, FailedBy, Latency};
-use crate::summary::object;
+use crate::summary::{object, rows};
 
 /// What became of one workload.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,6 +14,8 @@ pub struct WorkloadSummary {
     pub connections: Connections,
     /// Why connections failed.
     pub failed_by: FailedBy,
+    /// Where they went, in the order of the scenario.
+    pub destinations: Vec<DestinationSummary>,
     /// Requests sent.
     pub requests: u64,
     /// Responses received in full.
@@ -42,6 +44,17 @@ pub struct WorkloadSummary {
     pub operations: Operations,
     /// What its pool did, if it has one.
     pub pool: Option<PoolSummary>,
+}
+
+/// What became of a workload's connections to one destination.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DestinationSummary {
+    /// The private endpoint, or the frontend as `balancer/frontend`.
+    pub name: String,
+    /// Connections started.
+    pub attempted: u64,
+    /// Those that were never established.
+    pub failed: u64,
 }
 
 /// Requests without a response, by cause.
@@ -132,6 +145,16 @@ impl LostBy {
     }
 }
 
+impl DestinationSummary {
+    fn to_value(&self) -> Value {
+        object([
+            ("name", self.name.as_str().into()),
+            ("attempted", self.attempted.into()),
+            ("failed", self.failed.into()),
+        ])
+    }
+}
+
 impl Operations {
     fn to_value(self) -> Value {
         let failed_by = object([
@@ -176,6 +199,7 @@ impl WorkloadSummary {
     /// Returns a summary that has every part, with noughts in it.
     pub(crate) fn shape() -> Self {
         Self {
+            destinations: vec![DestinationSummary::default()],
             pool: Some(PoolSummary::default()),
             ..Self::default()
         }
@@ -194,6 +218,10 @@ impl WorkloadSummary {
         ];
         let rest = [
             ("failed_by", failed_by),
+            (
+                "destinations",
+                rows(&self.destinations, DestinationSummary::to_value),
+            ),
             ("requests", self.requests.into()),
             ("responses", self.responses.into()),
             ("awaiting", self.awaiting.into()),

@@ -3,9 +3,10 @@
 use std::net::Ipv4Addr;
 
 use plsim_observe::{
-    BackendSummary, Connections, EndpointSummary, Expectation, FailedBy, Latency, LbSummary,
-    Ledger, LinkSummary, LostBy, MembershipSummary, NatSummary, Number, Over, Path, QueryError,
-    RefusalSummary, RequestFailedBy, SkewSummary, Summary, Test, Value, Verdict, WorkloadSummary,
+    BackendSummary, Connections, DestinationSummary, EndpointSummary, Expectation, FailedBy,
+    Latency, LbSummary, Ledger, LinkSummary, LostBy, MembershipSummary, NatSummary, Number, Over,
+    Path, QueryError, RefusalSummary, RequestFailedBy, SkewSummary, Summary, Test, Value, Verdict,
+    WorkloadSummary,
 };
 use plsim_packet::Origin;
 use plsim_sim::LinkStats;
@@ -187,6 +188,11 @@ fn workload(connections: Connections) -> WorkloadSummary {
             client_ports: 0,
             unreachable: 0,
         },
+        destinations: vec![DestinationSummary {
+            name: "endpoint".to_owned(),
+            attempted: 8,
+            failed: 3,
+        }],
         requests: 6,
         responses: 5,
         awaiting: 0,

@@ -1,5 +1,4 @@
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 
 use plsim_fabric::{ProxyService, Splices};
 use plsim_host::Application;
@@ -9,7 +8,7 @@ use plsim_lb::{
 };
 use plsim_packet::{FragmentPolicy, Fragments, FragmentsConfig};
 use plsim_scenario as file;
-use plsim_scenario::{FrontendPath, Scenario, Workload};
+use plsim_scenario::{Destination, FrontendPath, Scenario, Workload};
 use plsim_types::{BackendId, Duration, PlsId, Protocol};
 use plsim_vnet::{
     ConnectionState, EndpointId, EndpointRoute, Peering, Subnet, VirtualNetworkConfig, VnetId,
@@ -17,7 +16,7 @@ use plsim_vnet::{
 
 use crate::frontend;
 use crate::idle;
-use crate::layout::{BackendPlace, Layout, frontend_place, narrow, position};
+use crate::layout::{BackendPlace, Layout, narrow, position};
 use crate::membership;
 use crate::probe;
 
@@ -329,32 +328,29 @@ pub(crate) fn application(scenario: &Scenario, place: &BackendPlace) -> Applicat
     }
 }
 
-/// Returns the frontend that a workload's connections come to, through a private endpoint or not.
-pub(crate) fn frontend_of<'a>(
-    scenario: &'a Scenario,
-    workload: &'a Workload,
-) -> Option<&'a FrontendPath> {
-    let Some(name) = &workload.private_endpoint else {
-        return workload.load_balancer_frontend.as_ref();
+/// Tells whether some of a workload's connections come to a frontend, through a private endpoint or
+/// not.
+pub(crate) fn arrives_at(
+    scenario: &Scenario,
+    workload: &Workload,
+    is_it: impl Fn(&FrontendPath) -> bool,
+) -> bool {
+    let mut destinations = workload.destinations();
+    destinations.any(|(_, destination)| is_it(frontend_of(scenario, destination)))
+}
+
+/// Returns the frontend behind a destination.
+fn frontend_of<'a>(scenario: &'a Scenario, destination: Destination<'a>) -> &'a FrontendPath {
+    let name = match destination {
+        Destination::PrivateEndpoint(name) => name,
+        Destination::Frontend(path) => return path,
     };
     let endpoints = &scenario.private_endpoint;
     let endpoint = &endpoints[position(endpoints, |endpoint| endpoint.name == *name)];
     let services = &scenario.private_link_service;
     let wanted = &endpoint.private_link_service;
     let service = &services[position(services, |service| service.name == *wanted)];
-    Some(&service.load_balancer_frontend)
-}
-
-/// Returns the address that a workload dials.
-pub(crate) fn target(scenario: &Scenario, layout: &Layout, workload: &Workload) -> Ipv4Addr {
-    if let Some(name) = &workload.private_endpoint {
-        let endpoints = &scenario.private_endpoint;
-        return layout.endpoints[position(endpoints, |endpoint| endpoint.name == *name)].address;
-    }
-    let path = workload.load_balancer_frontend.as_ref();
-    let path = path.expect("broken invariant: a checked workload has a destination");
-    let (balancer, frontend) = frontend_place(scenario, path);
-    layout.frontends[balancer][frontend]
+    &service.load_balancer_frontend
 }
 
 /// Returns the ports that workloads dial through the frontend of a rule.
@@ -367,8 +363,9 @@ fn dialled(
     let lb = &scenario.load_balancer[balancer];
     let through_it = scenario.workload.iter().filter(|workload| {
         Protocol::from(workload.protocol) == protocol
-            && frontend_of(scenario, workload)
-                .is_some_and(|path| path.load_balancer == lb.name && path.frontend == rule.frontend)
+            && arrives_at(scenario, workload, |path| {
+                path.load_balancer == lb.name && path.frontend == rule.frontend
+            })
     });
     through_it
         .map(|workload| (protocol, workload.port))

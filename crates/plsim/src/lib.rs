@@ -33,6 +33,7 @@ mod arrivals;
 mod build;
 mod configure;
 mod control;
+mod destination;
 mod distribution;
 mod events;
 mod expectations;

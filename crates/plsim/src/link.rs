@@ -65,7 +65,7 @@ impl LinkPlace {
         match (self.owner, self.hop.link) {
             (Owner::Balancer(_), _) | (Owner::Backend(_), ClientEndpoint) => {
                 let mut workloads = scenario.workload.iter();
-                workloads.any(|workload| workload.load_balancer_frontend.is_some())
+                workloads.any(|workload| workload.frontends().next().is_some())
             }
             _ => true,
         }

@@ -1,7 +1,5 @@
 //! Workloads: what starts at which client VMs.
 
-use std::net::SocketAddrV4;
-
 use plsim_host::{
     Close, ClosedLoopConfig, Distribution, Jitter, Keeping, Model, NoticeClose, Order, PoolConfig,
     Retry, TcpParameters, TcpSession, UdpSession, Validation, WorkloadConfig, WorkloadKind,
@@ -11,7 +9,7 @@ use plsim_scenario::{Scenario, WorkloadModel};
 use plsim_types::{Duration, Instant, KeyedHash};
 
 use crate::arrivals;
-use crate::configure;
+use crate::destination;
 use crate::host;
 use crate::law::law;
 use crate::layout::{Layout, narrow};
@@ -32,13 +30,12 @@ pub(crate) fn workloads(
     let own = scenario.workload.iter();
     let own = own.filter(|workload| group.starts(scenario, workload));
     own.map(|workload| {
-        let address = configure::target(scenario, layout, workload);
         let stop = workload.stop.unwrap_or(scenario.run.duration);
         WorkloadConfig {
             seed: KeyedHash::new(seed, "workload")
                 .derive(workload.name.as_str())
                 .word(0),
-            target: SocketAddrV4::new(address, workload.port),
+            destinations: destination::destinations(scenario, layout, workload),
             kind: session(
                 scenario,
                 workload,

@@ -1,7 +1,9 @@
 //! What became of workloads, and what their clients suffered.
 
 use plsim_host::{Histogram, WorkloadStats};
-use plsim_observe::{FailedBy, Latency, LostBy, Operations, PoolSummary, WorkloadSummary};
+use plsim_observe::{
+    DestinationSummary, FailedBy, Latency, LostBy, Operations, PoolSummary, WorkloadSummary,
+};
 use plsim_scenario::{Workload, WorkloadModel};
 
 use crate::summarise::outcomes;
@@ -18,6 +20,7 @@ pub(crate) fn summary(workload: &Workload, stats: &WorkloadStats) -> WorkloadSum
             client_ports: stats.failed_by.client_ports,
             unreachable: stats.failed_by.unreachable,
         },
+        destinations: destinations(workload, stats),
         requests: stats.requests,
         responses: stats.responses,
         awaiting: stats.awaiting,
@@ -38,6 +41,16 @@ pub(crate) fn summary(workload: &Workload, stats: &WorkloadStats) -> WorkloadSum
         operations: operations(stats),
         pool: (workload.model == WorkloadModel::Pool).then(|| pool(stats)),
     }
+}
+
+fn destinations(workload: &Workload, stats: &WorkloadStats) -> Vec<DestinationSummary> {
+    let rows = workload.destinations().zip(&stats.destinations);
+    rows.map(|((_, destination), row)| DestinationSummary {
+        name: destination.name(),
+        attempted: row.attempted,
+        failed: row.failed,
+    })
+    .collect()
 }
 
 fn operations(stats: &WorkloadStats) -> Operations {

@@ -41,16 +41,16 @@ mod units;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
     Action, AdminDown, AdminState, Application, Arrival, BackendPool, BackendVm, Bursts,
-    CertificateChain, ClientEndpointLink, ClientOs, ClientVm, Close, ConnectionState, Distribution,
-    EdgeHostLink, EndpointEdgeLink, EphemeralPortOrder, Event, Expect, ExpectValue, Flapping,
-    Fragments, Frontend, GeModel, HashStrength, HashTuple, HeldPorts, HostVmLink, Jitter,
+    CertificateChain, ClientEndpointLink, ClientOs, ClientVm, Close, ConnectionState, Destination,
+    Distribution, EdgeHostLink, EndpointEdgeLink, EphemeralPortOrder, Event, Expect, ExpectValue,
+    Flapping, Fragments, Frontend, GeModel, HashStrength, HashTuple, HeldPorts, HostVmLink, Jitter,
     JitterDistribution, LatePackets, LbIdleAction, Link, LinkDirection, LinkName, LinkSettings,
     LoadBalancer, LoneBackend, NatIpSelection, NetworkPolicies, NoHealthyBackends, NoticeClose,
     OnExhaustion, OnIdle, Output, Pool, PoolConfiguration, PoolOrder, PortAllocation, PortSpace,
     Preset, PrivateEndpoint, PrivateLinkService, Probe, ProbePhase, ProbePreset, ProbeProtocol,
     ProbeProxyHeader, Profile, ProxyDestination, Publisher, RegionLatency, Rehash, Reorder, Retry,
-    Rule, RuleProtocol, Run, Scenario, Sku, Subnet, TimerSet, TlsVersion, Transport,
-    VirtualNetwork, VirtualNetworkPeering, VmState, Workload, WorkloadModel,
+    Rule, RuleProtocol, Run, Scenario, Skew, Sku, Subnet, TimerSet, TlsVersion, Transport,
+    VirtualNetwork, VirtualNetworkPeering, VmState, Workload, WorkloadModel, Zipf,
 };
 pub use profile::Filled;
 pub use read::{MAX_BYTES, ReadError, read_beside, read_file};
@@ -141,5 +141,6 @@ pub fn parse_with(
     scenario.located = located;
     scenario.files = files;
     scenario.filled = filled;
+    scenario.count_machines();
     rules::check(scenario)
 }

@@ -97,6 +97,20 @@ impl Scenario {
         }
     }
 
+    /// Tells each workload how many VMs its group has.
+    pub(crate) fn count_machines(&mut self) {
+        for workload in &mut self.workload {
+            let clients = self.client_vm.iter().map(|vm| (&vm.name, vm.count));
+            let backends = self.backend_vm.iter().map(|vm| (&vm.name, vm.count));
+            let own = match (&workload.client_vm, &workload.backend_vm) {
+                (Some(own), _) => clients.clone().find(|(name, _)| *name == own),
+                (None, Some(own)) => backends.clone().find(|(name, _)| *name == own),
+                (None, None) => None,
+            };
+            workload.machines = own.map_or(0, |(_, count)| count);
+        }
+    }
+
     /// Returns what a profile has filled in for a workload, by number; `None` without a profile.
     #[must_use]
     pub fn filled(&self, workload: usize) -> Option<&Filled> {

@@ -60,6 +60,24 @@ impl Distribution {
         (sum > 0).then(|| Self::Empirical(cumulative.into()))
     }
 
+    /// Builds Zipf's law of the numbers below `count`: number k comes in proportion to
+    /// 1 / (k + 1)^exponent.
+    ///
+    /// `None` without a number, with more than a million, or if the exponent lies outside 0..=10.
+    #[must_use]
+    pub fn zipf(count: u64, exponent: f64) -> Option<Self> {
+        /// The weight of the first one, so large that those of a million others add up.
+        const FIRST: f64 = (1_u64 << 43) as f64;
+        if !(0.0..=10.0).contains(&exponent) || count > 1_000_000 {
+            return None;
+        }
+        let weight = |rank| to_whole(FIRST * libm::pow(to_real(rank), -exponent)).max(1);
+        let weighted: Vec<_> = (0..count)
+            .map(|number| (number, weight(number + 1)))
+            .collect();
+        Self::empirical(&weighted)
+    }
+
     /// Draws a value.
     pub fn draw(&self, random: &mut Stream) -> u64 {
         match self {

@@ -124,6 +124,38 @@ fn weights_are_shares_and_a_weight_of_zero_is_never_drawn() {
     assert_eq!(Distribution::empirical(&[(1, u64::MAX), (2, 1)]), None);
 }
 
+/// P(k) = k^-s / H(n, s).
+#[test]
+fn zipf_gives_the_first_ones_most() {
+    let shares = |exponent: f64| {
+        let law = Distribution::zipf(4, exponent).expect("a law");
+        let mut counts = [0_u32; 4];
+        for number in drawn(&law, 7, 100_000) {
+            counts[number as usize] += 1;
+        }
+        counts.map(|count| f64::from(count) / 100_000.0)
+    };
+    let expected = |exponent: f64| {
+        let weights = [1.0, 2.0, 3.0, 4.0].map(|rank: f64| rank.powf(-exponent));
+        weights.map(|weight| weight / weights.iter().sum::<f64>())
+    };
+    for exponent in [0.0, 0.8, 1.0, 2.5] {
+        for (share, expected) in shares(exponent).into_iter().zip(expected(exponent)) {
+            // Four standard deviations of a share in 100 000 draws at most.
+            assert!(
+                (share - expected).abs() < 0.0064,
+                "{exponent}: {share} {expected}"
+            );
+        }
+    }
+    assert_eq!(Distribution::zipf(0, 1.0), None);
+    assert_eq!(Distribution::zipf(1_000_001, 1.0), None);
+    assert_eq!(Distribution::zipf(2, -0.1), None);
+    assert_eq!(Distribution::zipf(2, f64::NAN), None);
+    let all = Distribution::zipf(1_000_000, 10.0).expect("a law");
+    assert_eq!(all.range(), (0, 999_999), "even the last one can be drawn");
+}
+
 #[test]
 fn nothing_is_drawn_outside_the_range_of_the_law() {
     let mut laws = laws();

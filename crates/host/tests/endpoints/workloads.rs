@@ -1,11 +1,13 @@
+use std::net::SocketAddrV4;
+
 use plsim_host::{
-    Close, ClosedLoopConfig, Distribution, Jitter, Keeping, Model, NoticeClose, Order, PoolConfig,
-    Retry, TcpSession, UdpSession, Validation, WorkloadConfig, WorkloadKind,
+    Close, ClosedLoopConfig, Destinations, Distribution, Jitter, Keeping, Model, NoticeClose,
+    Order, PoolConfig, Retry, TcpSession, UdpSession, Validation, WorkloadConfig, WorkloadKind,
 };
 use plsim_packet::Origin;
 use plsim_types::{Duration, TcpFlags};
 
-use crate::world::{Mini, SERVER, Setup, at_once, ms, session};
+use crate::world::{Mini, PORT, SERVER, Setup, at_once, ms, session};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -28,6 +30,43 @@ fn opened(mini: &Mini) -> Vec<u64> {
             .is_some_and(|segment| segment.flags.opens())
     });
     own.map(|(at, _)| at.as_nanos() / 1_000_000).collect()
+}
+
+#[test]
+fn each_connection_draws_its_destination() {
+    let closed = SocketAddrV4::new(SERVER, PORT + 1);
+    let all = Destinations {
+        sockets: vec![SocketAddrV4::new(SERVER, PORT), closed],
+        choice: Distribution::empirical(&[(0, 3), (1, 1)]).unwrap(),
+    };
+    let mut workload = at_once(session(), 1_000);
+    workload.destinations = all;
+    // The second workload's destinations are numbered behind those of the first.
+    let mut setup = Setup::new(workload.clone());
+    let second = WorkloadConfig {
+        seed: 2,
+        destinations: closed.into(),
+        ..workload
+    };
+    setup.workloads.push(second);
+    let mut mini = setup.build();
+    mini.run_ms(1_000);
+    let [first, second] = mini.clients().workloads() else {
+        panic!("two workloads")
+    };
+    let [open, refused] = first.destinations[..] else {
+        panic!("two destinations")
+    };
+    assert_eq!(open.attempted + refused.attempted, 1_000);
+    assert!((200..300).contains(&refused.attempted), "{refused:?}");
+    assert_eq!((open.failed, first.closed), (0, open.attempted));
+    assert_eq!(refused.failed, refused.attempted);
+    assert_eq!(first.failed_by.refused, refused.attempted);
+    let [only] = second.destinations[..] else {
+        panic!("one destination")
+    };
+    assert_eq!((only.attempted, only.failed), (1_000, 1_000));
+    mini.check();
 }
 
 #[test]

@@ -422,7 +422,7 @@ pub(crate) fn probed(time: Duration, interval: Duration) -> TcpParameters {
 pub(crate) fn at_once(session: TcpSession, connections: u64) -> WorkloadConfig {
     WorkloadConfig {
         seed: 1,
-        target: SocketAddrV4::new(SERVER, PORT),
+        destinations: SocketAddrV4::new(SERVER, PORT).into(),
         kind: WorkloadKind::Tcp(session),
         model: Model::OpenLoop,
         arrival: Arrival::AtOnce,

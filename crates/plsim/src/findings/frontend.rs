@@ -56,7 +56,7 @@ impl Reader<'_> {
         let sent_back: u64 = rows.map(|row| row.connections).sum();
         let own = self.workloads(|workload| {
             workload.backend_vm.as_ref() == Some(&group.name)
-                && workload.load_balancer_frontend.is_some()
+                && workload.frontends().next().is_some()
         });
         let attempted: u64 = own.iter().map(|row| row.connections.attempted).sum();
         (sent_back > 0).then(|| Finding {

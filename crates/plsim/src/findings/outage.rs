@@ -5,7 +5,7 @@ use plsim_scenario::{Action, LoadBalancer, Probe, Rule, RuleProtocol};
 use plsim_types::Instant;
 
 use super::{Reader, connections};
-use crate::configure::frontend_of;
+use crate::configure::arrives_at;
 use crate::numbers::{counted, rounded};
 
 /// The most outages that have a finding of their own; the table has them all.
@@ -135,8 +135,7 @@ impl Reader<'_> {
     fn is_used(&self, lb: &LoadBalancer, rule: &Rule) -> bool {
         let mut workloads = self.scenario.workload.iter();
         workloads.any(|workload| {
-            let path = frontend_of(self.scenario, workload);
-            let is_here = path.is_some_and(|path| {
+            let is_here = arrives_at(self.scenario, workload, |path| {
                 path.load_balancer == lb.name && path.frontend == rule.frontend
             });
             let dials = rule.protocol == RuleProtocol::All || rule.frontend_port == workload.port;

@@ -1,5 +1,5 @@
 use plsim_observe::{Finding, Heard, IdleCeiling, SetBy, WorkloadSummary};
-use plsim_scenario::{Pool, Publisher, Transport, Workload, WorkloadModel};
+use plsim_scenario::{Pool, PrivateEndpoint, Publisher, Transport, Workload, WorkloadModel};
 use plsim_types::Duration;
 
 use super::Reader;
@@ -24,11 +24,16 @@ impl Reader<'_> {
         .collect()
     }
 
-    /// Returns how long a connection of a workload may be silent, and why.
+    /// Returns how long a connection of a workload may be silent whichever endpoint it goes to, and
+    /// why.
     fn ceiling(&self, workload: &Workload) -> Option<&IdleCeiling> {
-        let endpoint = workload.private_endpoint.as_ref()?;
-        let mut endpoints = self.scenario.private_endpoint.iter();
-        let endpoint = endpoints.find(|pe| pe.name == *endpoint)?;
+        let endpoints = self.scenario.private_endpoint.iter();
+        let own = endpoints.filter(|endpoint| workload.comes_by(&endpoint.name));
+        let ceilings = own.filter_map(|endpoint| self.ceiling_by(endpoint, workload));
+        ceilings.min_by_key(|row| row.ceiling())
+    }
+
+    fn ceiling_by(&self, endpoint: &PrivateEndpoint, workload: &Workload) -> Option<&IdleCeiling> {
         let pls = &endpoint.private_link_service;
         let mut services = self.scenario.private_link_service.iter();
         let path = &services

@@ -2,6 +2,7 @@
 
 mod arrival;
 mod control;
+mod destination;
 mod distribution;
 mod link;
 mod load_balancer;
@@ -16,6 +17,7 @@ mod workload;
 
 pub use arrival::{Arrival, Bursts};
 pub use control::{Action, Event, Expect, ExpectValue};
+pub use destination::{Destination, Skew, Zipf};
 pub use distribution::{
     AdminDown, AdminState, Distribution, HashStrength, HashTuple, LoneBackend, PoolConfiguration,
     Rehash, RuleProtocol, Sku,

@@ -4,7 +4,7 @@ mod pool;
 pub use closed_loop::{Jitter, Retry};
 pub use pool::{NoticeClose, Pool, PoolOrder};
 
-use super::{Arrival, Profile, Transport};
+use super::{Arrival, Profile, Skew, Transport};
 use crate::units::{
     ByteSize, Count, DelayedAck, FrontendPath, Keepalive, Law, Name, RateCurve, TimeSpan,
     UserTimeout,
@@ -13,8 +13,8 @@ use plsim_types::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Traffic from one group of VMs to one destination: through a private endpoint, or to a load
-/// balancer's frontend itself.
+/// Traffic from one group of VMs to one destination or several: through private endpoints, or to load
+/// balancers' frontends themselves.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
@@ -29,7 +29,15 @@ pub struct Workload {
     /// The frontend they connect to instead, without Private Link, from its own virtual network or a
     /// peered one: `balancer/frontend` (D-CON).
     pub load_balancer_frontend: Option<FrontendPath>,
-    /// The destination port.
+    /// Several private endpoints instead of one; each connection draws its own.
+    #[schemars(length(min = 1, max = 256))]
+    pub private_endpoints: Option<Vec<Name>>,
+    /// Several frontends instead of one; each connection draws its own.
+    #[schemars(length(min = 1, max = 256))]
+    pub load_balancer_frontends: Option<Vec<FrontendPath>>,
+    /// How often each of several destinations is drawn; uniform if absent.
+    pub skew: Option<Skew>,
+    /// The destination port, of all destinations.
     #[schemars(range(min = 1, max = 65_535))]
     pub port: u16,
     /// The protocol.
@@ -52,8 +60,12 @@ pub struct Workload {
     /// How many connections start in all, at most 100 million; required for arrivals at once.
     /// Constant concurrency, pub-sub: how many are held.
     pub connections: Option<Count>,
+    /// The same for each VM of the group, instead of in all.
+    pub connections_per_vm: Option<Count>,
     /// How many clients there are (closed loop).
     pub clients: Option<Count>,
+    /// The same for each VM of the group, instead of in all.
+    pub clients_per_vm: Option<Count>,
     /// When the first connection starts.
     #[serde(default)]
     pub start: TimeSpan,
@@ -129,6 +141,9 @@ pub struct Workload {
     pub publisher: Option<Publisher>,
     /// Whether the server sends each packet back (UDP stream); false if absent.
     pub echo: Option<bool>,
+    /// How many VMs its group has.
+    #[serde(skip)]
+    pub(crate) machines: u32,
 }
 
 /// What drives the connections of a workload.
@@ -176,21 +191,6 @@ pub enum Publisher {
     Server,
 }
 
-impl Workload {
-    /// Tells whether its connections come through a private endpoint.
-    #[must_use]
-    pub fn comes_by(&self, endpoint: &Name) -> bool {
-        self.private_endpoint.as_ref() == Some(endpoint)
-    }
-
-    /// Tells whether its connections go to a frontend itself.
-    #[must_use]
-    pub fn dials(&self, balancer: &Name, frontend: &Name) -> bool {
-        let path = self.load_balancer_frontend.as_ref();
-        path.is_some_and(|path| path.load_balancer == *balancer && path.frontend == *frontend)
-    }
-}
-
 /// How the client ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -216,11 +216,30 @@ impl Workload {
     /// Returns how many connections, requests of a pool or clients start in all, if that is limited.
     #[must_use]
     pub fn starts(&self) -> Option<u64> {
-        let count = match self.model {
-            WorkloadModel::ClosedLoop => self.clients,
-            _ => self.connections,
+        let (in_all, each) = match self.model {
+            WorkloadModel::ClosedLoop => (self.clients, self.clients_per_vm),
+            _ => (self.connections, self.connections_per_vm),
         };
-        count.map(|count| count.0)
+        let each = each.map(|each| each.0.saturating_mul(u64::from(self.machines)));
+        in_all.map(|count| count.0).or(each)
+    }
+
+    /// Tells whether it says how many connections or clients there are, in all or for each VM.
+    pub(crate) const fn has_number(&self) -> bool {
+        match self.model {
+            WorkloadModel::ClosedLoop => self.clients.is_some() || self.clients_per_vm.is_some(),
+            _ => self.connections.is_some() || self.connections_per_vm.is_some(),
+        }
+    }
+
+    /// Returns the key by which it says how many connections or clients there are.
+    pub(crate) const fn number_key(&self) -> &'static str {
+        match (self.model, self.connections_per_vm, self.clients_per_vm) {
+            (WorkloadModel::ClosedLoop, _, Some(_)) => "clients_per_vm",
+            (WorkloadModel::ClosedLoop, ..) => "clients",
+            (_, Some(_), _) => "connections_per_vm",
+            _ => "connections",
+        }
     }
 
     /// Tells whether its requests ask for more than a response at once: their head takes 16 bytes

@@ -1,7 +1,7 @@
 use super::Rules;
 use super::index::SubnetId;
 use super::lints::{PL050, PL066, PL067, PL068, PL069};
-use crate::model::{Application, BackendVm, Workload};
+use crate::model::{Application, BackendVm, Destination, Workload};
 use crate::units::FrontendPath;
 
 /// The group that a workload starts at.
@@ -27,6 +27,7 @@ impl<'s> Rules<'s> {
     /// frontend itself.
     pub(super) fn frontend_clients(&mut self) {
         let scenario = self.scenario;
+        self.number_of_destinations();
         for (index, workload) in scenario.workload.iter().enumerate() {
             let path = format!("workload[{index}]");
             self.one_of(
@@ -36,20 +37,13 @@ impl<'s> Rules<'s> {
                 ("backend_vm", workload.backend_vm.is_some()),
                 "who opens the connections?",
             );
-            self.one_of(
-                &path,
-                workload,
-                ("private_endpoint", workload.private_endpoint.is_some()),
-                (
-                    "load_balancer_frontend",
-                    workload.load_balancer_frontend.is_some(),
-                ),
-                "where do the connections go?",
-            );
-            self.reach(&path, workload);
-            if let Some(frontend) = &workload.load_balancer_frontend {
-                self.own_frontend(&path, workload, frontend);
-                self.no_proxy_header(&path, workload, frontend);
+            self.destinations(&path, workload);
+            for (key, destination) in workload.destinations() {
+                self.reach(&path, workload, (&key, destination));
+                if let Destination::Frontend(frontend) = destination {
+                    self.own_frontend(&path, workload, frontend);
+                    self.no_proxy_header(&format!("{path}.{key}"), workload, frontend);
+                }
             }
         }
     }
@@ -108,33 +102,33 @@ impl<'s> Rules<'s> {
     }
 
     /// Clients and what they dial are in one virtual network, or in peered ones.
-    fn reach(&mut self, path: &str, workload: &'s Workload) {
+    fn reach(
+        &mut self,
+        path: &str,
+        workload: &'s Workload,
+        (key, destination): (&str, Destination<'_>),
+    ) {
         let scenario = self.scenario;
         let Some(home) = self.home(workload) else {
             return;
         };
-        let (lint, key, what, at, subnet) = if let Some(name) = &workload.private_endpoint {
-            let Some(endpoint) = self.index.endpoint(name) else {
-                return;
-            };
-            let at = format!("private_endpoint[{endpoint}].subnet");
-            let subnet = &scenario.private_endpoint[endpoint].subnet;
-            (PL050, "private_endpoint", name.to_string(), at, subnet)
-        } else if let Some(path) = &workload.load_balancer_frontend {
-            let Some((balancer, frontend)) = self.index.frontend(path) else {
-                return;
-            };
-            let at = format!("load_balancer[{balancer}].frontend[{frontend}].subnet");
-            let subnet = &scenario.load_balancer[balancer].frontend[frontend].subnet;
-            (
-                PL067,
-                "load_balancer_frontend",
-                path.to_string(),
-                at,
-                subnet,
-            )
-        } else {
-            return;
+        let (lint, kind, own, at, subnet) = match destination {
+            Destination::PrivateEndpoint(name) => {
+                let Some(endpoint) = self.index.endpoint(name) else {
+                    return;
+                };
+                let at = format!("private_endpoint[{endpoint}].subnet");
+                let subnet = &scenario.private_endpoint[endpoint].subnet;
+                (PL050, "endpoint", "the endpoint is here", at, subnet)
+            }
+            Destination::Frontend(path) => {
+                let Some((balancer, frontend)) = self.index.frontend(path) else {
+                    return;
+                };
+                let at = format!("load_balancer[{balancer}].frontend[{frontend}].subnet");
+                let subnet = &scenario.load_balancer[balancer].frontend[frontend].subnet;
+                (PL067, "frontend", "the frontend is here", at, subnet)
+            }
         };
         let Some(there) = self.index.subnet(subnet) else {
             return;
@@ -148,13 +142,10 @@ impl<'s> Rules<'s> {
         if here == there || peered {
             return;
         }
-        let (kind, own) = match key {
-            "private_endpoint" => ("endpoint", "the endpoint is here"),
-            _ => ("frontend", "the frontend is here"),
-        };
         let message = format!(
-            "`{}` in `{here}` cannot reach {kind} `{what}` in `{there}`",
-            home.name
+            "`{}` in `{here}` cannot reach {kind} `{}` in `{there}`",
+            home.name,
+            destination.name()
         );
         let clients = format!("{}[{}].subnet", home.kind, home.index);
         let finding = self
@@ -229,7 +220,7 @@ impl<'s> Rules<'s> {
             let message = format!(
                 "`{name}` waits for PROXY headers, which clients of a frontend do not send"
             );
-            self.report(PL069, &format!("{path}.load_balancer_frontend"), message)
+            self.report(PL069, path, message)
                 .label("every request is reset")
                 .see(
                     &format!("backend_vm[{member}].application"),

@@ -88,7 +88,7 @@ lints! {
     PL062 Error Some("PLS-13"), "a deleted connection cannot be approved or rejected";
     PL063 Warning Some("D-RST20"), "only rules of TCP have an idle timeout and TCP reset";
     PL064 Error Some("D-RST20"), "a rule of all ports has no TCP reset";
-    PL066 Error None, "a workload has one group of VMs that starts it, and one destination";
+    PL066 Error None, "a workload has one group of VMs that starts it, and destinations of one kind";
     PL067 Error Some("D-CON"), "a frontend is reached from its virtual network or a peered one";
     PL068 Warning Some("D-CON"), "a VM does not reach itself through its own frontend";
     PL069 Warning Some("PP-8"), "backends that want PROXY headers have no clients without them";
@@ -124,6 +124,8 @@ lints! {
     PL131 Error None, "what a pool and its tests may do fits together";
     PL132 Error None, "a client tries again after waits that grow";
     PL133 Warning Some("DP-5"), "connections are not meant to rest for longer than the network lets them";
+    PL150 Error None, "a workload lists each destination once";
+    PL151 Error None, "a skew fits the destinations that it is over";
 }
 
 #[cfg(test)]

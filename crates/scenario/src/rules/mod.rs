@@ -3,6 +3,7 @@
 mod addresses;
 mod balancer;
 mod control;
+mod destination;
 mod distribution;
 mod frontend;
 mod idle;

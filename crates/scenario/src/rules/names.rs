@@ -1,6 +1,6 @@
 use super::Rules;
 use super::lints::{PL001, PL002, PL003};
-use crate::model::{Action, BackendVm, ClientVm, Event};
+use crate::model::{Action, BackendVm, ClientVm, Destination, Event};
 use crate::source::sanitised;
 use crate::suggest::nearest;
 use crate::units::{FrontendPath, Name, PoolPath, RulePath, SubnetPath};
@@ -242,14 +242,17 @@ impl<'s> Rules<'s> {
             {
                 self.dangling(&path("backend_vm"), "group of backend VMs", name, &backends);
             }
-            if let Some(name) = &workload.private_endpoint
-                && self.index.endpoint(name).is_none()
-            {
-                let path = path("private_endpoint");
-                self.dangling(&path, "private endpoint", name, &endpoints);
-            }
-            if let Some(frontend) = &workload.load_balancer_frontend {
-                self.frontend_reference(&path("load_balancer_frontend"), frontend);
+            for (key, destination) in workload.destinations() {
+                match destination {
+                    Destination::PrivateEndpoint(name) => {
+                        if self.index.endpoint(name).is_none() {
+                            self.dangling(&path(&key), "private endpoint", name, &endpoints);
+                        }
+                    }
+                    Destination::Frontend(frontend) => {
+                        self.frontend_reference(&path(&key), frontend);
+                    }
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 use super::Rules;
 use super::lints::{PL037, PL051, PL052, PL053, PL054, PL055, PL056, PL057, PL058, PL059};
-use crate::model::{Arrival, Close, Transport, Workload, WorkloadModel};
-use crate::units::{ByteSize, Law, Probing, TimeSpan};
+use crate::model::{Arrival, Close, Destination, Transport, Workload, WorkloadModel};
+use crate::units::{ByteSize, FrontendPath, Law, Name, Probing, TimeSpan};
 use plsim_types::{Duration, Protocol};
 
 /// Connections of one workload.
@@ -36,7 +36,7 @@ impl Rules<'_> {
             self.model(&path, workload);
             self.arrivals(&path, workload);
             self.sizes(&path, workload);
-            self.rule_for(&path, workload);
+            self.rules_for(&path, workload);
             self.keepalive(&path, workload);
             self.abandoned(&path, workload);
         }
@@ -133,11 +133,12 @@ impl Rules<'_> {
             return;
         }
         let connections = workload.starts();
-        if connections == Some(0) {
-            let (key, message) = match workload.model {
-                WorkloadModel::ClosedLoop => ("clients", "a closed loop has at least one client"),
-                _ => ("connections", "a workload starts at least one connection"),
+        if connections == Some(0) && workload.machines > 0 {
+            let message = match workload.model {
+                WorkloadModel::ClosedLoop => "a closed loop has at least one client",
+                _ => "a workload starts at least one connection",
             };
+            let key = workload.number_key();
             self.report(PL052, &format!("{path}.{key}"), message)
                 .help("leave the workload out if nothing is to start");
         }
@@ -180,7 +181,7 @@ impl Rules<'_> {
                 .label("too many in all")
                 .help("let fewer start, set `stop`, or cap them with `connections`");
         }
-        if !matches!(workload.arrival, Arrival::File(_)) || workload.connections.is_some() {
+        if !matches!(workload.arrival, Arrival::File(_)) || workload.has_number() {
             return;
         }
         let listed = workload.arrival.starts_within(Duration::MAX, files);
@@ -211,10 +212,7 @@ impl Rules<'_> {
                 workload.model.name(),
                 count.unwrap_or_default()
             );
-            let key = match workload.model {
-                WorkloadModel::ClosedLoop => "clients",
-                _ => "connections",
-            };
+            let key = workload.number_key();
             self.report(PL053, &format!("{path}.{key}"), message)
                 .help("split the work over several workloads or runs");
         }
@@ -252,7 +250,8 @@ impl Rules<'_> {
             Some(count) if count > MAX_CONNECTIONS => {
                 let message =
                     format!("a workload starts at most {MAX_CONNECTIONS} connections, not {count}");
-                self.report(PL053, &format!("{path}.connections"), message)
+                let key = workload.number_key();
+                self.report(PL053, &format!("{path}.{key}"), message)
                     .help("split the work over several runs");
             }
             Some(_) => {}
@@ -308,21 +307,37 @@ impl Rules<'_> {
         }
     }
 
-    /// Returns the service that a workload's private endpoint leads to.
-    fn service_of(&self, workload: &Workload) -> Option<usize> {
-        let endpoint = self.index.endpoint(workload.private_endpoint.as_ref()?)?;
-        let endpoint = &self.scenario.private_endpoint[endpoint];
+    /// Returns the service that a private endpoint leads to.
+    fn service_of(&self, endpoint: &Name) -> Option<usize> {
+        let endpoint = &self.scenario.private_endpoint[self.index.endpoint(endpoint)?];
         self.index.service(&endpoint.private_link_service)
     }
 
+    /// Returns the frontends that a workload's connections come to, each once.
+    fn frontends_of<'a>(&'a self, workload: &'a Workload) -> Vec<&'a FrontendPath> {
+        let mut frontends = Vec::new();
+        for (_, destination) in workload.destinations() {
+            let frontend = match destination {
+                Destination::PrivateEndpoint(name) => self.service_of(name).map(|service| {
+                    &self.scenario.private_link_service[service].load_balancer_frontend
+                }),
+                Destination::Frontend(path) => Some(path),
+            };
+            frontends.extend(frontend.filter(|path| !frontends.contains(path)));
+        }
+        frontends
+    }
+
     /// Warns if no rule takes the workload's packets: that is a legal experiment.
-    fn rule_for(&mut self, path: &str, workload: &Workload) {
-        let service = self.service_of(workload);
-        let services = &self.scenario.private_link_service;
-        let by_service = service.map(|service| &services[service].load_balancer_frontend);
-        let Some(frontend) = by_service.or(workload.load_balancer_frontend.as_ref()) else {
-            return;
-        };
+    fn rules_for(&mut self, path: &str, workload: &Workload) {
+        let frontends: Vec<FrontendPath> =
+            self.frontends_of(workload).into_iter().cloned().collect();
+        for frontend in &frontends {
+            self.rule_for(path, workload, frontend);
+        }
+    }
+
+    fn rule_for(&mut self, path: &str, workload: &Workload, frontend: &FrontendPath) {
         let Some((balancer, _)) = self.index.frontend(frontend) else {
             return;
         };
@@ -374,13 +389,17 @@ impl Rules<'_> {
         }
     }
 
-    /// Returns how long a connection of a workload may be silent, and whose timeout that is.
+    /// Returns how long a connection of a workload may be silent wherever it goes, and whose timeout
+    /// that is.
     pub(super) fn ceiling_of(&self, workload: &Workload) -> Option<(Duration, &'static str)> {
-        match (self.service_of(workload), &workload.load_balancer_frontend) {
-            (Some(service), _) => Some(self.idle_ceiling(service, workload.port)),
-            (None, Some(frontend)) => self.rule_ceiling(frontend, workload.port),
-            (None, None) => None,
-        }
+        let destinations = workload.destinations();
+        let ceilings = destinations.filter_map(|(_, destination)| match destination {
+            Destination::PrivateEndpoint(name) => {
+                Some(self.idle_ceiling(self.service_of(name)?, workload.port))
+            }
+            Destination::Frontend(path) => self.rule_ceiling(path, workload.port),
+        });
+        ceilings.min_by_key(|(ceiling, _)| *ceiling)
     }
 
     fn keepalive(&mut self, path: &str, workload: &Workload) {

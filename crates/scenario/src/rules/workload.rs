@@ -10,12 +10,17 @@ use WorkloadModel::{ClosedLoop, ConstantConcurrency, OpenLoop, PubSub, UdpStream
 const LONGEST_SERVICE: Duration = Duration::from_secs(3 * 86_400);
 
 /// The keys that mean something to some models only, and to which.
-const KEYS: [(&str, &[WorkloadModel]); 15] = [
+const KEYS: [(&str, &[WorkloadModel]); 17] = [
     (
         "connections",
         &[OpenLoop, ConstantConcurrency, PubSub, UdpStream],
     ),
+    (
+        "connections_per_vm",
+        &[OpenLoop, ConstantConcurrency, PubSub, UdpStream],
+    ),
     ("clients", &[ClosedLoop]),
+    ("clients_per_vm", &[ClosedLoop]),
     ("requests", &[OpenLoop, ConstantConcurrency]),
     (
         "interval",
@@ -132,16 +137,32 @@ impl Rules<'_> {
 
     fn needs_of_model(&mut self, path: &str, workload: &Workload) {
         let own = workload.model.name();
+        let pairs = [
+            (
+                "connections",
+                workload.connections,
+                workload.connections_per_vm,
+            ),
+            ("clients", workload.clients, workload.clients_per_vm),
+        ];
+        for (key, in_all, each) in pairs {
+            if in_all.is_some() && each.is_some() {
+                let message = format!("`{key}` and `{key}_per_vm` exclude each other");
+                self.report(PL130, &format!("{path}.{key}_per_vm"), message)
+                    .see(&format!("{path}.{key}"), "those of all VMs together")
+                    .help("keep one of them");
+            }
+        }
         let needs: &[(&str, bool, &str)] = match workload.model {
             OpenLoop => &[],
-            ConstantConcurrency => &[("connections", workload.connections.is_some(), "1000")],
+            ConstantConcurrency => &[("connections", workload.has_number(), "1000")],
             ClosedLoop => &[
-                ("clients", workload.clients.is_some(), "100"),
+                ("clients", workload.has_number(), "100"),
                 ("think_time", workload.think_time.is_some(), "\"1s\""),
             ],
             WorkloadModel::Pool => &[("pool", workload.pool.is_some(), "{ size = 10 }")],
             PubSub => &[
-                ("connections", workload.connections.is_some(), "100"),
+                ("connections", workload.has_number(), "100"),
                 ("interval", workload.interval.is_some(), "\"10min\""),
             ],
             UdpStream => &[
@@ -288,8 +309,8 @@ impl Rules<'_> {
 /// Says which key of a model does what another key does elsewhere.
 fn instead(model: WorkloadModel, key: &str) -> Option<&'static str> {
     match (model, key) {
-        (ClosedLoop, "connections") => Some("a closed loop has `clients`"),
-        (WorkloadModel::Pool, "connections") => {
+        (ClosedLoop, "connections" | "connections_per_vm") => Some("a closed loop has `clients`"),
+        (WorkloadModel::Pool, "connections" | "connections_per_vm") => {
             Some("the pool's own `size` limits its connections")
         }
         (ClosedLoop, "interval" | "hold") => Some("a closed loop has `think_time`"),
