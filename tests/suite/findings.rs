@@ -55,13 +55,14 @@ fn refused_clients_that_were_told_by_icmp_are_not_said_to_have_had_no_answer() {
 
 #[test]
 fn an_endpoint_that_has_its_blocks_is_told_so_and_what_more_nat_ips_give_it() {
-    let settings = ["preset=gcp-cloud-nat", "block_size=10"];
-    let strict = &finding(&settings).help[1];
+    let settings = ["port_allocation=blocks", "block_size=10", "block_limit=1"];
+    let strict = [&settings[..], &["nat_ip_selection=client-paired-strict"]].concat();
+    let strict = &finding(&strict).help[1];
     assert!(
         strict.starts_with("Let nat_ip_selection try the other NAT IPs"),
         "{strict}"
     );
-    let told = finding(&[&settings[..], &["nat_ip_selection=client-paired"]].concat());
+    let told = finding(&settings);
     assert_eq!(
         told.what,
         "service: VM vm found no tcp port although some were free: a private endpoint gets at most 1 \
@@ -79,20 +80,50 @@ fn an_endpoint_that_has_its_blocks_is_told_so_and_what_more_nat_ips_give_it() {
 }
 
 #[test]
-fn the_blocks_of_a_preset_can_be_changed_one_number_at_a_time() {
+fn the_reservation_of_a_client_can_be_changed_one_number_at_a_time() {
+    let why = |values: &[&str]| {
+        let what = finding(values).what;
+        let (_, rest) = what.split_once("were free: ").unwrap();
+        rest.split_once(". ").unwrap().0.to_owned()
+    };
+    let gcp = "preset=gcp-cloud-nat";
+    let rest = "of a NAT IP, if as many are left";
+    assert_eq!(
+        why(&[gcp, "block_size=7"]),
+        format!("a client has 7 ports {rest}")
+    );
+    let dynamic = ["preset=gcp-cloud-nat-dynamic", "block_size=8"];
+    let grows = |values: &[&str]| why(&[&dynamic[..], values].concat());
+    assert_eq!(
+        grows(&["block_limit=2"]),
+        "a client has 8 ports of a NAT IP at first and up to 16, and gets twice as many 1 s after 90 % \
+         of them are in use, if as many are left"
+    );
+    let slow = grows(&["block_grow_delay=5s", "block_grow_at=0.875"]);
+    assert!(
+        slow.contains("up to 65 536, and gets twice as many 5 s after 87.5 % of"),
+        "{slow}"
+    );
+    let help = finding(&[dynamic[0], dynamic[1], "block_limit=2"]).help;
+    assert!(help[0].starts_with("Raise block_size,"), "{help:?}");
+    assert!(
+        help[2].ends_with("each adds 16 ports for each client on every VM."),
+        "{help:?}"
+    );
+}
+
+#[test]
+fn the_blocks_of_an_endpoint_can_be_changed_one_number_at_a_time() {
     let bound = |values: &[&str]| {
         let what = finding(values).what;
         let (_, rest) = what.split_once("at most ").unwrap();
         rest.split_once(" on").unwrap().0.to_owned()
     };
-    let gcp = "preset=gcp-cloud-nat";
-    assert_eq!(bound(&[gcp, "block_size=7"]), "1 block of 7 ports");
+    let named = "port_allocation=blocks";
     assert_eq!(
-        bound(&[gcp, "block_size=7", "block_limit=2"]),
+        bound(&[named, "block_size=7", "block_limit=2"]),
         "2 blocks of 7 ports"
     );
-    let named = "port_allocation=blocks";
-    assert_eq!(bound(&[gcp, named, "block_size=7"]), "1 block of 7 ports");
     assert_eq!(
         bound(&[named, "block_size=1"]),
         "16 blocks of 1 port",

@@ -88,7 +88,7 @@ impl Page {
         let total = rows.len();
         rows.truncate(ROWS);
         let number = |count: u32| grouped(u64::from(count));
-        let columns = vec![
+        let mut columns = vec![
             Column::name("service", 3, &rows, |row| row.pls.clone()),
             Column::name("NAT IP", 0, &rows, |row| row.nat_ip.to_string()),
             Column::name("VM", 0, &rows, |row| row.backend.clone()),
@@ -110,6 +110,10 @@ impl Page {
                     .map_or_else(|| "-".to_owned(), |at| at.to_string())
             }),
         ];
+        if rows.iter().any(|row| row.reserved_peak > 0) {
+            let reserved = |row: &&NatSummary| number(row.reserved_peak);
+            columns.insert(5, Column::number("most reserved", 0, &rows, reserved));
+        }
         self.table(columns, total);
     }
 

@@ -3,10 +3,13 @@ use std::ops::RangeInclusive;
 
 use plsim_nat::{Allocation, NoPort, PortAllocator, PortRequest, Ports};
 use plsim_sim::Stream;
-use plsim_types::KeyedHash;
+use plsim_types::{Duration, Instant, KeyedHash};
 
 use crate::workload::Workload;
 
+/// The time from one connection to the next, for allocators that change by time: 1 ms, far less than
+/// a reservation takes to grow.
+const BETWEEN: Duration = Duration::from_millis(1);
 /// How many private endpoints open connections; each owns blocks where ports come in blocks.
 const ENDPOINTS: u32 = 64;
 /// The ports that clients connect from: those of Linux, 32 768..=60 999.
@@ -35,7 +38,7 @@ impl Traffic {
             flow: self.random.bits(),
             destination: self.destination,
             client_port: CLIENT_PORTS.0 + self.random.below(CLIENT_PORTS.1) as u16,
-            subscriber: 1 + self.random.below(ENDPOINTS),
+            subscriber: 1 + u64::from(self.random.below(ENDPOINTS)),
         }
     }
 
@@ -55,7 +58,7 @@ impl Traffic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) port: u16,
-    pub(crate) subscriber: u32,
+    pub(crate) subscriber: u64,
 }
 
 /// What was asked of an allocator, and what came of it.
@@ -107,6 +110,7 @@ pub(crate) struct Space {
     pub(crate) attempts: Attempts,
     first: u16,
     clock: u64,
+    now: Instant,
 }
 
 impl Space {
@@ -120,6 +124,7 @@ impl Space {
             attempts: Attempts::default(),
             first: *range.start(),
             clock: count,
+            now: Instant::ZERO,
         }
     }
 
@@ -134,6 +139,8 @@ impl Space {
 
     /// Asks for a port once.
     pub(crate) fn allocate(&mut self, request: &PortRequest) -> Option<Held> {
+        self.now = self.now + BETWEEN;
+        self.ports.advance(self.now);
         match self.ports.allocate(request) {
             Ok(allocated) => {
                 self.attempts.count(allocated.probes);

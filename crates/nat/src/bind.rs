@@ -149,7 +149,7 @@ impl NatEngine {
         for offset in 0..tries {
             let index = (choice.first + offset) % count;
             let nat_ip = self.pools[pool].nat_ips[index];
-            match self.search(nat_ip, key, hash) {
+            match self.search(nat_ip, key, hash, now) {
                 Ok(port) => {
                     self.pass_turn(key, nat_ip);
                     return Ok((nat_ip, port));
@@ -167,7 +167,7 @@ impl NatEngine {
                 .reused_held += 1;
             self.release_held(position, now, Release::Reused);
             self.pass_turn(key, nat_ip);
-            let port = self.search(nat_ip, key, hash);
+            let port = self.search(nat_ip, key, hash, now);
             return Ok((
                 nat_ip,
                 port.expect("broken invariant: no port is free after one was released"),
@@ -194,7 +194,13 @@ impl NatEngine {
     }
 
     /// Looks for a port of one NAT IP.
-    fn search(&mut self, nat_ip: u8, key: &FlowKey, hash: u64) -> Result<u16, NoPort> {
+    fn search(
+        &mut self,
+        nat_ip: u8,
+        key: &FlowKey,
+        hash: u64,
+        now: Instant,
+    ) -> Result<u16, NoPort> {
         let pool = &self.pools[key.pool()];
         let nat_ip = &mut self.nat_ips[usize::from(nat_ip)];
         let address = u64::from(nat_ip.address.to_bits());
@@ -217,10 +223,11 @@ impl NatEngine {
             flow: hash,
             destination,
             client_port: key.client().port(),
-            subscriber: key.link().0,
+            subscriber: pool.subscriber(key),
         };
         let space = side.space_or_new(key.backend_port(), pool, self.start);
-        let found = space.allocate(&request);
+        let found = space.allocate(&request, now);
+        let change = space.ports.next_change();
         if let Ok(allocated) = found {
             // The page is written last of all.
             space.owners.prefetch(&self.pages, allocated.port);
@@ -230,6 +237,7 @@ impl NatEngine {
             Err(NoPort::GaveUp { probes }) => probes,
             Err(NoPort::Full) => 0,
         });
+        self.expect_change(change);
         found.map(|allocated| allocated.port)
     }
 }

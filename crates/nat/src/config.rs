@@ -185,6 +185,11 @@ pub(crate) fn validate(config: &NatConfig) -> Result<(), ConfigError> {
         if pool.endpoint_port_limit == Some(0) {
             return Err(ConfigError::ZeroLimit("endpoint_port_limit"));
         }
+        if let Allocation::ReservedBlocks { pace, .. } = pool.allocator
+            && !(501..=1_000).contains(&pace.grow_at)
+        {
+            return Err(ConfigError::GrowAt(pool.pls, pace.grow_at));
+        }
         if pool.held_ports == HeldPorts::ReuseOldest && !pool.allocator.never_gives_up() {
             return Err(ConfigError::ReuseGivesUp(pool.pls));
         }

@@ -71,6 +71,8 @@ pub struct NatEngine {
     pub(crate) wheel: TimerWheel,
     /// The wheel's next wake-up.
     pub(crate) wake: Option<Instant>,
+    /// When the first reservation changes, or earlier.
+    pub(crate) next_change: Option<Instant>,
     /// Tag of the wheel item inserted last.
     pub(crate) tag: u32,
     /// Bindings that are not held down.
@@ -112,6 +114,7 @@ impl NatEngine {
             pages: PagePool::default(),
             wheel: TimerWheel::new(),
             wake: None,
+            next_change: None,
             tag: 0,
             active: 0,
             peak_active: 0,

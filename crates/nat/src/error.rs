@@ -85,6 +85,8 @@ pub enum ConfigError {
     PortRange(u16, u16),
     /// The pool shall reuse held-down ports, but its allocator may give up while a port is free.
     ReuseGivesUp(PlsId),
+    /// The share of ports in use at which a reservation grows is not within 501..=1000 thousandths.
+    GrowAt(PlsId, u16),
     /// Two timers of load-balancing rules are for the same port of the service.
     DuplicateLbTimer(PlsId),
     /// The named time-out is zero.
@@ -116,6 +118,11 @@ impl fmt::Display for ConfigError {
             Self::ReuseGivesUp(pls) => write!(
                 f,
                 "service {} reuses held-down ports, but its allocator may give up",
+                pls.0
+            ),
+            Self::GrowAt(pls, share) => write!(
+                f,
+                "service {} would grow reservations at {share} thousandths; 501 to 1000 are possible",
                 pls.0
             ),
             Self::DuplicateLbTimer(pls) => {

@@ -5,6 +5,7 @@ use crate::config::{HeldPorts, OnIdle};
 use crate::engine::NatEngine;
 use crate::event::{Expiry, NatEvent, Release, Reset, Sender};
 use crate::pool::{NIL, Pool};
+use crate::port::PortAllocator;
 use crate::select::Choice;
 use crate::space::Space;
 use core::net::SocketAddrV4;
@@ -45,20 +46,19 @@ impl NatEngine {
     /// `now` does this first.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.catch_up(now);
+        self.change_reservations(now);
     }
 
     /// Returns when [`handle_timeout`](Self::handle_timeout) should be called, `None` if there is no
-    /// binding that could end.
+    /// binding that could end and no reservation that could change.
     ///
     /// After a call with `now` it lies after `now`. It may be earlier than the next deadline.
     #[must_use]
-    pub const fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         // Stale items may outlive the last binding in the wheel; nobody needs to wake for them.
-        if self.flows.is_empty() {
-            None
-        } else {
-            self.wake
-        }
+        let wake = self.wake.filter(|_| !self.flows.is_empty());
+        let deadlines = [wake, self.next_change];
+        deadlines.into_iter().flatten().min()
     }
 
     #[inline]
@@ -154,7 +154,7 @@ impl NatEngine {
         }
         side.in_use -= 1;
         self.active -= 1;
-        self.free(position);
+        self.free(position, at);
     }
 
     /// Ends a held-down binding.
@@ -168,7 +168,7 @@ impl NatEngine {
         self.unlist(position);
         let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.key.protocol());
         side.held -= 1;
-        self.free(position);
+        self.free(position, at);
     }
 
     /// Moves a binding to another state, with all that hangs on it.
@@ -227,7 +227,7 @@ impl NatEngine {
 
     /// Takes a binding that is no longer counted out of every table. Its wheel item, if any, turns
     /// stale with the tag.
-    fn free(&mut self, position: u32) {
+    fn free(&mut self, position: u32, at: Instant) {
         let binding = *self.flows.entry(position);
         let hash = binding.key.hash(self.key);
         self.flows.remove(hash, position);
@@ -241,8 +241,11 @@ impl NatEngine {
         space
             .owners
             .disclaim(&mut self.pages, binding.nat_port, position);
-        space.release(binding.nat_port, binding.key.link().0);
-        self.pools[binding.key.pool()].full = [None; 2];
+        let pool = &mut self.pools[binding.key.pool()];
+        space.release(binding.nat_port, pool.subscriber(&binding.key), at);
+        pool.full = [None; 2];
+        let change = space.ports.next_change();
+        self.expect_change(change);
     }
 
     pub(crate) fn reset_both(&mut self, binding: &Binding, by: Sender) {

@@ -51,6 +51,7 @@ mod packet;
 mod pool;
 mod port;
 mod preset;
+mod reservation;
 mod reset;
 mod reverse;
 mod select;
@@ -74,8 +75,8 @@ pub use packet::{Original, Reply, Translation};
 pub use plsim_types::{NatPreset, Timers};
 pub use port::{
     Allocated, Allocation, BitmapPorts, BlockPorts, DeterministicBlocks, FifoPorts, LifoPorts,
-    LinuxPorts, NoPort, PortAllocator, PortRequest, Ports, PreservePorts, Rfc6056Ports,
-    SequentialPorts, UniformPorts,
+    LinuxPorts, NoPort, Pace, PortAllocator, PortRequest, Ports, PreservePorts, Reservations,
+    Rfc6056Ports, SequentialPorts, UniformPorts,
 };
 pub use splice::{Inward, Outward, Splice};
 pub use usage::{LimitRefusals, Usage};

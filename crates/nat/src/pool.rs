@@ -1,3 +1,4 @@
+use crate::binding::FlowKey;
 use crate::config::{
     HeldPorts, LatePackets, OnExhaustion, OnIdle, PoolConfig, PortSpace, Selection,
 };
@@ -66,6 +67,15 @@ impl Pool {
             lb_timers: config.lb_timers.clone(),
             turns: [0; 2],
             full: [None; 2],
+        }
+    }
+
+    /// Returns whom the ports of a flow belong to, where ports belong to somebody.
+    #[inline]
+    pub(crate) const fn subscriber(&self, key: &FlowKey) -> u64 {
+        match self.allocator {
+            Allocation::ReservedBlocks { .. } => key.consumer(),
+            _ => key.link().0 as u64,
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::config::{
     HeldPorts, LatePackets, OnExhaustion, OnIdle, PoolConfig, PortSpace, Selection,
 };
-use crate::port::Allocation;
+use crate::port::{Allocation, Pace};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use plsim_types::{NatPreset, PlsId};
@@ -38,11 +38,17 @@ impl PoolConfig {
                 late_packets: LatePackets::Reset,
                 ..azure
             },
-            // Each VM, here a private endpoint with one client, owns 64 ports, which serve several
-            // destinations; another NAT IP has none for it. Clients of one endpoint share the 64
-            // of a NAT IP, and may be given different NAT IPs.
-            NatPreset::GcpCloudNat => Self {
-                allocator: Allocation::Blocks { size: 64, most: 1 },
+            // Each VM, which is the client here, has 64 ports, or 32 and more when it needs them; they
+            // serve several destinations; another NAT IP has none for it.
+            NatPreset::GcpCloudNat | NatPreset::GcpCloudNatDynamic => Self {
+                allocator: match preset {
+                    NatPreset::GcpCloudNatDynamic => Allocation::RESERVED,
+                    _ => Allocation::ReservedBlocks {
+                        size: 64,
+                        most: 1,
+                        pace: Pace::DEFAULT,
+                    },
+                },
                 selection: Selection::ClientPairedStrict,
                 port_space: PortSpace::PerVmPort,
                 on_idle: OnIdle::Silent,

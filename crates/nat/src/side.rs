@@ -1,5 +1,6 @@
 use crate::config::PortSpace;
 use crate::pool::Pool;
+use crate::port::Reservations;
 use crate::space::Space;
 use crate::usage::Usage;
 use alloc::vec::Vec;
@@ -53,6 +54,10 @@ impl Side {
         &mut self.spaces[at].1
     }
 
+    pub(crate) fn spaces_mut(&mut self) -> impl Iterator<Item = &mut Space> {
+        self.spaces.iter_mut().map(|(_, space)| space)
+    }
+
     pub(crate) fn space_or_new(
         &mut self,
         backend_port: u16,
@@ -100,6 +105,14 @@ impl Side {
     }
 
     pub(crate) fn usage(&self, nat_ip: Ipv4Addr, protocol: Protocol, pool: &Pool) -> Usage {
+        let mut reserved = Reservations::default();
+        for (_, space) in &self.spaces {
+            let own = space.ports.reservations();
+            reserved.ports += own.ports;
+            reserved.peak += own.peak;
+            reserved.doublings += own.doublings;
+            reserved.halvings += own.halvings;
+        }
         Usage {
             pls: pool.pls,
             nat_ip,
@@ -122,6 +135,7 @@ impl Side {
             held_when_exhausted: self.held_when_exhausted,
             first_expired: self.first_expired,
             first_lb_idle: self.first_lb_idle,
+            reserved,
         }
     }
 

@@ -1,7 +1,7 @@
 use crate::pool::{NIL, Pool};
 use crate::port::{Allocated, NoPort, PortAllocator, PortRequest, Ports};
 use crate::reverse::PortMap;
-use plsim_types::KeyedHash;
+use plsim_types::{Instant, KeyedHash};
 
 /// A set of ports of which each has at most one owner: those of a (NAT IP, protocol), or, with
 /// [`PortSpace::PerVmPort`](crate::PortSpace::PerVmPort), of a (NAT IP, protocol, backend port).
@@ -28,7 +28,12 @@ impl Space {
     }
 
     #[inline]
-    pub(crate) fn allocate(&mut self, request: &PortRequest) -> Result<Allocated, NoPort> {
+    pub(crate) fn allocate(
+        &mut self,
+        request: &PortRequest,
+        now: Instant,
+    ) -> Result<Allocated, NoPort> {
+        self.ports.advance(now);
         self.ports.allocate(request)
     }
 
@@ -41,7 +46,8 @@ impl Space {
 
     /// Gives back a port that is no longer counted.
     #[inline]
-    pub(crate) fn release(&mut self, port: u16, subscriber: u32) {
+    pub(crate) fn release(&mut self, port: u16, subscriber: u64, at: Instant) {
+        self.ports.advance(at);
         self.ports.release(port, subscriber);
         if self.exhaustion_told {
             self.exhaustion_told = self.ports.free() < (self.ports.capacity() / 8).max(1);

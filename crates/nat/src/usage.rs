@@ -1,3 +1,4 @@
+use crate::port::Reservations;
 use core::net::Ipv4Addr;
 use plsim_types::{Instant, PlsId, Protocol};
 
@@ -50,6 +51,9 @@ pub struct Usage {
     pub first_expired: Option<Instant>,
     /// The first instant at which the load balancer dropped an idle flow.
     pub first_lb_idle: Option<Instant>,
+    /// The ports in blocks that are somebody's, used or not; with
+    /// [`PortSpace::PerVmPort`](crate::PortSpace::PerVmPort) the sums over the backend ports.
+    pub reserved: Reservations,
 }
 
 /// How many new flows the limits of a NAT refused.

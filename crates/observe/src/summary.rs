@@ -132,6 +132,14 @@ pub struct NatSummary {
     pub first_expired: Option<Instant>,
     /// The first instant at which the load balancer dropped an idle flow.
     pub first_lb_idle: Option<Instant>,
+    /// Ports in blocks that belong to somebody, in use or not; 0 where ports are not given in blocks.
+    pub reserved: u32,
+    /// The most of them at any instant.
+    pub reserved_peak: u32,
+    /// How often a client's reserved ports were doubled.
+    pub doublings: u64,
+    /// How often they were halved.
+    pub halvings: u64,
 }
 
 /// Packets and connections that one place refused for one reason.
@@ -311,6 +319,10 @@ impl Summary {
                 held_when_exhausted: 0,
                 first_expired: None,
                 first_lb_idle: None,
+                reserved: 0,
+                reserved_peak: 0,
+                doublings: 0,
+                halvings: 0,
             }],
             idle: vec![IdleCeiling::default()],
             refusals: vec![RefusalSummary {
@@ -449,6 +461,10 @@ impl NatSummary {
                 "first_lb_idle_ns",
                 self.first_lb_idle.map(Instant::as_nanos).into(),
             ),
+            ("reserved", self.reserved.into()),
+            ("reserved_peak", self.reserved_peak.into()),
+            ("doublings", self.doublings.into()),
+            ("halvings", self.halvings.into()),
         ])
     }
 }

@@ -174,6 +174,10 @@ fn nat(backend: &str, protocol: Protocol, in_use: u32) -> NatSummary {
         held_when_exhausted: 0,
         first_expired: None,
         first_lb_idle: None,
+        reserved: 0,
+        reserved_peak: 0,
+        doublings: 0,
+        halvings: 0,
     }
 }
 

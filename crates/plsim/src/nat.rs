@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use plsim_nat::{
-    Allocation, HeldPorts, LatePackets, NatConfig, NatEngine, OnExhaustion, OnIdle, PoolConfig,
-    PortSpace, Selection,
+    Allocation, HeldPorts, LatePackets, NatConfig, NatEngine, OnExhaustion, OnIdle, Pace,
+    PoolConfig, PortSpace, Selection,
 };
 use plsim_scenario as file;
 use plsim_scenario::{PrivateLinkService, Scenario};
@@ -46,6 +46,7 @@ pub(crate) fn pool(service: &PrivateLinkService, pls: PlsId, nat_ips: Vec<Ipv4Ad
             (None | Some(file::PortAllocation::Blocks), Allocation::Blocks { size, most }) => {
                 blocks(service, size, most)
             }
+            (None, Allocation::ReservedBlocks { .. }) => reserved(service),
             (None, allocator) => allocator,
             (Some(word), _) => allocation(word, service),
         },
@@ -101,19 +102,37 @@ fn allocation(word: file::PortAllocation, service: &PrivateLinkService) -> Alloc
         file::PortAllocation::PreserveRange => Allocation::PreserveRange,
         file::PortAllocation::Blocks => blocks(service, 64, 16),
         file::PortAllocation::AzureBlocks => Allocation::AzureBlocks,
+        file::PortAllocation::ReservedBlocks => reserved(service),
         file::PortAllocation::Linux => Allocation::Linux,
     }
 }
 
 /// Builds blocks of the size and number that the service says, else of these.
 fn blocks(service: &PrivateLinkService, size: u16, most: u16) -> Allocation {
-    let count = |given: Option<u32>, default: u16| {
-        given.map_or(default, |count| u16::try_from(count).unwrap_or(u16::MAX))
-    };
     Allocation::Blocks {
-        size: count(service.block_size, size),
-        most: count(service.block_limit, most),
+        size: service.block_size.map_or(size, whole),
+        most: service.block_limit.map_or(most, whole),
     }
+}
+
+/// Builds reserved blocks.
+fn reserved(service: &PrivateLinkService) -> Allocation {
+    let usual = Pace::DEFAULT;
+    Allocation::ReservedBlocks {
+        size: whole(service.block_size_in_force()),
+        most: whole(service.block_limit_in_force()),
+        pace: Pace {
+            grow_at: service
+                .block_grow_at
+                .map_or(usual.grow_at, |share| (share * 1_000.0).round() as u16),
+            delay: service.block_grow_delay.map_or(usual.delay, |span| span.0),
+            rest: service.block_shrink_after.map_or(usual.rest, |span| span.0),
+        },
+    }
+}
+
+fn whole(count: u32) -> u16 {
+    u16::try_from(count).unwrap_or(u16::MAX)
 }
 
 const fn selection(word: file::NatIpSelection) -> Selection {

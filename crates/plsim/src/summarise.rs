@@ -119,6 +119,10 @@ fn nat(scenario: &Scenario, layout: &Layout, map: &Map, world: &PlsimWorld) -> V
             held_when_exhausted: usage.held_when_exhausted,
             first_expired: usage.first_expired,
             first_lb_idle: usage.first_lb_idle,
+            reserved: usage.reserved.ports,
+            reserved_peak: usage.reserved.peak,
+            doublings: usage.reserved.doublings,
+            halvings: usage.reserved.halvings,
         })
         .collect()
 }

@@ -359,6 +359,47 @@ fn each_limit_can_be_off_but_not_zero() {
     assert_eq!(scenario.private_link_service[0].endpoint_port_limit.0, None);
 }
 
+/// GCP-DPA.
+#[test]
+fn reservations_have_the_numbers_that_google_takes_where_its_preset_is_said() {
+    let told = |lines: &str| reported(&[("nat_ips = ", &format!("{lines}\nnat_ips = "))]);
+    let dynamic = |lines: &str| told(&format!("preset = \"gcp-cloud-nat-dynamic\"\n{lines}"));
+    for fine in [
+        "",
+        "block_size = 64",
+        "block_limit = 2",
+        "block_size = 1024\nblock_limit = 64",
+    ] {
+        assert_eq!(dynamic(fine), "", "{fine}");
+    }
+    for (odd, words) in [
+        ("block_size = 100", "does not reserve 100 ports"),
+        ("block_size = 16", "does not reserve 16 ports"),
+        ("block_limit = 3", "up to 96 ports"),
+        ("block_size = 64\nblock_limit = 2048", "up to 131072 ports"),
+    ] {
+        let told = dynamic(odd);
+        assert!(told.contains("PL160") && told.contains(words), "{told}");
+    }
+    let alone = "port_allocation = \"reserved-blocks\"";
+    assert_eq!(
+        told(&format!("{alone}\nblock_size = 7\nblock_limit = 3")),
+        ""
+    );
+    let fixed = "preset = \"gcp-cloud-nat\"";
+    assert_eq!(told(&format!("{fixed}\nblock_size = 16")), "");
+    for lines in [
+        format!("{fixed}\nblock_grow_delay = \"1s\""),
+        "port_allocation = \"blocks\"\nblock_grow_at = 0.8".to_owned(),
+        "block_shrink_after = \"1s\"".to_owned(),
+    ] {
+        let told = told(&lines);
+        assert!(told.contains("never grow"), "{told}");
+    }
+    let half = told(&format!("{alone}\nblock_grow_at = 0.5"));
+    assert!(half.contains("must lie between 0.501 and 1"), "{half}");
+}
+
 #[test]
 fn the_largest_seed_is_two_to_the_64_less_one() {
     let text = GOOD.replace("seed = 7", "seed = 18446744073709551615");

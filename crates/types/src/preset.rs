@@ -15,17 +15,20 @@ pub enum NatPreset {
     AwsNatGateway,
     /// Google Cloud NAT, with static port allocation (GCP-PORTS, GCP-TIME).
     GcpCloudNat,
+    /// Google Cloud NAT, with dynamic port allocation (GCP-PORTS, GCP-DPA, GCP-TIME).
+    GcpCloudNatDynamic,
     /// Linux nf_nat 6.1 with an SNAT range (KERN).
     LinuxNfNat,
 }
 
 impl NatPreset {
     /// Every preset.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Azure,
         Self::AwsPrivateLink,
         Self::AwsNatGateway,
         Self::GcpCloudNat,
+        Self::GcpCloudNatDynamic,
         Self::LinuxNfNat,
     ];
 
@@ -37,6 +40,7 @@ impl NatPreset {
             Self::AwsPrivateLink => "aws-privatelink",
             Self::AwsNatGateway => "aws-nat-gateway",
             Self::GcpCloudNat => "gcp-cloud-nat",
+            Self::GcpCloudNatDynamic => "gcp-cloud-nat-dynamic",
             Self::LinuxNfNat => "linux-nf-nat",
         }
     }
@@ -46,7 +50,9 @@ impl NatPreset {
     #[must_use]
     pub const fn ports(self) -> RangeInclusive<u16> {
         match self {
-            Self::Azure | Self::GcpCloudNat | Self::LinuxNfNat => 1_024..=65_535,
+            Self::Azure | Self::GcpCloudNat | Self::GcpCloudNatDynamic | Self::LinuxNfNat => {
+                1_024..=65_535
+            }
             Self::AwsPrivateLink | Self::AwsNatGateway => 10_536..=65_535,
         }
     }
@@ -71,7 +77,7 @@ impl NatPreset {
                 udp_idle: Duration::from_secs(120),
                 ..Self::AwsNatGateway.timers()
             },
-            Self::GcpCloudNat => Timers {
+            Self::GcpCloudNat | Self::GcpCloudNatDynamic => Timers {
                 half_open: Duration::from_secs(30),
                 established_idle: Duration::from_secs(1_200),
                 half_closed_idle: Duration::from_secs(30),

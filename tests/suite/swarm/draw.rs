@@ -120,9 +120,16 @@ fn services(random: &mut Random, prefix: [u8; 2]) -> Vec<Service> {
             }
             let nat_ips = 0..random.between(1, 3);
             let mut settings = Settings::draw(Section::Service, random);
-            if settings.says("port_allocation", "blocks") {
+            let reserves = settings.says("port_allocation", "reserved-blocks");
+            if reserves || settings.says("port_allocation", "blocks") {
                 let block = random.between(1, u64::from(size).min(8));
                 settings.set("block_size", Value::Number(block));
+            }
+            if reserves {
+                let spans = ["block_grow_delay", "block_shrink_after"];
+                for key in spans {
+                    settings.set(key, Value::Nanos(random.scaled(0, 2_000_000_000)));
+                }
             }
             if plan::may_give_up(&settings) {
                 // Such an allocation may not find the port that was held down the longest.

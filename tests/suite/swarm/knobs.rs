@@ -101,7 +101,7 @@ const KNOBS: &[Knob] = &[
     knob(Section::Service, "port_allocation", 80, Values::Words(&[
         "bitmap", "bitmap-hash", "bitmap-lowest", "fifo", "lifo", "uniform", "sequential",
         "rfc6056-1", "rfc6056-2", "rfc6056-3", "rfc6056-4", "rfc6056-5", "preserve",
-        "preserve-parity", "preserve-range", "blocks", "azure-blocks", "linux",
+        "preserve-parity", "preserve-range", "blocks", "azure-blocks", "reserved-blocks", "linux",
     ])),
     knob(Section::Service, "nat_ip_selection", 60, Values::Words(&[
         "hash", "hash-strict", "round-robin", "least-used", "sequential", "client-paired",

@@ -391,7 +391,14 @@ impl Service {
 
 /// Tells whether a service's port allocation may give up although a port is free.
 pub(super) fn may_give_up(settings: &Settings) -> bool {
-    let words = ["rfc6056-2", "rfc6056-5", "blocks", "azure-blocks", "linux"];
+    let words = [
+        "rfc6056-2",
+        "rfc6056-5",
+        "blocks",
+        "azure-blocks",
+        "reserved-blocks",
+        "linux",
+    ];
     words
         .iter()
         .any(|word| settings.says("port_allocation", word))

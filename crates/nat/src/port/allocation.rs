@@ -1,10 +1,11 @@
 use super::bitmap::Start;
 use super::{
-    Allocated, BitmapPorts, BlockPorts, FifoPorts, LifoPorts, LinuxPorts, NoPort, PortAllocator,
-    PortRequest, PreservePorts, Rfc6056Ports, SequentialPorts, UniformPorts,
+    Allocated, BitmapPorts, BlockPorts, FifoPorts, LifoPorts, LinuxPorts, NoPort, Pace,
+    PortAllocator, PortRequest, PreservePorts, Reservations, Rfc6056Ports, SequentialPorts,
+    UniformPorts,
 };
 use core::ops::RangeInclusive;
-use plsim_types::KeyedHash;
+use plsim_types::{Instant, KeyedHash};
 
 /// How a free port is picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,16 @@ pub enum Allocation {
     },
     /// Blocks of 8 ports, as many as there are (D-LBOUT): [`BlockPorts`].
     AzureBlocks,
+    /// Blocks of ports reserved for each client of a private endpoint, as many as it needs
+    /// (GCP-DPA), or one (GCP-PORTS): [`BlockPorts`].
+    ReservedBlocks {
+        /// The ports of a block, at least 1: the fewest that a client has.
+        size: u16,
+        /// The blocks a client may have, at least 1.
+        most: u16,
+        /// How fast it gets them.
+        pace: Pace,
+    },
     /// The search of Linux, 248 ports at most: [`LinuxPorts`].
     Linux,
 }
@@ -57,6 +68,13 @@ impl Allocation {
     /// VM, and 16 of them, 1 024 ports, what Azure's load balancer gives each VM of up to 50
     /// (D-LBOUT).
     pub const BLOCKS: Self = Self::Blocks { size: 64, most: 16 };
+
+    /// What the name `reserved-blocks` stands for: 32 to 65 536 ports (GCP-DPA).
+    pub const RESERVED: Self = Self::ReservedBlocks {
+        size: 32,
+        most: 2_048,
+        pace: Pace::DEFAULT,
+    };
 
     /// Every one, those with numbers with their defaults.
     pub const ALL: &[Self] = &[
@@ -77,6 +95,7 @@ impl Allocation {
         Self::PreserveRange,
         Self::BLOCKS,
         Self::AzureBlocks,
+        Self::RESERVED,
         Self::Linux,
     ];
 
@@ -101,6 +120,7 @@ impl Allocation {
             Self::PreserveRange => "preserve-range",
             Self::Blocks { .. } => "blocks",
             Self::AzureBlocks => "azure-blocks",
+            Self::ReservedBlocks { .. } => "reserved-blocks",
             Self::Linux => "linux",
         }
     }
@@ -121,6 +141,7 @@ impl Allocation {
                 | Self::Rfc6056Increments
                 | Self::Blocks { .. }
                 | Self::AzureBlocks
+                | Self::ReservedBlocks { .. }
                 | Self::Linux
         )
     }
@@ -146,6 +167,7 @@ impl Allocation {
             Self::PreserveRange => "RFC 4787 REQ-3a",
             Self::Blocks { .. } => "RFC 7422 §2.2, RFC 6888 REQ-14",
             Self::AzureBlocks => "D-LBOUT: ports in multiples of 8",
+            Self::ReservedBlocks { .. } => "GCP-DPA: ports per VM, from 32 to 65 536",
             Self::Linux => "Linux, net/netfilter/nf_nat_core.c",
         }
     }
@@ -197,7 +219,19 @@ impl Ports {
             Allocation::PreserveRange => Self::Preserve(PreservePorts::same_range(range)),
             Allocation::Blocks { size, most } => Self::Blocks(BlockPorts::new(range, size, most)),
             Allocation::AzureBlocks => Self::Blocks(BlockPorts::new(range, 8, u16::MAX)),
+            Allocation::ReservedBlocks { size, most, pace } => {
+                Self::Blocks(BlockPorts::reserved(range, size, most, pace))
+            }
             Allocation::Linux => Self::Linux(LinuxPorts::new(range, key)),
+        }
+    }
+
+    /// Returns how many ports lie in blocks that are somebody's; none where there are no blocks.
+    #[must_use]
+    pub fn reservations(&self) -> Reservations {
+        match self {
+            Self::Blocks(ports) => ports.reservations(),
+            _ => Reservations::default(),
         }
     }
 }
@@ -219,7 +253,7 @@ impl PortAllocator for Ports {
     }
 
     #[inline]
-    fn release(&mut self, port: u16, subscriber: u32) {
+    fn release(&mut self, port: u16, subscriber: u64) {
         match self {
             Self::Bitmap(ports) => ports.release(port, subscriber),
             Self::Fifo(ports) => ports.release(port, subscriber),
@@ -230,6 +264,20 @@ impl PortAllocator for Ports {
             Self::Preserve(ports) => ports.release(port, subscriber),
             Self::Blocks(ports) => ports.release(port, subscriber),
             Self::Linux(ports) => ports.release(port, subscriber),
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self, now: Instant) {
+        if let Self::Blocks(ports) = self {
+            ports.advance(now);
+        }
+    }
+
+    fn next_change(&self) -> Option<Instant> {
+        match self {
+            Self::Blocks(ports) => ports.next_change(),
+            _ => None,
         }
     }
 

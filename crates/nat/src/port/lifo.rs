@@ -47,7 +47,7 @@ impl PortAllocator for LifoPorts {
     }
 
     #[inline]
-    fn release(&mut self, port: u16, _subscriber: u32) {
+    fn release(&mut self, port: u16, _subscriber: u64) {
         self.ports.put(self.ports.index(port));
         self.released.push(port);
     }

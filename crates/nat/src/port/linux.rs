@@ -72,7 +72,7 @@ impl PortAllocator for LinuxPorts {
         }
     }
 
-    fn release(&mut self, port: u16, _subscriber: u32) {
+    fn release(&mut self, port: u16, _subscriber: u64) {
         self.ports.put(self.ports.index(port));
     }
 

@@ -7,6 +7,7 @@ mod deterministic;
 mod fifo;
 mod lifo;
 mod linux;
+mod pace;
 mod preserve;
 mod rfc6056;
 mod sequential;
@@ -15,15 +16,18 @@ mod uniform;
 
 pub use allocation::{Allocation, Ports};
 pub use bitmap::BitmapPorts;
-pub use blocks::BlockPorts;
+pub use blocks::{BlockPorts, Reservations};
 pub use deterministic::DeterministicBlocks;
 pub use fifo::FifoPorts;
 pub use lifo::LifoPorts;
 pub use linux::LinuxPorts;
+pub use pace::Pace;
 pub use preserve::PreservePorts;
 pub use rfc6056::Rfc6056Ports;
 pub use sequential::SequentialPorts;
 pub use uniform::UniformPorts;
+
+use plsim_types::Instant;
 
 /// What an allocator may know of the flow that wants a port; each uses only what its docs say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,8 +41,9 @@ pub struct PortRequest {
     pub destination: u64,
     /// The client's own port.
     pub client_port: u16,
-    /// Who the port is for: the link id of the private endpoint.
-    pub subscriber: u32,
+    /// Who the port is for: the link id of the private endpoint, or
+    /// [with its client](Allocation::ReservedBlocks).
+    pub subscriber: u64,
 }
 
 /// A port that was free and now is not.
@@ -77,7 +82,16 @@ pub trait PortAllocator {
     ///
     /// # Panics
     /// If it was not allocated: the caller's table of owners is then broken.
-    fn release(&mut self, port: u16, subscriber: u32);
+    fn release(&mut self, port: u16, subscriber: u64);
+
+    /// Does what is due until `now`, which never goes back; an allocator without plans need not know
+    /// the time.
+    fn advance(&mut self, _now: Instant) {}
+
+    /// Returns when [`advance`](Self::advance) would change something next, unless ports come or go.
+    fn next_change(&self) -> Option<Instant> {
+        None
+    }
 
     /// Returns how many ports there are.
     fn capacity(&self) -> u32;

@@ -134,7 +134,7 @@ impl PortAllocator for PreservePorts {
         })
     }
 
-    fn release(&mut self, port: u16, _subscriber: u32) {
+    fn release(&mut self, port: u16, _subscriber: u64) {
         let own = self.class(port);
         let class = &mut self.classes[own];
         class.ports.put(class.index(port));

@@ -137,7 +137,7 @@ impl PortAllocator for Rfc6056Ports {
         Err(NoPort::GaveUp { probes: count })
     }
 
-    fn release(&mut self, port: u16, _subscriber: u32) {
+    fn release(&mut self, port: u16, _subscriber: u64) {
         self.ports.put(self.ports.index(port));
     }
 

@@ -63,7 +63,7 @@ impl PortAllocator for UniformPorts {
     }
 
     #[inline]
-    fn release(&mut self, port: u16, _subscriber: u32) {
+    fn release(&mut self, port: u16, _subscriber: u64) {
         let index = u32::from(port).wrapping_sub(u32::from(self.first));
         let place = self
             .place

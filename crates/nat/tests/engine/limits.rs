@@ -3,7 +3,7 @@
 use crate::harness::{ACK, BACKEND, CLIENT_ISN, Nat, PLS, SECOND, SERVER_ISN, SYN, segment, small};
 use plsim_nat::{
     Allocation, ConfigError, HeldPorts, LimitRefusals, NatEngine, NatError, OnExhaustion, Original,
-    PortSpace, Reply,
+    Pace, PortSpace, Reply,
 };
 use plsim_types::{DropReason, LinkId, Protocol};
 use std::collections::BTreeSet;
@@ -145,6 +145,19 @@ fn limits_of_zero_and_reuse_with_an_allocator_that_gives_up_are_refused() {
         }),
         Some(ConfigError::ReuseGivesUp(PLS))
     );
+    for grow_at in [500, 1_001] {
+        let mut config = small(1, 10);
+        config.pools[0].allocator = Allocation::ReservedBlocks {
+            size: 2,
+            most: 4,
+            pace: Pace {
+                grow_at,
+                ..Pace::DEFAULT
+            },
+        };
+        let error = NatEngine::new(config).err();
+        assert_eq!(error, Some(ConfigError::GrowAt(PLS, grow_at)));
+    }
     assert_eq!(
         with(|config| config.pools[0].ports = 0..=9),
         Some(ConfigError::PortRange(0, 9))

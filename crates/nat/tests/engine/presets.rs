@@ -79,6 +79,57 @@ fn google_gives_a_vm_64_ports_that_serve_each_destination_and_no_other_nat_ip() 
         );
     }
     assert!(datagram(&mut nat, 2, vm(2_000), 443).is_ok());
+    let neighbour = SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 5), 2_000);
+    assert!(datagram(&mut nat, 1, neighbour, 443).is_ok());
+}
+
+/// GCP-DPA.
+#[test]
+fn google_doubles_the_32_ports_of_a_vm_while_it_needs_more() {
+    let mut nat = nat(NatPreset::GcpCloudNatDynamic, 1);
+    let vm = |number: u32| SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 4), 1_024 + number as u16);
+    let mut bound = 0;
+    let mut fill = |nat: &mut Nat| {
+        while datagram(nat, 1, vm(bound), 443).is_ok() {
+            bound += 1;
+        }
+        bound
+    };
+    let mut wakes = Vec::new();
+    for ports in [32, 64, 128, 256] {
+        assert_eq!(fill(&mut nat), ports);
+        let reserved = nat.usage(Protocol::Udp)[0].reserved;
+        assert_eq!((reserved.ports, reserved.peak), (ports, ports));
+        let soon = nat.engine.poll_timeout().unwrap();
+        wakes.push(soon.since(nat.instant()).as_nanos());
+        nat.after(SECOND).timeout();
+    }
+    assert_eq!(wakes, [SECOND; 4], "the engine asks to be called then");
+    // The flows idle out after 30 s; then half of the ports go each minute.
+    nat.after(29 * SECOND).timeout();
+    let mut left = Vec::new();
+    for _ in 0..5 {
+        left.push(nat.usage(Protocol::Udp)[0].reserved.ports);
+        nat.after(60 * SECOND).timeout();
+    }
+    assert_eq!(left, [512, 256, 128, 64, 32]);
+    let reserved = nat.usage(Protocol::Udp)[0].reserved;
+    assert_eq!((reserved.doublings, reserved.halvings), (4, 4));
+    assert_eq!(nat.engine.poll_timeout(), None);
+}
+
+#[test]
+fn a_search_needs_no_timeout_to_find_a_reservation_that_has_grown() {
+    let mut nat = nat(NatPreset::GcpCloudNatDynamic, 1);
+    let vm = |port| SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 4), port);
+    for number in 0..32 {
+        datagram(&mut nat, 1, vm(1_024 + number), 443).unwrap();
+    }
+    nat.after(SECOND - 1);
+    let refused = datagram(&mut nat, 1, vm(2_000), 443);
+    assert_eq!(refused, Err(NatError::PortsExhausted));
+    nat.after(1);
+    assert!(datagram(&mut nat, 1, vm(2_000), 443).is_ok());
 }
 
 /// KERN.
@@ -133,5 +184,6 @@ fn only_azure_tells_both_ends_and_only_aws_answers_who_speaks_on() {
     assert_eq!(told(NatPreset::AwsNatGateway), (false, true));
     assert_eq!(told(NatPreset::AwsPrivateLink), (false, true));
     assert_eq!(told(NatPreset::GcpCloudNat), (false, false));
+    assert_eq!(told(NatPreset::GcpCloudNatDynamic), (false, false));
     assert_eq!(told(NatPreset::LinuxNfNat), (false, false));
 }

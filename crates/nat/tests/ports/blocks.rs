@@ -6,7 +6,7 @@ use plsim_nat::{
 use plsim_types::KeyedHash;
 use std::collections::{BTreeMap, BTreeSet};
 
-const fn of(subscriber: u32, random: u64) -> PortRequest {
+pub(crate) const fn of(subscriber: u64, random: u64) -> PortRequest {
     PortRequest {
         random,
         flow: 0,
@@ -89,12 +89,12 @@ struct Model {
     last: u16,
     size: u16,
     most: usize,
-    taken: BTreeMap<u16, u32>,
+    taken: BTreeMap<u16, u64>,
 }
 
 impl Model {
     /// Returns the owner of each claimed block.
-    fn owners(&self) -> BTreeMap<u16, u32> {
+    fn owners(&self) -> BTreeMap<u16, u64> {
         let taken = self.taken.iter();
         taken
             .map(|(port, subscriber)| ((port - self.first) / self.size, *subscriber))
@@ -102,7 +102,7 @@ impl Model {
     }
 
     /// Tells whether the subscriber can have a port, and whether only of a new block.
-    fn possible(&self, subscriber: u32) -> (bool, bool) {
+    fn possible(&self, subscriber: u64) -> (bool, bool) {
         let owners = self.owners();
         let own = (self.first..=self.last)
             .filter(|port| !self.taken.contains_key(port))
@@ -140,7 +140,7 @@ fn blocks_agree_with_a_map_of_ports() {
             let word = random.word(step);
             // Mostly allocations first, mostly releases then, in turns.
             let grow = word >> 32 & 7 < if step / 300 % 2 == 0 { 6 } else { 2 };
-            let subscriber = (word >> 8) as u32 % 5;
+            let subscriber = (word >> 8) % 5;
             if grow || model.taken.is_empty() {
                 let owners = model.owners();
                 let (possible, claims) = model.possible(subscriber);
@@ -228,14 +228,21 @@ fn a_search_that_leaves_its_block_starts_again_at_the_blocks_first_port() {
 }
 
 #[test]
-fn a_subscriber_takes_memory_while_it_has_a_block() {
+fn the_memory_of_former_subscribers_is_used_again() {
     let mut ports = BlockPorts::new(1_024..=65_535, 64, 16);
     let empty = ports.memory_bytes();
-    let taken = [1, 2, 3].map(|subscriber| (ports.allocate(&of(subscriber, 5)), subscriber));
-    // At least its number, its count and its first block.
-    assert!(ports.memory_bytes() >= empty + 3 * 12);
-    for (found, subscriber) in taken {
-        ports.release(found.unwrap().port, subscriber);
+    let mut after = Vec::new();
+    for round in 0..3 {
+        let taken = [1, 2, 3].map(|number| {
+            let subscriber = 10 * round + number;
+            (ports.allocate(&of(subscriber, 5)), subscriber)
+        });
+        // At least its number, its count and its first block.
+        assert!(ports.memory_bytes() >= empty + 3 * 16);
+        for (found, subscriber) in taken {
+            ports.release(found.unwrap().port, subscriber);
+        }
+        after.push(ports.memory_bytes());
     }
-    assert_eq!(ports.memory_bytes(), empty);
+    assert_eq!(after, [after[0]; 3]);
 }

@@ -9,3 +9,5 @@ mod documents;
 mod exact;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod reserved;

@@ -13,7 +13,7 @@ pub(crate) struct Checked {
     range: RangeInclusive<u16>,
     pub(crate) ports: Ports,
     pub(crate) free: BTreeSet<u16>,
-    pub(crate) taken: Vec<(u16, u32)>,
+    pub(crate) taken: Vec<(u16, u64)>,
 }
 
 impl Checked {
@@ -68,7 +68,7 @@ pub(crate) fn request(random: u64) -> PortRequest {
         flow: hash.pair(random, 1),
         destination: hash.pair(random % 3, 2),
         client_port: hash.pair(random, 3) as u16,
-        subscriber: (hash.pair(random, 4) % 4) as u32,
+        subscriber: hash.pair(random, 4) % 4,
     }
 }
 
@@ -144,7 +144,7 @@ fn the_same_key_and_requests_give_the_same_ports() {
 }
 
 /// Calls `release` and tells whether it panicked.
-fn refuses(allocation: Allocation, ports: &Ports, port: u16, subscriber: u32) -> bool {
+fn refuses(allocation: Allocation, ports: &Ports, port: u16, subscriber: u64) -> bool {
     let mut ports = ports.clone();
     let call = move || ports.release(port, subscriber);
     let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err();
@@ -199,6 +199,7 @@ fn memory_is_what_the_documents_of_the_types_say() {
             Allocation::Uniform => (4 * 64_512, 4 * 64_512),
             Allocation::Blocks { .. } => (bits + 16 * 1_008, 26 * 1_024),
             Allocation::AzureBlocks => (bits + 16 * 8_064, 140 * 1_024),
+            Allocation::ReservedBlocks { .. } => (bits + 16 * 2_016, 42 * 1_024),
             _ => (bits, 13 * 1_024),
         };
         let name = allocation.name();

@@ -92,6 +92,9 @@ impl Reader<'_> {
                 u32::from(size) * u32::from(most),
                 " for each private endpoint",
             ),
+            (Allocation::ReservedBlocks { size, most, .. }, _) => {
+                (u32::from(size) * u32::from(most), " for each client")
+            }
             (_, PortSpace::PerVm) => (u32::MAX, ""),
             (_, PortSpace::PerVmPort) => (u32::MAX, " for each backend port"),
         };
@@ -257,6 +260,24 @@ fn gives_up(allocation: Allocation) -> String {
             counted(most.into(), "block"),
             counted(size.into(), "port")
         ),
+        Allocation::ReservedBlocks { size, most, pace } => {
+            let size = u32::from(size);
+            if most == 1 {
+                format!(
+                    "a client has {} of a NAT IP, if as many are left",
+                    counted(size.into(), "port")
+                )
+            } else {
+                format!(
+                    "a client has {} of a NAT IP at first and up to {}, and gets twice as many {} \
+                     after {} % of them are in use, if as many are left",
+                    counted(size.into(), "port"),
+                    grouped(u64::from(size * u32::from(most))),
+                    pace.delay,
+                    thousandths(pace.grow_at),
+                )
+            }
+        }
         Allocation::AzureBlocks => {
             "every block of 8 ports belongs to a private endpoint, which alone may use it"
                 .to_owned()
@@ -270,7 +291,20 @@ fn against_giving_up(allocation: Allocation) -> String {
         Allocation::Blocks { .. } => {
             "Raise block_limit, or spread the clients over several private endpoints.".to_owned()
         }
+        Allocation::ReservedBlocks { .. } => {
+            "Raise block_size, so that clients have more ports from the first, or block_limit, so that \
+             they get more in the end."
+                .to_owned()
+        }
         _ => "Use a port_allocation that finds every free port, such as \"bitmap\".".to_owned(),
+    }
+}
+
+/// Writes thousandths as percent, without a fraction that is zero.
+fn thousandths(share: u16) -> String {
+    match share % 10 {
+        0 => (share / 10).to_string(),
+        rest => format!("{}.{rest}", share / 10),
     }
 }
 

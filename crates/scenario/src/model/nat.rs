@@ -15,9 +15,10 @@ pub enum Preset {
     AwsPrivatelink,
     /// AWS NAT gateway.
     AwsNatGateway,
-    /// Google Cloud NAT with static port allocation; a private endpoint with one client stands for
-    /// a VM.
+    /// Google Cloud NAT with static port allocation: 64 ports for each client VM.
     GcpCloudNat,
+    /// Google Cloud NAT with dynamic port allocation: 32 to 65 536 ports for each client VM.
+    GcpCloudNatDynamic,
     /// Linux nf_nat with an SNAT range.
     LinuxNfNat,
 }
@@ -29,6 +30,7 @@ impl From<Preset> for NatPreset {
             Preset::AwsPrivatelink => Self::AwsPrivateLink,
             Preset::AwsNatGateway => Self::AwsNatGateway,
             Preset::GcpCloudNat => Self::GcpCloudNat,
+            Preset::GcpCloudNatDynamic => Self::GcpCloudNatDynamic,
             Preset::LinuxNfNat => Self::LinuxNfNat,
         }
     }
@@ -109,6 +111,9 @@ pub enum PortAllocation {
     Blocks,
     /// Blocks of 8 ports for each private endpoint, as Azure's outbound rules give them.
     AzureBlocks,
+    /// Blocks of ports reserved for each client VM of a private endpoint, one at first and twice as
+    /// many each time it is short of them, as in Google's Cloud NAT.
+    ReservedBlocks,
     /// Linux's search, which gives up after 248 tries.
     Linux,
 }

@@ -106,12 +106,23 @@ pub struct PrivateLinkService {
     pub port_range: Option<PortRange>,
     /// How the next port is chosen (azure: bitmap).
     pub port_allocation: Option<PortAllocation>,
-    /// Ports in a block, for `port_allocation = "blocks"` or the preset gcp-cloud-nat (64 if absent).
+    /// Ports in a block, for `port_allocation = "blocks"` (64 if absent) or "reserved-blocks" (32 if
+    /// absent, gcp-cloud-nat: 64), where it is the fewest ports that a client has.
     #[schemars(range(min = 1, max = 65_535))]
     pub block_size: Option<u32>,
-    /// Most blocks that one private endpoint may have of a NAT IP (16 if absent, gcp-cloud-nat: 1).
+    /// Most blocks of a NAT IP that one private endpoint may have ("blocks": 16 if absent), or one
+    /// client VM ("reserved-blocks": as make 65 536 ports if absent, gcp-cloud-nat: 1).
     #[schemars(range(min = 1, max = 65_535))]
     pub block_limit: Option<u32>,
+    /// The share of its reserved ports that a client must use to get twice as many (0.9 if absent;
+    /// unpublished).
+    #[schemars(range(min = 0.501, max = 1.0))]
+    pub block_grow_at: Option<f64>,
+    /// How long it waits for them (1 s if absent; unpublished).
+    pub block_grow_delay: Option<TimeSpan>,
+    /// How long a client must use at most a quarter of its reserved ports to lose half of them (60 s
+    /// if absent; unpublished).
+    pub block_shrink_after: Option<TimeSpan>,
     /// Which NAT IP a new flow gets (azure: hash).
     pub nat_ip_selection: Option<NatIpSelection>,
     /// What a NAT port is unique for (azure: per-vm). With per-vm-port the figures of a NAT IP and VM
@@ -164,16 +175,49 @@ impl PrivateLinkService {
     #[must_use]
     pub const fn may_give_up(&self) -> bool {
         match self.port_allocation {
-            None => matches!(self.preset, Preset::GcpCloudNat | Preset::LinuxNfNat),
+            None => self.reserves_blocks() || matches!(self.preset, Preset::LinuxNfNat),
             Some(allocation) => matches!(
                 allocation,
                 PortAllocation::Rfc6056Retries
                     | PortAllocation::Rfc6056Increments
                     | PortAllocation::Blocks
                     | PortAllocation::AzureBlocks
+                    | PortAllocation::ReservedBlocks
                     | PortAllocation::Linux
             ),
         }
+    }
+
+    /// Tells whether each client VM has blocks of its own.
+    #[must_use]
+    pub const fn reserves_blocks(&self) -> bool {
+        match self.port_allocation {
+            None => matches!(
+                self.preset,
+                Preset::GcpCloudNat | Preset::GcpCloudNatDynamic
+            ),
+            Some(allocation) => matches!(allocation, PortAllocation::ReservedBlocks),
+        }
+    }
+
+    /// Returns the ports of a block that hold, where blocks are reserved.
+    #[must_use]
+    pub fn block_size_in_force(&self) -> u32 {
+        let preset = if self.preset == Preset::GcpCloudNat {
+            64
+        } else {
+            32
+        };
+        self.block_size.unwrap_or(preset)
+    }
+
+    /// Returns the most blocks of a client, where blocks are reserved.
+    #[must_use]
+    pub fn block_limit_in_force(&self) -> u32 {
+        self.block_limit.unwrap_or_else(|| match self.preset {
+            Preset::GcpCloudNat => 1,
+            _ => (65_536 / self.block_size_in_force()).max(1),
+        })
     }
 
     /// Returns the time-outs that hold.

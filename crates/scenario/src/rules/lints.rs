@@ -126,6 +126,7 @@ lints! {
     PL133 Warning Some("DP-5"), "connections are not meant to rest for longer than the network lets them";
     PL150 Error None, "a workload lists each destination once";
     PL151 Error None, "a skew fits the destinations that it is over";
+    PL160 Warning Some("GCP-DPA"), "Google's Cloud NAT reserves ports in powers of two, up to 65 536 for a VM";
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 use super::Rules;
 use super::lints::{
     PL030, PL031, PL032, PL033, PL034, PL035, PL036, PL037, PL038, PL039, PL045, PL046, PL110,
+    PL160,
 };
 use crate::model::{
-    Action, BackendVm, HeldPorts, NetworkPolicies, PortAllocation, Preset, PrivateLinkService,
+    Action, BackendVm, HeldPorts, NetworkPolicies, PortAllocation, PrivateLinkService,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -258,34 +259,72 @@ impl Rules<'_> {
             self.report(PL036, &format!("{path}.port_range"), message)
                 .help("the whole range is \"1024-65535\": 64512 ports per NAT IP and VM");
         }
-        let blocks = service.port_allocation == Some(PortAllocation::Blocks)
-            || service.port_allocation.is_none() && service.preset == Preset::GcpCloudNat;
-        let keys = [
-            ("block_size", service.block_size),
-            ("block_limit", service.block_limit),
-        ];
-        for (key, value) in keys {
-            let key_path = format!("{path}.{key}");
-            match value {
-                Some(_) if !blocks => {
-                    let message = format!("`{key}` is of no use without blocks");
-                    self.report(PL045, &key_path, message)
-                        .help("add port_allocation = \"blocks\", or remove it");
-                }
-                Some(size) if key == "block_size" && size > ports.size() => {
-                    let message = format!("a block of {size} does not fit into {ports}");
-                    self.report(PL045, &key_path, message)
-                        .label(format!("there are {} ports", ports.size()))
-                        .help("the last block may be smaller, but not the only one");
-                }
-                _ => {}
-            }
-        }
+        self.blocks(path, service);
         if service.held_ports == HeldPorts::ReuseOldest && service.may_give_up() {
             let message = "the oldest held-down port cannot be reused: the port allocation may not \
                            find it";
             self.report(PL046, &format!("{path}.held_ports"), message.to_owned())
                 .help("use a port_allocation that finds every free port, such as \"bitmap\"");
+        }
+    }
+
+    fn blocks(&mut self, path: &str, service: &PrivateLinkService) {
+        let ports = service.ports();
+        let reserves = service.reserves_blocks();
+        let blocks = reserves || service.port_allocation == Some(PortAllocation::Blocks);
+        let keys = [
+            ("block_size", service.block_size.is_some()),
+            ("block_limit", service.block_limit.is_some()),
+        ];
+        for (key, _) in keys.into_iter().filter(|(_, given)| *given && !blocks) {
+            let message = format!("`{key}` is of no use without blocks");
+            self.report(PL045, &format!("{path}.{key}"), message)
+                .help("add port_allocation = \"blocks\" or \"reserved-blocks\", or remove it");
+        }
+        if let Some(size) = service
+            .block_size
+            .filter(|size| blocks && *size > ports.size())
+        {
+            let message = format!("a block of {size} does not fit into {ports}");
+            self.report(PL045, &format!("{path}.block_size"), message)
+                .label(format!("there are {} ports", ports.size()))
+                .help("the last block may be smaller, but not the only one");
+        }
+        let grows = reserves && service.block_limit_in_force() > 1;
+        let keys = [
+            ("block_grow_at", service.block_grow_at.is_some()),
+            ("block_grow_delay", service.block_grow_delay.is_some()),
+            ("block_shrink_after", service.block_shrink_after.is_some()),
+        ];
+        for (key, _) in keys.into_iter().filter(|(_, given)| *given && !grows) {
+            let message = format!("`{key}` is of no use: reservations of this service never grow");
+            self.report(PL045, &format!("{path}.{key}"), message)
+                .help(
+                    "add port_allocation = \"reserved-blocks\" with a block_limit above 1, or remove it",
+                );
+        }
+        if service.port_allocation.is_none() && reserves {
+            self.google_blocks(path, service);
+        }
+    }
+
+    /// Numbers that Google's Cloud NAT would refuse.
+    fn google_blocks(&mut self, path: &str, service: &PrivateLinkService) {
+        let limit = service.block_limit_in_force();
+        let least = service.block_size_in_force();
+        let most = u64::from(least) * u64::from(limit);
+        if !least.is_power_of_two() || limit > 1 && least < 32 {
+            let message = format!("Cloud NAT does not reserve {least} ports for a VM");
+            self.report(PL160, &format!("{path}.block_size"), message)
+                .label("Google's minPortsPerVm")
+                .help("it is a power of two, 32 or more if ports are allocated dynamically");
+        } else if !limit.is_power_of_two() || most > 65_536 {
+            let message = format!("Cloud NAT does not give a VM up to {most} ports");
+            self.report(PL160, &format!("{path}.block_limit"), message)
+                .label(format!(
+                    "{limit} blocks of {least} ports: Google's maxPortsPerVm"
+                ))
+                .help("it is a power of two and at most 65536");
         }
     }
 
