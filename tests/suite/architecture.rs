@@ -46,6 +46,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("pnet_packet", "packet"),
     ("rand", "sim"),
     ("rand_pcg", "sim"),
+    ("crossbeam-channel", "sim"),
     ("schemars", "scenario"),
     ("serde", "scenario"),
     ("serde_json", "observe"),

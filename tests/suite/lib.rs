@@ -67,6 +67,8 @@ mod swarm_check;
 #[cfg(test)]
 mod theory;
 #[cfg(test)]
+mod threads;
+#[cfg(test)]
 mod traffic;
 #[cfg(test)]
 mod wire;

@@ -48,6 +48,9 @@ pub(crate) struct RunOptions {
     /// Replace the seed of the scenario
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Use up to so many threads, where that pays; the results are the same to the byte
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: u16,
     /// Replace a value: section.key=value, or section.NAME.key=value in a list
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,

@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Instant as WallClock;
 
-use plsim::{Case, Outputs, Report, RunError, Simulation, Sink, Step};
+use plsim::{Case, Outputs, Report, RunError, Simulation, Sink, Step, Threads};
 use plsim_types::KeyedHash;
 
 use crate::arguments::{Format, RunOptions};
@@ -193,6 +193,7 @@ impl Runner<'_> {
         let built = Simulation::new(self.case.clone(), outputs);
         let mut simulation =
             built.map_err(|problems| RunError::Internal(problems.render(false)))?;
+        simulation.set_threads(Threads::UpTo(self.options.threads.into()));
         let progress = Progress::new(&self.case.name, &simulation, self.options.quiet);
         let signal = loop {
             if let Some(signal) = self.signals.received() {

@@ -92,6 +92,7 @@ pub type TimedNatEvent = (Instant, NatEvent);
 
 /// The host of a backend VM: translates what goes to the VM and what it answers.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct BackendHost {
     pub(crate) config: BackendHostConfig,
     wakeup: Wakeup,
@@ -204,10 +205,15 @@ impl BackendHost {
         }
     }
 
-    /// Takes the changes of the probes' verdicts since the last call, in order.
-    pub fn take_probe_events(&mut self) -> Vec<TimedProbeEvent> {
+    /// Takes the changes of the probes' verdicts since the last call, in order, up to the last that
+    /// `is_heard`.
+    pub fn take_probe_events(
+        &mut self,
+        is_heard: impl Fn(&TimedProbeEvent) -> bool,
+    ) -> Vec<TimedProbeEvent> {
         let probes = self.config.probes.as_mut();
-        probes.map(HealthProbes::take_events).unwrap_or_default()
+        let probes = probes.map(|probes| probes.take_events(is_heard));
+        probes.unwrap_or_default()
     }
 
     const fn door(&self) -> Door {

@@ -119,9 +119,14 @@ impl HealthProbes {
         self.is_blocked
     }
 
-    /// Takes the changes of verdicts since the last call, in order.
-    pub(crate) fn take_events(&mut self) -> Vec<TimedProbeEvent> {
-        std::mem::take(&mut self.events)
+    /// Takes the changes of verdicts since the last call, in order, up to the last that `is_heard`.
+    pub(crate) fn take_events(
+        &mut self,
+        is_heard: impl Fn(&TimedProbeEvent) -> bool,
+    ) -> Vec<TimedProbeEvent> {
+        let last = self.events.iter().rposition(is_heard);
+        let count = last.map_or(0, |last| last + 1);
+        self.events.drain(..count).collect()
     }
 
     /// Notes that the VM was stopped or started.
@@ -181,8 +186,8 @@ impl HealthProbes {
         }
         while let Some(event) = self.prober.poll_event() {
             self.events.push((context.now(), event));
-            // The load balancers hear of it before anything else happens.
-            context.pause();
+            // The driver tells the load balancers.
+            context.call();
         }
         let deadline = self.prober.poll_timeout();
         self.wakeup.arm(deadline, to_vm.token, context);

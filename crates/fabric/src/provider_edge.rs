@@ -23,6 +23,7 @@ pub struct ProviderEdgeConfig {
 /// The provider's edge: the load balancer picks the backend of the un-translated flow, which came
 /// through a Private Link Service or dialled a frontend itself.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct ProviderEdge {
     config: ProviderEdgeConfig,
     wakeup: Wakeup,

@@ -77,11 +77,11 @@ fn run(answer: OnExhaustion, ports: u16, limit: u32, flows: u16) -> (Vec<Packet>
     let host = builder.node("host", "host");
     let vm = builder.node("end", "vm");
     let consumer = builder.node("end", "consumer");
-    let mut link = |name, to| builder.channel("link", name, to, ChannelConfig::default());
-    let to_vm = link("to-vm", vm);
-    let from_vm = link("from-vm", host);
-    let from_edge = link("from-edge", host);
-    let to_backbone = link("to-backbone", consumer);
+    let mut link = |name, ends| builder.channel("link", name, ends, ChannelConfig::default());
+    let to_vm = link("to-vm", (host, vm));
+    let from_vm = link("from-vm", (vm, host));
+    let from_edge = link("from-edge", (consumer, host));
+    let to_backbone = link("to-backbone", (host, consumer));
     let node = BackendHost::new(BackendHostConfig {
         address: BACKEND,
         nat: nat.expect("the configuration is right"),
@@ -117,7 +117,7 @@ fn run(answer: OnExhaustion, ports: u16, limit: u32, flows: u16) -> (Vec<Packet>
     }
     let ran = world.run_before(Instant::from_nanos(1), 1_000);
     ran.expect("the run is stuck");
-    let Room::End(seen) = &world.nodes()[2] else {
+    let Room::End(seen) = world.node(consumer) else {
         panic!("the consumer is an end")
     };
     (seen.clone(), world.observer().0.clone())

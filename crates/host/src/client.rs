@@ -42,6 +42,7 @@ pub(crate) const fn model_token(workload: u16) -> u64 {
 /// Connections take turns over the VMs; each takes the next free ephemeral port of its VM, or of
 /// the next VM that has one, and fails for want of a client port only if none has.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct ClientVms {
     group: Group,
     /// What [`ClientVms::start`] will start.

@@ -32,6 +32,7 @@ pub use state::{Behaviour, Flapping, VmState};
 ///
 /// A connection lives until the client closes or resets it. UDP is answered without state.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct ServerVm {
     address: Ipv4Addr,
     out: ChannelId,

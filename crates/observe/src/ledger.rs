@@ -64,6 +64,23 @@ impl fmt::Display for LedgerError {
 impl std::error::Error for LedgerError {}
 
 impl InjectedBy {
+    fn add(&mut self, other: &Self) {
+        let Self {
+            host,
+            nat,
+            lb,
+            probe,
+            icmp,
+            duplicate,
+        } = other;
+        self.host += host;
+        self.nat += nat;
+        self.lb += lb;
+        self.probe += probe;
+        self.icmp += icmp;
+        self.duplicate += duplicate;
+    }
+
     /// Returns the sum over all makers.
     #[must_use]
     pub const fn total(&self) -> u64 {
@@ -117,6 +134,22 @@ impl Ledger {
     #[inline]
     pub const fn drop(&mut self, reason: DropReason) {
         self.drops[reason.index()] += 1;
+    }
+
+    /// Adds what another part of the run has booked.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self {
+            injected_by,
+            delivered,
+            merged,
+            drops,
+        } = other;
+        self.injected_by.add(injected_by);
+        self.delivered += delivered;
+        self.merged += merged;
+        for (own, other) in self.drops.iter_mut().zip(drops) {
+            *own += other;
+        }
     }
 
     /// Returns how many packets came into being.

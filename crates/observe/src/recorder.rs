@@ -1,25 +1,25 @@
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use plsim_packet::{Packet, PacketId};
-use plsim_sim::{ChannelId, NodeId, Observer, Place, TapId};
+use plsim_sim::{ChannelId, NodeId, Observer, Place, Split, TapId};
 use plsim_types::{DropReason, Instant, Protocol};
 
 use crate::capture::Capture;
 use crate::digest::{Digest, Fact};
 use crate::ledger::Ledger;
+use crate::part::{RecorderPart, Seen, in_order};
 use crate::place::Places;
-use crate::refusal::{Refusal, RefusalKey, Refusals};
+use crate::refusal::{Refusal, RefusalKey, Refusals, refused};
 
 /// Watches a run: books every packet, and writes the capture if there is one.
 ///
 /// Without a capture use `Recorder<std::io::Sink>`.
 #[derive(Debug)]
 pub struct Recorder<W> {
-    places: Places,
-    ledger: Ledger,
-    digest: Digest,
+    places: Arc<Places>,
+    books: Books,
     refusals: Refusals,
-    injected: [u64; 2],
     capture: Option<Capture<W>>,
 }
 
@@ -28,11 +28,9 @@ impl<W: Write> Recorder<W> {
     #[must_use]
     pub fn new(places: Places, capture: Option<Capture<W>>) -> Self {
         Self {
-            places,
-            ledger: Ledger::default(),
-            digest: Digest::default(),
+            places: Arc::new(places),
+            books: Books::default(),
             refusals: Refusals::default(),
-            injected: [0; 2],
             capture,
         }
     }
@@ -40,13 +38,13 @@ impl<W: Write> Recorder<W> {
     /// Returns the book of packets.
     #[must_use]
     pub const fn ledger(&self) -> &Ledger {
-        &self.ledger
+        &self.books.ledger
     }
 
     /// Returns the fingerprint of all packet events so far.
     #[must_use]
     pub const fn digest(&self) -> Digest {
-        self.digest
+        self.books.digest
     }
 
     /// Returns who refused what so far, in a stable order.
@@ -66,7 +64,7 @@ impl<W: Write> Recorder<W> {
     /// Returns how many packets of a protocol came into being.
     #[must_use]
     pub const fn injected_of(&self, protocol: Protocol) -> u64 {
-        self.injected[protocol.index()]
+        self.books.injected[protocol.index()]
     }
 
     /// Returns the capture, if there is one.
@@ -90,48 +88,43 @@ impl<W: Write> Recorder<W> {
 
 impl<W: Write> Observer for Recorder<W> {
     fn injected(&mut self, now: Instant, node: NodeId, packet: &Packet) {
-        self.ledger.inject(packet.origin);
-        self.injected[packet.protocol().index()] += 1;
         let place = self.places.hash(Place::Node(node));
-        self.digest.add(now, place, Fact::Injected, packet);
+        self.books.inject(now, place, packet);
         if let Some(capture) = &mut self.capture {
             capture.injected(packet);
         }
     }
 
     fn duplicated(&mut self, now: Instant, channel: ChannelId, packet: &Packet, of: PacketId) {
-        self.ledger.duplicate();
-        self.injected[packet.protocol().index()] += 1;
         let place = self.places.hash(Place::Channel(channel));
-        self.digest.add(now, place, Fact::Injected, packet);
+        self.books.duplicate(now, place, packet);
         if let Some(capture) = &mut self.capture {
             capture.duplicated(packet, of);
         }
     }
 
     fn delivered(&mut self, now: Instant, node: NodeId, packet: &Packet) {
-        self.ledger.deliver();
         let place = self.places.hash(Place::Node(node));
-        self.digest.add(now, place, Fact::Delivered, packet);
+        self.books.end(now, place, Fact::Delivered, packet);
         if let Some(capture) = &mut self.capture {
             capture.delivered(packet);
         }
     }
 
     fn dropped(&mut self, now: Instant, place: Place, packet: &Packet, reason: DropReason) {
-        self.ledger.drop(reason);
         let place = self.places.hash(place);
-        self.digest.add(now, place, Fact::Dropped(reason), packet);
-        self.refusals.note(now, place, packet, reason);
+        self.books.end(now, place, Fact::Dropped(reason), packet);
+        if let Some(refused) = refused(place, packet, reason) {
+            self.refusals.note(now, &refused);
+        }
         if let Some(capture) = &mut self.capture {
             capture.dropped(now, packet, reason);
         }
     }
 
     fn merged(&mut self, now: Instant, node: NodeId, packet: &Packet) {
-        self.ledger.merge();
         let place = self.places.hash(Place::Node(node));
-        self.digest.add(now, place, Fact::Merged, packet);
+        self.books.end(now, place, Fact::Merged, packet);
         if let Some(capture) = &mut self.capture {
             capture.delivered(packet);
         }
@@ -140,6 +133,81 @@ impl<W: Write> Observer for Recorder<W> {
     fn tapped(&mut self, now: Instant, tap: TapId, packet: &Packet) {
         if let Some(capture) = &mut self.capture {
             capture.tapped(now, tap, packet);
+        }
+    }
+}
+
+impl<W: Write> Split for Recorder<W> {
+    type Part = RecorderPart;
+
+    fn part(&self) -> RecorderPart {
+        RecorderPart::new(Arc::clone(&self.places), self.capture.is_some())
+    }
+
+    fn join(&mut self, mut parts: Vec<RecorderPart>) {
+        for part in &parts {
+            self.books.add(&part.books);
+        }
+        let refused = parts
+            .iter_mut()
+            .map(|part| std::mem::take(&mut part.refused));
+        for ((now, _), refused) in in_order(refused) {
+            self.refusals.note(now, &refused);
+        }
+        let Some(capture) = &mut self.capture else {
+            return;
+        };
+        for ((now, _), seen) in in_order(parts.into_iter().filter_map(|part| part.seen)) {
+            match seen {
+                Seen::Injected(packet) => capture.injected(&packet),
+                Seen::Duplicated(packet, of) => capture.duplicated(&packet, of),
+                Seen::Tapped(tap, packet) => capture.tapped(now, tap, &packet),
+                Seen::Delivered(packet) => capture.delivered(&packet),
+                Seen::Dropped(packet, reason) => capture.dropped(now, &packet, reason),
+            }
+        }
+    }
+}
+
+/// What is counted of packets: sums, which parts of a run can have each for itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Books {
+    ledger: Ledger,
+    digest: Digest,
+    injected: [u64; 2],
+}
+
+impl Books {
+    pub(crate) fn inject(&mut self, now: Instant, place: u64, packet: &Packet) {
+        self.ledger.inject(packet.origin);
+        self.came(now, place, packet);
+    }
+
+    pub(crate) fn duplicate(&mut self, now: Instant, place: u64, packet: &Packet) {
+        self.ledger.duplicate();
+        self.came(now, place, packet);
+    }
+
+    fn came(&mut self, now: Instant, place: u64, packet: &Packet) {
+        self.injected[packet.protocol().index()] += 1;
+        self.digest.add(now, place, Fact::Injected, packet);
+    }
+
+    pub(crate) fn end(&mut self, now: Instant, place: u64, how: Fact, packet: &Packet) {
+        match how {
+            Fact::Delivered => self.ledger.deliver(),
+            Fact::Merged => self.ledger.merge(),
+            Fact::Dropped(reason) => self.ledger.drop(reason),
+            Fact::Injected => unreachable!("broken invariant: a packet ends where it begins"),
+        }
+        self.digest.add(now, place, how, packet);
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.ledger.add(&other.ledger);
+        self.digest.merge(&other.digest);
+        for (own, other) in self.injected.iter_mut().zip(other.injected) {
+            *own += other;
         }
     }
 }

@@ -38,22 +38,10 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
-    /// Books a dropped packet, if the reason counts as a refusal.
-    pub(crate) fn note(&mut self, now: Instant, place: u64, packet: &Packet, reason: DropReason) {
-        let Some(backend_chosen) = refuses(reason) else {
-            return;
-        };
-        if reason == DropReason::VmDown && !asks(packet) {
-            return;
-        }
-        let key = RefusalKey {
-            pls: packet.encap.pls,
-            backend: backend_chosen.then_some(packet.encap.backend),
-            protocol: packet.protocol(),
-            reason,
-        };
-        let is_new = self.seen.insert(connection(&key, place, packet));
-        let row = self.rows.entry(key).or_insert(Refusal {
+    /// Books a refused packet.
+    pub(crate) fn note(&mut self, now: Instant, refused: &Refused) {
+        let is_new = self.seen.insert(refused.connection);
+        let row = self.rows.entry(refused.key).or_insert(Refusal {
             packets: 0,
             connections: 0,
             first: now,
@@ -70,6 +58,30 @@ impl Refusals {
     pub(crate) fn row(&self, key: &RefusalKey) -> Option<Refusal> {
         self.rows.get(key).copied()
     }
+}
+
+/// A packet that was refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused {
+    key: RefusalKey,
+    /// What stands for its connection.
+    connection: u64,
+}
+
+/// Tells whether a dropped packet was refused, and by whom.
+pub(crate) fn refused(place: u64, packet: &Packet, reason: DropReason) -> Option<Refused> {
+    let backend_chosen = refuses(reason)?;
+    if reason == DropReason::VmDown && !asks(packet) {
+        return None;
+    }
+    let key = RefusalKey {
+        pls: packet.encap.pls,
+        backend: backend_chosen.then_some(packet.encap.backend),
+        protocol: packet.protocol(),
+        reason,
+    };
+    let connection = connection(&key, place, packet);
+    Some(Refused { key, connection })
 }
 
 /// Tells whether a reason means that a connection was refused, and if so, whether the edge had

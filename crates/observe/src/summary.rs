@@ -1,6 +1,7 @@
 use std::net::Ipv4Addr;
 
-use plsim_types::{DropReason, Instant, LinkId, Protocol};
+use plsim_sim::Shards;
+use plsim_types::{DropReason, Duration, Instant, LinkId, Protocol};
 use serde_json::{Map, Value};
 
 use crate::connections::Connections;
@@ -40,6 +41,8 @@ pub struct Summary {
     pub virtual_time: Instant,
     /// The fingerprint of all packet events.
     pub digest: Digest,
+    /// Into how many parts the network could be cut at the start, for threads to run them.
+    pub shards: Shards,
     /// The book of packets.
     pub ledger: Ledger,
     /// Packets on links at the end.
@@ -257,6 +260,16 @@ impl Summary {
             ("complete", self.complete.into()),
             ("virtual_time_ns", self.virtual_time.as_nanos().into()),
             ("digest", self.digest.to_string().into()),
+            (
+                "shards",
+                object([
+                    ("count", self.shards.count.into()),
+                    (
+                        "look_ahead_ns",
+                        self.shards.look_ahead.map(Duration::as_nanos).into(),
+                    ),
+                ]),
+            ),
             ("ledger", self.ledger_value()),
             ("connections", object(self.connections.fields())),
             ("nat", rows(&self.nat, NatSummary::to_value)),

@@ -9,7 +9,7 @@ use plsim_observe::{
     WorkloadSummary,
 };
 use plsim_packet::Origin;
-use plsim_sim::LinkStats;
+use plsim_sim::{LinkStats, Shards};
 use plsim_types::{DropReason, Duration, Instant, LinkId, Protocol};
 
 /// A run in which `vm-0` ran out of TCP ports.
@@ -33,6 +33,10 @@ fn summary() -> Summary {
         seed: u64::MAX,
         complete: true,
         virtual_time: Instant::from_nanos(70_000_000_000),
+        shards: Shards {
+            count: 3,
+            look_ahead: Some(Duration::from_micros(100)),
+        },
         ledger: ledger(),
         in_flight: 1,
         connections,

@@ -44,7 +44,7 @@ fn world(order: [&'static str; 2]) -> Lossy {
         tap_in: Some(TapId(0)),
         tap_out: Some(TapId(1)),
     };
-    let channel = builder.channel("link", "a->b", id_of("b"), config);
+    let channel = builder.channel("link", "a->b", (id_of("a"), id_of("b")), config);
     let nodes = order.map(|name| End((name == "a").then_some(channel)));
     let places = Places::new(order.map(|name| ("end", name)), [("link", "a->b")]);
     let interfaces = ["a", "b"].map(|name| Interface {

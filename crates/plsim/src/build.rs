@@ -22,6 +22,7 @@ use crate::link::{self, Hop, LinkPlace, Owner};
 use crate::loopback::Loopbacks;
 use crate::membership;
 use crate::room::Room;
+use crate::shard;
 use crate::workload;
 
 /// The nodes of a scenario, joined by links, before the world runs.
@@ -58,6 +59,13 @@ pub(crate) fn build(
     let backends = site.backends();
     let frontends = site.frontends();
     site.homes(&backends, &mut endpoints.backbone);
+    shard::keep_together(
+        scenario,
+        layout,
+        &site.map,
+        site.backbone,
+        &mut site.builder,
+    );
     let mut rooms = clients.rooms;
     rooms.extend(site.networks(&clients.links, &frontends, &endpoints)?);
     rooms.extend(site.endpoint_rooms(&endpoints));
@@ -178,10 +186,12 @@ impl<'a> Site<'a> {
                 ClientGroup::Client(_) => ["client-network", "network-client"],
                 ClientGroup::Backend(_) => ["backend-network", "network-backend"],
             };
-            let to_network = self.builder.channel(there, name, network, config.clone());
             let node = self.map.clients[index];
+            let to_network = self
+                .builder
+                .channel(there, name, (node, network), config.clone());
             let first = self.loopbacks.before(place.group).unwrap_or(node);
-            let back = self.builder.channel(home, name, first, config);
+            let back = self.builder.channel(home, name, (network, first), config);
             clients.links.push((to_network, back));
             let own = (place.group, name);
             let out = self
@@ -221,15 +231,16 @@ impl<'a> Site<'a> {
             };
             let edge = self.map.edges[service.load_balancer];
             let owner = Owner::Endpoint(index);
-            let to_edge = self.join(link::ENDPOINT_EDGE, name, edge, far.clone(), owner);
+            let node = self.map.endpoints[index];
+            let to_edge = self.join(link::ENDPOINT_EDGE, name, (node, edge), far.clone(), owner);
             let near = ChannelConfig {
                 tap_in: tap,
                 ..link::config(self.scenario, LinkName::ClientEndpoint)
             };
             let network = self.map.networks[place.network];
-            let to_network = self.join(link::ENDPOINT_NETWORK, name, network, near, owner);
-            let node = self.map.endpoints[index];
-            let back = self.join(link::BACKBONE_ENDPOINT, name, node, far, owner);
+            let to_network = self.join(link::ENDPOINT_NETWORK, name, (node, network), near, owner);
+            let backbone = self.backbone;
+            let back = self.join(link::BACKBONE_ENDPOINT, name, (backbone, node), far, owner);
             around.backbone.connect(place.link, back);
             around.uplinks.push((to_edge, to_network));
             around.taps.push(tap);
@@ -278,9 +289,12 @@ impl<'a> Site<'a> {
                 let names = (self.network_name(own), self.network_name(peer));
                 let name = pair(names.0, names.1);
                 let node = self.map.networks[peer];
-                let link = self
-                    .builder
-                    .channel("peering", &name, node, ChannelConfig::default());
+                let link = self.builder.channel(
+                    "peering",
+                    &name,
+                    (self.map.networks[own], node),
+                    ChannelConfig::default(),
+                );
                 to_peers[own].push((VnetId(narrow(peer)), link));
                 from_peers[peer].push(link);
             }
@@ -325,8 +339,9 @@ impl<'a> Site<'a> {
                 tap_out: around.taps[index],
                 ..link::config(self.scenario, LinkName::ClientEndpoint)
             };
-            let (node, owner) = (self.map.endpoints[index], Owner::Endpoint(index));
-            let link = self.join(link::NETWORK_ENDPOINT, &name, node, config, owner);
+            let ends = (self.map.networks[own], self.map.endpoints[index]);
+            let owner = Owner::Endpoint(index);
+            let link = self.join(link::NETWORK_ENDPOINT, &name, ends, config, owner);
             links.push((configure::endpoint_id(index), link));
         }
         links
@@ -343,8 +358,9 @@ impl<'a> Site<'a> {
             };
             let network = self.network_named(&frontend.subnet);
             let config = link::config(self.scenario, LinkName::ClientEndpoint);
-            let (node, owner) = (self.map.edges[index], Owner::Balancer(index));
-            let link = self.join(link::NETWORK_EDGE, &lb.name, node, config, owner);
+            let ends = (self.map.networks[network], self.map.edges[index]);
+            let owner = Owner::Balancer(index);
+            let link = self.join(link::NETWORK_EDGE, &lb.name, ends, config, owner);
             links.push(Some((network, link)));
         }
         links
@@ -357,14 +373,14 @@ impl<'a> Site<'a> {
             let network = self.map.networks[self.network_named(subnet)];
             let config = link::config(self.scenario, LinkName::ClientEndpoint);
             let (name, owner) = (&place.name, Owner::Backend(index));
-            let link = self.join(link::BACKBONE_NETWORK, name, network, config, owner);
+            let ends = (self.backbone, network);
+            let link = self.join(link::BACKBONE_NETWORK, name, ends, config, owner);
             backbone.connect_host(backends.uplinks[index], link);
         }
     }
 
     fn network_named(&self, subnet: &SubnetPath) -> usize {
-        let networks = &self.scenario.virtual_network;
-        position(networks, |network| network.name == subnet.virtual_network)
+        network_of(self.scenario, subnet)
     }
 
     /// Returns the channel to each address of a network: its machines, and the load balancers.
@@ -417,13 +433,14 @@ impl<'a> Site<'a> {
             for balancer in configure::balancers_of(place) {
                 let lb = &self.scenario.load_balancer[balancer].name;
                 let config = link::config(self.scenario, LinkName::EdgeHost);
-                let node = self.map.hosts[index];
+                let ends = (self.map.edges[balancer], self.map.hosts[index]);
                 let name = pair(lb, name);
-                let link = self.join(link::EDGE_HOST, &name, node, config, owner);
+                let link = self.join(link::EDGE_HOST, &name, ends, config, owner);
                 backends.downlinks[balancer][index] = Some(link);
             }
             let back = link::config(self.scenario, LinkName::EdgeHost);
-            let to_backbone = self.join(link::HOST_BACKBONE, name, self.backbone, back, owner);
+            let ends = (self.map.hosts[index], self.backbone);
+            let to_backbone = self.join(link::HOST_BACKBONE, name, ends, back, owner);
             backends.uplinks.push(to_backbone);
             let (host, server) = self.host_and_vm(index, to_backbone);
             backends
@@ -454,8 +471,8 @@ impl<'a> Site<'a> {
         };
         let (host, server) = (self.map.hosts[index], self.map.servers[index]);
         let owner = Owner::Backend(index);
-        let to_vm = self.join(link::HOST_VM, name, server, down, owner);
-        let from_vm = self.join(link::VM_HOST, name, host, up, owner);
+        let to_vm = self.join(link::HOST_VM, name, (host, server), down, owner);
+        let from_vm = self.join(link::VM_HOST, name, (server, host), up, owner);
         let nat = crate::nat::engine(
             self.scenario,
             self.layout,
@@ -555,11 +572,11 @@ impl<'a> Site<'a> {
         &mut self,
         hop: Hop,
         name: &str,
-        to: NodeId,
+        ends: (NodeId, NodeId),
         config: ChannelConfig,
         owner: Owner,
     ) -> ChannelId {
-        let channel = self.builder.channel(hop.kind, name, to, config);
+        let channel = self.builder.channel(hop.kind, name, ends, config);
         self.map.links.push(LinkPlace {
             hop,
             owner,
@@ -586,6 +603,12 @@ impl<'a> Site<'a> {
     fn entity_seed(&self, kind: &str, name: &str) -> u64 {
         KeyedHash::new(self.seed, kind).derive(name).word(0)
     }
+}
+
+/// Returns the position of a subnet's network.
+pub(crate) fn network_of(scenario: &Scenario, subnet: &SubnetPath) -> usize {
+    let networks = &scenario.virtual_network;
+    position(networks, |network| network.name == subnet.virtual_network)
 }
 
 /// Names a link by its two ends; the slash cannot be part of a name, so no two pairs look alike.

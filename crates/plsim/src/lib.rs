@@ -55,6 +55,7 @@ mod probe;
 mod probe_report;
 mod report;
 mod room;
+mod shard;
 mod simulation;
 mod summarise;
 mod workload;
@@ -66,7 +67,7 @@ pub use probe_report::implications;
 pub use report::Report;
 pub use simulation::{Case, RunError, Simulation, Step};
 
-pub use plsim_sim::LinkStats;
+pub use plsim_sim::{LinkStats, Shards, Threads};
 
 pub use plsim_observe::{
     Ailment, Finding, Heard, IdleCeiling, Latency, LinkSummary, MembershipSummary, NatSummary,

@@ -69,10 +69,11 @@ impl Loopbacks {
             return to_network;
         };
         let inside = ChannelConfig::default();
-        let from_clients = builder.channel("client-loopback", name, node, inside.clone());
+        let from_clients =
+            builder.channel("client-loopback", name, (clients, node), inside.clone());
         let config = LoopbackConfig {
             vms: Vec::new(),
-            to_clients: builder.channel("loopback-client", name, clients, inside),
+            to_clients: builder.channel("loopback-client", name, (node, clients), inside),
             from_clients,
             to_network,
         };
@@ -95,11 +96,12 @@ impl Loopbacks {
             return to_host;
         };
         let inside = ChannelConfig::default();
-        let from_server = builder.channel("vm-loopback", &place.name, node, inside.clone());
+        let from_server =
+            builder.channel("vm-loopback", &place.name, (server, node), inside.clone());
         config.vms.push(LoopbackVm {
             address: place.address,
             floating_ips: floating_ips.0.iter().map(|rule| rule.address).collect(),
-            to_server: builder.channel("loopback-vm", &place.name, server, inside),
+            to_server: builder.channel("loopback-vm", &place.name, (node, server), inside),
             from_server,
             to_host,
         });

@@ -206,7 +206,7 @@ fn pools_now(
 /// Tells whether a backend VM is in a pool now.
 pub(crate) fn is_member(simulation: &Simulation, pool: PoolPlace, backend: BackendId) -> bool {
     let node = simulation.map.edges[pool.0];
-    let edge = simulation.world.nodes()[node.0 as usize].edge();
+    let edge = simulation.world.node(node).edge();
     edge.load_balancer()
         .is_member(LbPoolId(narrow(pool.1)), backend)
 }

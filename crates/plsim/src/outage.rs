@@ -54,9 +54,9 @@ impl Counts {
 
 /// Returns what is counted for a VM now.
 pub(crate) fn counts(simulation: &Simulation, vm: usize) -> Counts {
-    let nodes = simulation.world.nodes();
-    let server = nodes[simulation.map.servers[vm].0 as usize].server();
-    let host = nodes[simulation.map.hosts[vm].0 as usize].host();
+    let world = &simulation.world;
+    let server = world.node(simulation.map.servers[vm]).server();
+    let host = world.node(simulation.map.hosts[vm]).host();
     let probes = host.probes().into_iter();
     let own = Some(BackendId(narrow(vm)));
     let refusals = simulation.world.observer().refusals();
@@ -76,11 +76,9 @@ pub(crate) fn counts(simulation: &Simulation, vm: usize) -> Counts {
 
 /// Returns what is the matter with a VM now.
 fn ailment(simulation: &Simulation, vm: usize) -> Option<Ailment> {
-    let nodes = simulation.world.nodes();
-    let behaviour = nodes[simulation.map.servers[vm].0 as usize]
-        .server()
-        .behaviour();
-    let probes = nodes[simulation.map.hosts[vm].0 as usize].host().probes();
+    let world = &simulation.world;
+    let behaviour = world.node(simulation.map.servers[vm]).server().behaviour();
+    let probes = world.node(simulation.map.hosts[vm]).host().probes();
     let asks = simulation.detections.asks[vm].iter();
     let mut http = asks
         .map(|&(lb, probe)| &simulation.scenario.load_balancer[lb].probe[probe])

@@ -42,7 +42,7 @@ pub(crate) fn follow(simulation: &mut Simulation, cause: Option<&'static str>) {
     let mut seen = std::mem::take(&mut simulation.pool_log.seen);
     seen.resize(simulation.map.edges.len(), 0);
     for (balancer, seen) in seen.iter_mut().enumerate() {
-        let edge = &simulation.world.nodes()[simulation.map.edges[balancer].0 as usize];
+        let edge = simulation.world.node(simulation.map.edges[balancer]);
         let changes = edge.edge().load_balancer().changes();
         let new: Vec<MembershipChange> = changes[*seen..].to_vec();
         for change in new {
@@ -91,7 +91,7 @@ pub(crate) fn note(
         row.kept = row.kept.saturating_sub(reset);
         return;
     }
-    let edge = &simulation.world.nodes()[simulation.map.edges[pool.0].0 as usize];
+    let edge = simulation.world.node(simulation.map.edges[pool.0]);
     let lb = edge.edge().load_balancer();
     let own = lb.rule_usage().filter(|usage| usage.rule.pool == id);
     let probes: BTreeSet<Option<ProbeId>> = own.map(|usage| usage.rule.probe).collect();
@@ -124,7 +124,7 @@ pub(crate) fn connections(
     pool: (usize, LbPoolId),
     backend: BackendId,
 ) -> u32 {
-    let edge = &simulation.world.nodes()[simulation.map.edges[pool.0].0 as usize];
+    let edge = simulation.world.node(simulation.map.edges[pool.0]);
     let flows = edge.edge().load_balancer().flows_on(pool.1, backend);
     let flows: BTreeSet<StickyFlow> = flows.collect();
     let frontends = &simulation.layout.frontends[pool.0];
@@ -140,9 +140,9 @@ pub(crate) fn count(
     is_it: impl Fn(&ServedFlow) -> bool,
 ) -> u32 {
     let vm = usize::from(backend.0);
-    let nodes = simulation.world.nodes();
-    let server = nodes[simulation.map.servers[vm].0 as usize].server();
-    let host = nodes[simulation.map.hosts[vm].0 as usize].host();
+    let world = &simulation.world;
+    let server = world.node(simulation.map.servers[vm]).server();
+    let host = world.node(simulation.map.hosts[vm]).host();
     match server.behaviour().state {
         plsim_host::VmState::Running => host.count_flows(is_it),
         _ => 0,
@@ -154,7 +154,7 @@ pub(crate) fn summaries(simulation: &Simulation) -> Vec<MembershipSummary> {
     let rows = simulation.pool_log.rows.iter();
     let mut rows: Vec<MembershipSummary> = rows
         .map(|row| {
-            let edge = &simulation.world.nodes()[simulation.map.edges[row.balancer].0 as usize];
+            let edge = simulation.world.node(simulation.map.edges[row.balancer]);
             let changes = edge.edge().load_balancer().changes();
             let lb = &simulation.scenario.load_balancer[row.balancer];
             let backends = &simulation.layout.backends;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_fabric::{Dialogue, HealthProbes};
+use plsim_fabric::{Dialogue, HealthProbes, TimedProbeEvent};
 use plsim_host::Behaviour;
 use plsim_lb::probe::{ProbeConfig, ProbeEvent, ProbeFailure, Prober};
 use plsim_lb::{NoHealthyBackends, ProbeId};
@@ -209,7 +209,7 @@ fn note_members(simulation: &mut Simulation) {
         let backend = BackendId(narrow(vm));
         for id in 0..simulation.detections.asks[vm].len() {
             let (lb, probe) = simulation.detections.asks[vm][id];
-            let edge = &simulation.world.nodes()[simulation.map.edges[lb].0 as usize];
+            let edge = simulation.world.node(simulation.map.edges[lb]);
             let balancer = edge.edge().load_balancer();
             let is_asked = balancer.rule_usage().any(|usage| {
                 usage.rule.probe == Some(ProbeId(narrow(probe)))
@@ -232,8 +232,8 @@ pub(crate) fn start(simulation: &mut Simulation) {
         world.visit(*server, |room, context| {
             room.server_mut().start(context);
         });
-        let is_stopped = world.nodes()[server.0 as usize].server().behaviour().state
-            == plsim_host::VmState::Stopped;
+        let is_stopped =
+            world.node(*server).server().behaviour().state == plsim_host::VmState::Stopped;
         world.visit(*host, |room, context| {
             let host = room.host_mut();
             if is_stopped {
@@ -245,16 +245,22 @@ pub(crate) fn start(simulation: &mut Simulation) {
     outage::start(simulation);
 }
 
-/// Tells the load balancers what the probes found out since the last call; returns what to log.
+/// Tells the load balancers what the probes found out; returns what to log.
+///
+/// They hear of a verdict as late as of a packet from the host. What the driver itself has done to a VM
+/// is known at once, with everything before.
 pub(crate) fn deliver(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
     let mut told = Vec::new();
+    let now = simulation.world.now();
+    let reaction = simulation.world.reaction().unwrap_or(Duration::ZERO);
+    let heard = |(at, _): &TimedProbeEvent| *at == now || *at + reaction <= now;
     for vm in 0..simulation.map.hosts.len() {
         let node = simulation.map.hosts[vm];
-        let events = simulation
-            .world
-            .visit(node, |room, _| room.host_mut().take_probe_events());
+        let events = simulation.world.visit(node, |room, _| {
+            room.host_mut().take_probe_events(|event| heard(event))
+        });
         for (at, event) in events {
-            told.push((at, tell(simulation, vm, at, &event)));
+            told.push((now, tell(simulation, vm, at, &event)));
         }
     }
     told
@@ -273,7 +279,7 @@ fn tell(simulation: &mut Simulation, vm: usize, at: Instant, event: &ProbeEvent)
         .with("backend", place.name.as_str());
     let mut cause = None;
     if !event.up {
-        let server = &simulation.world.nodes()[simulation.map.servers[vm].0 as usize];
+        let server = simulation.world.node(simulation.map.servers[vm]);
         let server = server.server();
         let is_stopped = server.behaviour().state == plsim_host::VmState::Stopped;
         let why = match (event.failure, is_stopped) {

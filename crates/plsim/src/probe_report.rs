@@ -10,8 +10,8 @@ use crate::simulation::Simulation;
 pub(crate) fn summaries(simulation: &Simulation) -> Vec<ProbeSummary> {
     let mut rows = Vec::new();
     for (vm, place) in simulation.layout.backends.iter().enumerate() {
-        let host = &simulation.world.nodes()[simulation.map.hosts[vm].0 as usize];
-        let server = &simulation.world.nodes()[simulation.map.servers[vm].0 as usize];
+        let host = simulation.world.node(simulation.map.hosts[vm]);
+        let server = simulation.world.node(simulation.map.servers[vm]);
         let is_stopped = server.server().behaviour().state == VmState::Stopped;
         let Some(probes) = host.host().probes() else {
             continue;

@@ -7,7 +7,7 @@ use plsim_observe::{
     RefusalKey, RunSample, TimeSeries,
 };
 use plsim_scenario::{Diagnostics, Scenario};
-use plsim_sim::{Progress, Stuck, World};
+use plsim_sim::{Progress, Shards, Stuck, Threads, World};
 use plsim_types::{Duration, Instant};
 
 use crate::build::{self, Building, Map};
@@ -48,6 +48,9 @@ pub struct Simulation {
     log: Option<EventLog<Sink>>,
     series: Option<TimeSeries<Sink>>,
     end: Instant,
+    threads: Threads,
+    /// What threads could run at once when the run began.
+    pub(crate) shards: Shards,
     next_sample: Option<Instant>,
     /// The positions of the scenario's events by time; equal times stay in the order of the file.
     agenda: Vec<usize>,
@@ -168,6 +171,8 @@ impl Simulation {
             overrides,
             started: false,
             end: Instant::ZERO + scenario.run.duration.0,
+            threads: Threads::One,
+            shards: world.shards(),
             next_sample: outputs.timeseries.is_some().then_some(Instant::ZERO),
             seed,
             layout,
@@ -188,6 +193,11 @@ impl Simulation {
         Ok(simulation)
     }
 
+    /// Has the run use several threads; by default it uses one. The results are the same to the byte.
+    pub const fn set_threads(&mut self, threads: Threads) {
+        self.threads = threads;
+    }
+
     /// Returns the scenario.
     #[must_use]
     pub const fn scenario(&self) -> &Scenario {
@@ -204,6 +214,12 @@ impl Simulation {
     #[must_use]
     pub const fn end(&self) -> Instant {
         self.end
+    }
+
+    /// Returns the kernel events so far.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.world.events()
     }
 
     /// Returns the packets that came into being so far.
@@ -225,7 +241,7 @@ impl Simulation {
             self.begin();
         }
         let stop = self.next_stop();
-        let progress = self.world.run_before(stop, budget)?;
+        let progress = self.world.run_before_on(self.threads, stop, budget)?;
         self.record_events();
         self.check_outputs()?;
         if progress == Progress::Paused {

@@ -38,8 +38,9 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         complete: world.now() >= simulation.end(),
         virtual_time: world.now(),
         digest: recorder.digest(),
+        shards: simulation.shards,
         ledger: recorder.ledger().clone(),
-        in_flight: world.in_flight() + world.nodes().iter().map(Room::held).sum::<u64>(),
+        in_flight: world.in_flight() + world.nodes().map(Room::held).sum::<u64>(),
         connections: connections(map, world),
         skew: distribution::skew(scenario, layout, &nat),
         membership_changes: crate::pool_log::summaries(simulation),
@@ -138,7 +139,7 @@ fn usages<'a>(
         .iter()
         .zip(&layout.backends)
         .flat_map(move |(node, place)| {
-            let host = world.nodes()[node.0 as usize].host();
+            let host = world.node(*node).host();
             let carried: Vec<(plsim_types::PlsId, BTreeSet<Protocol>)> =
                 configure::services_of(scenario, layout, place).collect();
             host.nat()
@@ -216,7 +217,7 @@ fn endpoints(scenario: &Scenario, map: &Map, world: &PlsimWorld) -> Vec<Endpoint
     let nodes = scenario.private_endpoint.iter().zip(&map.endpoints);
     nodes
         .map(|(endpoint, node)| {
-            let room = world.nodes()[node.0 as usize].endpoint();
+            let room = world.node(*node).endpoint();
             let inward = room.traffic(Direction::Original);
             let outward = room.traffic(Direction::Reply);
             EndpointSummary {
@@ -237,9 +238,9 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
     let machines = layout.backends.iter().zip(nodes);
     machines
         .map(|(place, (host, server))| {
-            let host = world.nodes()[host.0 as usize].host();
+            let host = world.node(*host).host();
             let nat = host.nat();
-            let vm = world.nodes()[server.0 as usize].server();
+            let vm = world.node(*server).server();
             let server = vm.stats();
             let splices = host.splice_stats();
             let direct = host.frontend_usage();
@@ -271,7 +272,7 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
 fn load_balancers(map: &Map, world: &PlsimWorld) -> LbSummary {
     let mut sum = LbSummary::default();
     for node in &map.edges {
-        let edge = world.nodes()[node.0 as usize].edge();
+        let edge = world.node(*node).edge();
         let lb = edge.load_balancer();
         sum.flows += u64::from(lb.sticky_flows());
         sum.syns += lb.rule_usage().map(|usage| usage.syns).sum::<u64>();
@@ -283,9 +284,7 @@ fn client_rooms<'a>(
     map: &'a Map,
     world: &'a PlsimWorld,
 ) -> impl Iterator<Item = &'a plsim_host::ClientVms> {
-    map.clients
-        .iter()
-        .map(|node| world.nodes()[node.0 as usize].clients())
+    map.clients.iter().map(|node| world.node(*node).clients())
 }
 
 /// Returns a 64-bit fingerprint of a text, in hexadecimal.

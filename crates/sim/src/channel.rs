@@ -26,10 +26,10 @@ pub struct ChannelConfig {
 /// One without impairments adds its latency and draws no random number.
 #[derive(Debug)]
 pub struct Channel {
-    pub(crate) to: NodeId,
+    /// The lane of the node at the far end.
+    pub(crate) lane: u16,
     pub(crate) latency: Duration,
     pub(crate) tap_in: Option<TapId>,
-    pub(crate) tap_out: Option<TapId>,
     pub(crate) source: Source,
     /// What happens to packets, once there are impairments.
     pub(crate) impaired: Option<Box<Impaired>>,
@@ -38,17 +38,24 @@ pub struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn new(to: NodeId, config: ChannelConfig, source: Source, stream: Stream) -> Self {
+    pub(crate) fn new(config: ChannelConfig, source: Source, stream: Stream) -> Self {
         let impaired = (config.impairments != Impairments::default())
             .then(|| Box::new(Impaired::new(config.impairments, &stream)));
         Self {
-            to,
+            lane: 0,
             latency: config.latency,
             tap_in: config.tap_in,
-            tap_out: config.tap_out,
             source,
             impaired,
             stream,
+        }
+    }
+
+    /// Returns the shortest time in which a packet can pass.
+    pub(crate) fn least_latency(&self) -> Duration {
+        match &self.impaired {
+            None => self.latency,
+            Some(impaired) => impaired.settings.least(self.latency),
         }
     }
 
@@ -58,4 +65,13 @@ impl Channel {
         self.impaired
             .get_or_insert_with(|| Box::new(Impaired::new(Impairments::default(), stream)))
     }
+}
+
+/// What the receiver knows of a link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FarEnd {
+    pub(crate) to: NodeId,
+    pub(crate) tap_out: Option<TapId>,
+    /// Whether the link has, or had, impairments.
+    pub(crate) is_impaired: bool,
 }

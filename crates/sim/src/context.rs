@@ -3,9 +3,9 @@ use plsim_types::{DropReason, Instant};
 
 use crate::channel::ChannelId;
 use crate::entity::NodeId;
+use crate::lane::Kernel;
 use crate::observer::{Observer, Place};
 use crate::stream::Stream;
-use crate::world::Kernel;
 
 /// Something that packets pass through, start from or end at.
 ///
@@ -51,7 +51,7 @@ impl Context<'_> {
 
     /// Returns the node's own stream of random numbers.
     pub fn random(&mut self) -> &mut Stream {
-        &mut self.kernel.nodes[self.node.0 as usize].stream
+        self.kernel.stream(self.node)
     }
 
     /// Brings a packet into being: gives it its id and counts it.
@@ -64,14 +64,15 @@ impl Context<'_> {
     /// Hands a packet to a channel that starts at this node.
     pub fn send(&mut self, channel: ChannelId, packet: Box<Packet>) {
         let now = self.kernel.now;
-        let link = &self.kernel.channels[channel.0 as usize];
+        let link = self.kernel.channel(channel);
+        let (latency, is_impaired) = (link.latency, link.impaired.is_some());
         if let Some(tap) = link.tap_in {
             self.observer.tapped(now, tap, &packet);
         }
-        if link.impaired.is_some() {
+        if is_impaired {
             return self.send_impaired(channel, packet);
         }
-        let at = now + link.latency;
+        let at = now + latency;
         if at > now {
             self.kernel.schedule_arrival(at, channel, packet);
         } else {
@@ -85,7 +86,7 @@ impl Context<'_> {
     fn send_impaired(&mut self, channel: ChannelId, packet: Box<Packet>) {
         let now = self.kernel.now;
         let hops = self.hops_of(&packet) + 1;
-        let link = self.kernel.channels[channel.0 as usize].impair();
+        let link = self.kernel.channel(channel).impair();
         let departed = match link.admit(packet.wire_len() as u64, now) {
             Ok(departed) => departed,
             Err(reason) => return self.end(Place::Channel(channel), packet, reason),
@@ -145,10 +146,13 @@ impl Context<'_> {
         self.kernel.again(self.node, token);
     }
 
-    /// Has [`World::run_before`](crate::World::run_before) return once this event is handled: the
-    /// driver is to look at this node, before anything else happens.
-    pub const fn pause(&mut self) {
-        self.kernel.pause = true;
+    /// Calls the driver: [`World::run_before`](crate::World::run_before) returns as soon as the world's
+    /// [`reaction`](crate::WorldBuilder::reaction) time has passed.
+    ///
+    /// # Panics
+    /// If the world was built for nodes that never call.
+    pub fn call(&mut self) {
+        self.kernel.calls.push(self.kernel.now);
     }
 
     fn end(&mut self, place: Place, packet: Box<Packet>, reason: DropReason) {

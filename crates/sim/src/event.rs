@@ -17,7 +17,9 @@ const RANK_BITS: u32 = 22;
 pub(crate) const MAX_ENTITIES: usize = 1 << RANK_BITS;
 
 /// What orders events of one instant: (class, source entity, per-source counter) in one word.
-pub(crate) fn tie(class: Class, source: &mut Source) -> u64 {
+pub type Tie = u64;
+
+pub(crate) fn tie(class: Class, source: &mut Source) -> Tie {
     let counter = source.next();
     assert!(counter < 1 << COUNTER_BITS, "an entity caused 2^40 events");
     ((class as u64) << (RANK_BITS + COUNTER_BITS))

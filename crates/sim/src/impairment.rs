@@ -184,6 +184,18 @@ impl LinkStats {
     }
 }
 
+impl Impairments {
+    /// Returns the shortest time that a latency can become: jitter may shorten it.
+    pub(crate) const fn least(&self, latency: Duration) -> Duration {
+        let span = self.jitter.span.as_nanos();
+        let most = match self.jitter.law {
+            JitterLaw::Uniform => span,
+            JitterLaw::Normal => span.saturating_mul(DEVIATIONS),
+        };
+        Duration::from_nanos(latency.as_nanos().saturating_sub(most))
+    }
+}
+
 impl Impaired {
     /// Begins with an idle link; `stream` is the link's own.
     pub(crate) fn new(settings: Impairments, stream: &Stream) -> Self {
@@ -358,6 +370,9 @@ impl Impaired {
     }
 }
 
+/// Where the normal law is cut off, in standard deviations.
+const DEVIATIONS: u64 = 4;
+
 /// Draws a deviation by the normal law with the standard deviation `span`, cut off at four of them
 /// (Box and Muller; the functions are `libm`'s, which give the same bytes on every machine).
 #[expect(
@@ -368,7 +383,8 @@ impl Impaired {
 fn deviation(stream: &mut Stream, span: u64) -> i64 {
     let radius = libm::sqrt(-2.0 * libm::log(1.0 - stream.unit()));
     let normal = radius * libm::cos(core::f64::consts::TAU * stream.unit());
-    libm::rint(normal.clamp(-4.0, 4.0) * span as f64) as i64
+    let bound = DEVIATIONS as f64;
+    libm::rint(normal.clamp(-bound, bound) * span as f64) as i64
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@
 //! - Time is private to [`World`] and moves only forward, only while it runs.
 //! - Events run in the total order (time, class, source entity, per-source counter), which depends
 //!   on names and not on the order in which entities were added.
+//! - What happens does not depend on threads: nodes in different shards meet only over links that take
+//!   time, and each runs its own events in that order.
 //! - Every packet is owned once; it ends delivered, dropped with a reason, or in flight.
 //! - Randomness comes from one named stream per entity, seeded by (run seed, kind, name).
 #![forbid(unsafe_code)]
@@ -20,9 +22,13 @@ mod distribution;
 mod entity;
 mod event;
 mod impairment;
+mod lane;
 mod observer;
+mod plan;
 mod queue;
+mod shard;
 mod stream;
+mod threads;
 mod wakeup;
 mod world;
 
@@ -30,9 +36,12 @@ pub use channel::{Channel, ChannelConfig, ChannelId};
 pub use context::{Context, Node};
 pub use distribution::Distribution;
 pub use entity::{NodeId, TapId};
+pub use event::Tie;
 pub use impairment::{GilbertElliott, Impairments, Jitter, JitterLaw, LinkStats, Loss, Reorder};
-pub use observer::{Observer, Place};
+pub use observer::{Observer, Place, Split};
+pub use plan::Threads;
 pub use queue::RadixHeap;
+pub use shard::Shards;
 pub use stream::Stream;
 pub use wakeup::Wakeup;
 pub use world::{Progress, Stuck, World, WorldBuilder};

@@ -3,6 +3,7 @@ use plsim_types::{DropReason, Instant};
 
 use crate::channel::ChannelId;
 use crate::entity::{NodeId, TapId};
+use crate::event::Tie;
 
 /// Where something happened to a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,10 @@ pub enum Place {
 ///
 /// The calls come in the total order of events, once for each fact.
 pub trait Observer {
+    /// An event of the queue begins; together with the time, `tie` tells it from all others and puts
+    /// it in order.
+    fn begin(&mut self, _now: Instant, _tie: Tie) {}
+
     /// A packet came into being at a node.
     fn injected(&mut self, now: Instant, node: NodeId, packet: &Packet);
 
@@ -34,4 +39,17 @@ pub trait Observer {
 
     /// A packet passed a capture point.
     fn tapped(&mut self, now: Instant, tap: TapId, packet: &Packet);
+}
+
+/// An observer that can watch parts of a world on threads of their own.
+pub trait Split: Observer {
+    /// What watches one part.
+    type Part: Observer + Send;
+
+    /// Starts to watch a part.
+    fn part(&self) -> Self::Part;
+
+    /// Takes over what the parts saw. Together they saw every event of a span of time that nobody
+    /// else saw; each saw its own in their order.
+    fn join(&mut self, parts: Vec<Self::Part>);
 }

@@ -21,6 +21,8 @@ pub struct RadixHeap<T> {
     late: BinaryHeap<Reverse<Item<T>>>,
     /// `buckets[b]` holds times whose highest bit different from `last` is bit `b`.
     buckets: [Vec<Item<T>>; 64],
+    /// The least time in each bucket; [`u64::MAX`] in an empty one.
+    least: [u64; 64],
     /// Bit `b` is set when `buckets[b]` holds something.
     occupied: u64,
 }
@@ -69,6 +71,7 @@ impl<T> RadixHeap<T> {
             current: Vec::new(),
             late: BinaryHeap::new(),
             buckets: [const { Vec::new() }; 64],
+            least: [u64::MAX; 64],
             occupied: 0,
         }
     }
@@ -83,6 +86,32 @@ impl<T> RadixHeap<T> {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.length == 0
+    }
+
+    /// Returns the time of the least item; [`u64::MAX`] if there is none.
+    #[must_use]
+    pub fn next_time(&self) -> u64 {
+        if !self.current.is_empty() || !self.late.is_empty() {
+            return self.last;
+        }
+        match self.occupied {
+            0 => u64::MAX,
+            occupied => self.least[occupied.trailing_zeros() as usize],
+        }
+    }
+
+    /// Takes everything out, in no particular order: (time, tie, value).
+    pub fn drain(&mut self) -> impl Iterator<Item = (u64, u64, T)> {
+        let Self {
+            current,
+            late,
+            buckets,
+            ..
+        } = std::mem::take(self);
+        let late = late.into_iter().map(|Reverse(item)| item);
+        let all = current.into_iter().chain(late);
+        all.chain(buckets.into_iter().flatten())
+            .map(|item| (item.time, item.tie, item.value))
     }
 
     /// Adds an item; equal times come out by rising `tie`.
@@ -135,12 +164,13 @@ impl<T> RadixHeap<T> {
             return None;
         }
         let lowest = self.occupied.trailing_zeros() as usize;
-        let least = self.buckets[lowest].iter().map(|item| item.time).min()?;
+        let least = self.least[lowest];
         if least >= limit {
             return None;
         }
         self.last = least;
         self.occupied &= !(1 << lowest);
+        self.least[lowest] = u64::MAX;
         let mut items = std::mem::take(&mut self.buckets[lowest]);
         for item in items.drain(..) {
             match (item.time ^ least).checked_ilog2() {
@@ -158,6 +188,7 @@ impl<T> RadixHeap<T> {
 
     fn file(&mut self, bit: usize, item: Item<T>) {
         self.occupied |= 1 << bit;
+        self.least[bit] = self.least[bit].min(item.time);
         self.buckets[bit].push(item);
     }
 }
@@ -185,6 +216,8 @@ mod tests {
             let tie = tie ^ 0x55;
             queue.push(now + ahead, tie, tie);
             model.push(Reverse((now + ahead, tie)));
+            let next = model.peek().map(|Reverse((time, _))| *time);
+            assert_eq!(Some(queue.next_time()), next);
             if random.below(5) < 2 {
                 let (time, tie, value) = queue.pop_before(u64::MAX).unwrap();
                 let Reverse(expected) = model.pop().unwrap();
@@ -194,6 +227,11 @@ mod tests {
             }
         }
         assert_eq!(queue.len(), model.len());
+        let all: Vec<_> = queue.drain().collect();
+        assert!(queue.is_empty() && queue.next_time() == u64::MAX);
+        for (time, tie, value) in all {
+            queue.push(time, tie, value);
+        }
         assert_eq!(queue.pending().count(), model.len());
         while let Some(Reverse(expected)) = model.pop() {
             let (time, tie, _) = queue.pop_before(u64::MAX).unwrap();

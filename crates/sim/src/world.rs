@@ -1,32 +1,41 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
-use plsim_packet::{Packet, PacketId};
-use plsim_types::{DropReason, Duration, Instant};
+use plsim_types::{Duration, Instant};
 
-use crate::channel::{Channel, ChannelConfig, ChannelId};
+use crate::channel::{Channel, ChannelConfig, ChannelId, FarEnd};
 use crate::context::{Context, Node};
 use crate::entity::{NodeId, Rank, Source};
-use crate::event::{Class, MAX_ENTITIES, What, tie};
+use crate::event::{MAX_ENTITIES, What};
 use crate::impairment::{Impairments, LinkStats};
-use crate::observer::{Observer, Place};
-use crate::queue::RadixHeap;
+use crate::lane::{Halt, Lane, Seat};
+use crate::observer::Observer;
+use crate::plan::Plan;
+use crate::shard::Shards;
 use crate::stream::Stream;
 
-/// The most hops a packet may make without time moving.
-const HOP_LIMIT: u8 = 32;
 /// How many packets may pass links without latency, one causing the other, before the run counts
 /// as stuck, by default.
 const STUCK_AFTER: u64 = 10_000_000;
-/// The most packet records kept for reuse.
-const POOL_LIMIT: usize = 1 << 20;
 
 /// Collects the entities of a world before it exists.
 #[derive(Debug)]
 pub struct WorldBuilder {
     nodes: Vec<(&'static str, String)>,
-    channels: Vec<(&'static str, String, NodeId, ChannelConfig)>,
+    channels: Vec<Link>,
+    together: Vec<(NodeId, NodeId)>,
+    reaction: Option<Duration>,
     stuck_after: u64,
+}
+
+#[derive(Debug)]
+struct Link {
+    kind: &'static str,
+    name: String,
+    from: NodeId,
+    to: NodeId,
+    config: ChannelConfig,
 }
 
 impl Default for WorldBuilder {
@@ -42,6 +51,8 @@ impl WorldBuilder {
         Self {
             nodes: Vec::new(),
             channels: Vec::new(),
+            together: Vec::new(),
+            reaction: Some(Duration::ZERO),
             stuck_after: STUCK_AFTER,
         }
     }
@@ -60,16 +71,33 @@ impl WorldBuilder {
         NodeId(u32::try_from(self.nodes.len() - 1).expect("broken invariant: 2^32 nodes"))
     }
 
-    /// Adds a one-way link to a node; (kind, name) must be unique, for it decides order and
+    /// Has two nodes run on the same thread always.
+    pub fn keep_together(&mut self, one: NodeId, other: NodeId) {
+        self.together.push((one, other));
+    }
+
+    /// Sets how long after a [`call`](Context::call) the driver reacts; by default at once, which leaves
+    /// a world that cannot be shared out over threads. `None`: nodes never call.
+    pub const fn reaction(&mut self, after: Option<Duration>) {
+        self.reaction = after;
+    }
+
+    /// Adds a one-way link from a node, which alone sends on it, to another one; (kind, name) must be unique, for it decides order and
     /// randomness.
     pub fn channel(
         &mut self,
         kind: &'static str,
         name: &str,
-        to: NodeId,
+        (from, to): (NodeId, NodeId),
         config: ChannelConfig,
     ) -> ChannelId {
-        self.channels.push((kind, name.to_owned(), to, config));
+        self.channels.push(Link {
+            kind,
+            name: name.to_owned(),
+            from,
+            to,
+            config,
+        });
         ChannelId(u32::try_from(self.channels.len() - 1).expect("broken invariant: 2^32 links"))
     }
 
@@ -82,7 +110,7 @@ impl WorldBuilder {
     pub fn channel_names(&self) -> impl Iterator<Item = (&str, &str)> {
         self.channels
             .iter()
-            .map(|(kind, name, ..)| (*kind, name.as_str()))
+            .map(|link| (link.kind, link.name.as_str()))
     }
 
     /// Builds the world; `nodes` are those announced, in the same order.
@@ -98,39 +126,51 @@ impl WorldBuilder {
         );
         let ranks = self.ranks();
         let (node_ranks, channel_ranks) = ranks.split_at(self.nodes.len());
+        let mut lane = Lane::new(
+            0,
+            1,
+            (self.nodes.len(), self.channels.len()),
+            Arc::default(),
+            (Instant::ZERO, self.stuck_after),
+        );
+        lane.nodes = nodes.into_iter().map(Some).collect();
         let seats = self.nodes.iter().zip(node_ranks);
-        let seats = seats
-            .map(|((kind, name), rank)| Seat {
-                source: Source::new(*rank),
-                stream: Stream::new(seed, kind, name),
-                injected: 0,
-            })
-            .collect();
-        let channels = self.channels.into_iter().zip(channel_ranks);
-        let channels = channels
-            .map(|((kind, name, to, config), rank)| {
-                let stream = Stream::new(seed, kind, &name);
-                Channel::new(to, config, Source::new(*rank), stream)
-            })
-            .collect();
-        let kernel = Kernel {
-            now: Instant::ZERO,
-            nodes: seats,
-            channels,
-            queue: RadixHeap::new(),
-            instant: VecDeque::new(),
-            pause: false,
-            pool: Vec::new(),
-        };
-        World {
-            kernel,
-            nodes,
-            observer,
-            events: 0,
-            stuck_after: self.stuck_after,
-            chain: 0,
-            chain_limit: 0,
+        let seats = seats.map(|((kind, name), rank)| {
+            Some(Seat::new(Source::new(*rank), Stream::new(seed, kind, name)))
+        });
+        lane.kernel.seats = seats.collect();
+        let mut links = Vec::new();
+        let mut far_ends = Vec::new();
+        let mut channels = Vec::new();
+        for (link, rank) in self.channels.into_iter().zip(channel_ranks) {
+            let stream = Stream::new(seed, link.kind, &link.name);
+            links.push((link.from, link.to));
+            let tap_out = link.config.tap_out;
+            let channel = Channel::new(link.config, Source::new(*rank), stream);
+            far_ends.push(FarEnd {
+                to: link.to,
+                tap_out,
+                is_impaired: channel.impaired.is_some(),
+            });
+            channels.push(Some(channel));
         }
+        lane.kernel.channels = channels;
+        lane.kernel.far_ends = Arc::new(far_ends);
+        let mut world = World {
+            lanes: vec![lane],
+            plan: Plan::new(self.nodes.len()),
+            links,
+            together: self.together,
+            reaction: self.reaction,
+            stuck_after: self.stuck_after,
+            observer,
+            now: Instant::ZERO,
+            due: BTreeSet::new(),
+            stuck: None,
+            is_called: false,
+        };
+        world.find_shards();
+        world
     }
 
     /// Returns each entity's place in the order of (kind, name), nodes first.
@@ -154,106 +194,13 @@ impl WorldBuilder {
     }
 }
 
-/// Work of the same instant.
-#[derive(Debug)]
-enum Immediate {
-    /// A packet on a link without latency, and the hops it has made in this instant.
-    Packet(ChannelId, Box<Packet>, u8),
-    /// A node that cut its work into pieces goes on.
-    Again(NodeId, u64),
-}
-
-/// What the kernel keeps for each node.
-#[derive(Debug)]
-pub(crate) struct Seat {
-    source: Source,
-    pub(crate) stream: Stream,
-    injected: u64,
-}
-
-/// Everything of the world that a node may touch through its [`Context`].
-#[derive(Debug)]
-pub(crate) struct Kernel {
-    pub(crate) now: Instant,
-    pub(crate) nodes: Vec<Seat>,
-    pub(crate) channels: Vec<Channel>,
-    queue: RadixHeap<What>,
-    /// What is left to do in this instant, before time moves.
-    instant: VecDeque<Immediate>,
-    /// Whether a node wants the driver to look at it.
-    pub(crate) pause: bool,
-    #[expect(clippy::vec_box, reason = "the boxes themselves are reused")]
-    pool: Vec<Box<Packet>>,
-}
-
-impl Kernel {
-    /// Gives the packet its id: numbers interleave over nodes, so an id needs no global counter.
-    pub(crate) fn inject(&mut self, node: NodeId, mut packet: Packet) -> Box<Packet> {
-        let count = self.nodes.len() as u64;
-        let seat = &mut self.nodes[node.0 as usize];
-        packet.id = PacketId(seat.injected * count + u64::from(node.0) + 1);
-        seat.injected += 1;
-        match self.pool.pop() {
-            Some(mut record) => {
-                *record = packet;
-                record
-            }
-            None => Box::new(packet),
-        }
-    }
-
-    pub(crate) fn recycle(&mut self, packet: Box<Packet>) {
-        if self.pool.len() < POOL_LIMIT {
-            self.pool.push(packet);
-        }
-    }
-
-    pub(crate) fn schedule_arrival(&mut self, at: Instant, by: ChannelId, packet: Box<Packet>) {
-        let tie = tie(Class::Arrival, &mut self.channels[by.0 as usize].source);
-        self.queue
-            .push(at.as_nanos(), tie, What::Arrival(by, packet));
-    }
-
-    pub(crate) fn schedule_timer(&mut self, at: Instant, node: NodeId, token: u64) {
-        let tie = tie(Class::Timer, &mut self.nodes[node.0 as usize].source);
-        self.queue
-            .push(at.as_nanos(), tie, What::Timer(node, token));
-    }
-
-    pub(crate) fn again(&mut self, node: NodeId, token: u64) {
-        self.instant.push_back(Immediate::Again(node, token));
-    }
-
-    /// Sends a packet on its way over a channel with impairments.
-    pub(crate) fn carry(
-        &mut self,
-        by: ChannelId,
-        mut packet: Box<Packet>,
-        departed: Instant,
-        hops: u8,
-    ) {
-        let now = self.now;
-        let link = &mut self.channels[by.0 as usize];
-        let latency = link.latency;
-        let at = link.impair().carry(&mut packet, departed, latency, now);
-        if at > now {
-            self.schedule_arrival(at, by, packet);
-        } else {
-            self.pass_on(by, packet, hops);
-        }
-    }
-
-    pub(crate) fn pass_on(&mut self, by: ChannelId, packet: Box<Packet>, hops: u8) {
-        self.instant.push_back(Immediate::Packet(by, packet, hops));
-    }
-}
-
 /// How far a call of [`World::run_before`] came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// Everything before the limit has happened, and the clock stands at the limit.
     Reached,
-    /// The budget is used up, or a node has asked for a pause; call again.
+    /// The budget is used up, or the driver is to react to a call; call again. Everything before the
+    /// clock has happened, and nothing else.
     Paused,
 }
 
@@ -281,49 +228,60 @@ impl std::error::Error for Stuck {}
 /// The nodes, the links between them, and the clock.
 #[derive(Debug)]
 pub struct World<N, O> {
-    kernel: Kernel,
-    nodes: Vec<N>,
-    observer: O,
-    events: u64,
-    stuck_after: u64,
-    /// How much was done in this instant since the last event of the queue or piece of work.
-    chain: u64,
-    /// How much may be done so.
-    chain_limit: u64,
+    pub(crate) lanes: Vec<Lane<N>>,
+    pub(crate) plan: Plan,
+    /// From and to which node each link leads.
+    pub(crate) links: Vec<(NodeId, NodeId)>,
+    /// Nodes that must not be separated.
+    pub(crate) together: Vec<(NodeId, NodeId)>,
+    pub(crate) reaction: Option<Duration>,
+    pub(crate) stuck_after: u64,
+    pub(crate) observer: O,
+    /// Everything before has happened, nothing else has.
+    pub(crate) now: Instant,
+    /// When the driver is to react to calls.
+    due: BTreeSet<Instant>,
+    /// What went wrong in a visit.
+    stuck: Option<Stuck>,
+    /// Whether the last step ended because the driver is to react.
+    is_called: bool,
 }
 
 impl<N: Node, O: Observer> World<N, O> {
     /// Returns the virtual time.
     #[must_use]
     pub const fn now(&self) -> Instant {
-        self.kernel.now
+        self.now
     }
 
     /// Returns the number of events so far.
     #[must_use]
-    pub const fn events(&self) -> u64 {
-        self.events
+    pub fn events(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.events).sum()
     }
 
     /// Counts the packets on links.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        let queued = self.kernel.queue.pending();
-        queued
-            .filter(|(_, what)| matches!(what, What::Arrival(..)))
-            .count() as u64
-            + self
-                .kernel
-                .instant
-                .iter()
-                .filter(|work| matches!(work, Immediate::Packet(..)))
-                .count() as u64
+        self.lanes.iter().map(|lane| lane.kernel.in_flight()).sum()
+    }
+
+    /// Returns a node.
+    ///
+    /// # Panics
+    /// If it is not one of this world.
+    #[must_use]
+    pub fn node(&self, node: NodeId) -> &N {
+        let node = self.lane(node).nodes[node.0 as usize].as_ref();
+        node.expect("broken invariant: a node is in the lane of its number")
     }
 
     /// Returns the nodes, in the order of their ids.
-    #[must_use]
-    pub fn nodes(&self) -> &[N] {
-        &self.nodes
+    pub fn nodes(&self) -> impl Iterator<Item = &N> {
+        (0..)
+            .map(NodeId)
+            .take(self.plan.lane_of.len())
+            .map(|node| self.node(node))
     }
 
     /// Returns the observer.
@@ -337,6 +295,18 @@ impl<N: Node, O: Observer> World<N, O> {
         &mut self.observer
     }
 
+    /// Returns how long after a [`call`](Context::call) the driver reacts; `None` if nodes never call.
+    #[must_use]
+    pub const fn reaction(&self) -> Option<Duration> {
+        self.reaction
+    }
+
+    /// Returns which parts of the world can run at once.
+    #[must_use]
+    pub const fn shards(&self) -> Shards {
+        self.plan.shards
+    }
+
     /// Changes links between two steps: their latency and their impairments. Packets on the way
     /// arrive as they would have, and those after them do not overtake them for the change.
     pub fn change_links(
@@ -344,14 +314,14 @@ impl<N: Node, O: Observer> World<N, O> {
         links: &[ChannelId],
         change: impl Fn(&mut Duration, &mut Impairments),
     ) {
-        let channels = &mut self.kernel.channels;
         let plain = links.iter().copied();
-        let plain = plain.filter(|link| channels[link.0 as usize].impaired.is_none());
+        let plain = plain.filter(|link| self.channel(*link).impaired.is_none());
         let mut last: BTreeMap<ChannelId, Option<Instant>> =
             plain.map(|link| (link, None)).collect();
         if !last.is_empty() {
             // They have not noted when their packets arrive.
-            for (at, what) in self.kernel.queue.pending() {
+            let lanes = self.lanes.iter();
+            for (at, what) in lanes.flat_map(|lane| lane.kernel.queue.pending()) {
                 if let What::Arrival(by, _) = what
                     && let Some(last) = last.get_mut(by)
                 {
@@ -359,134 +329,152 @@ impl<N: Node, O: Observer> World<N, O> {
                 }
             }
         }
+        let mut far_ends = Vec::clone(&self.lanes[0].kernel.far_ends);
         for &link in links {
-            let channel = &mut channels[link.0 as usize];
+            let from = self.links[link.0 as usize].0;
+            let lane = self.plan.lane(from);
+            let channel = self.lanes[lane].kernel.channel(link);
             let mut latency = channel.latency;
             let impaired = channel.impair();
             impaired.follow(last.get(&link).copied().flatten());
             change(&mut latency, &mut impaired.settings);
             channel.latency = latency;
+            far_ends[link.0 as usize].is_impaired = true;
         }
+        let far_ends = Arc::new(far_ends);
+        for lane in &mut self.lanes {
+            lane.kernel.far_ends = Arc::clone(&far_ends);
+        }
+        self.find_shards();
     }
 
     /// Returns what a link has done; `None` if it never had impairments.
     #[must_use]
     pub fn link_stats(&self, link: ChannelId) -> Option<&LinkStats> {
-        let impaired = self.kernel.channels[link.0 as usize].impaired.as_ref()?;
+        let impaired = self.channel(link).impaired.as_ref()?;
         Some(&impaired.stats)
     }
 
     /// Lets the caller act as a node between two steps: how a run starts and is intervened in.
     ///
-    /// What it sends over links without latency goes on with the next [`World::run_before`].
+    /// What it sends over links without latency passes at once.
     pub fn visit<R>(&mut self, node: NodeId, act: impl FnOnce(&mut N, &mut Context<'_>) -> R) -> R {
-        let mut context = Context {
-            kernel: &mut self.kernel,
-            observer: &mut self.observer,
-            node,
-            at_hand: None,
-        };
-        let result = act(&mut self.nodes[node.0 as usize], &mut context);
-        self.begin_chain();
+        let lane = self.plan.lane(node);
+        let (result, passed) = self.lanes[lane].visit(node, &mut self.observer, act);
+        if let Err(stuck) = passed {
+            self.stuck.get_or_insert(stuck);
+        }
+        self.exchange();
         result
     }
 
-    /// Runs events that lie before `limit`, at most about `budget` of them, or until a node asks for
-    /// a [`pause`](Context::pause).
+    /// Runs events that lie before `limit`, until about `budget` of them and all of their instant are
+    /// done, or the driver is to react to a [`call`](Context::call).
     ///
     /// # Errors
     /// [`Stuck`] when time does not move any more; the world stays as it was then.
     pub fn run_before(&mut self, limit: Instant, budget: u64) -> Result<Progress, Stuck> {
-        let stop_at = self.events.saturating_add(budget);
-        while self.events < stop_at && !std::mem::take(&mut self.kernel.pause) {
-            if let Some(work) = self.kernel.instant.pop_front() {
-                self.handle_immediate(work)?;
-                continue;
-            }
-            let Some((time, _, what)) = self.kernel.queue.pop_before(limit.as_nanos()) else {
-                self.kernel.now = self.kernel.now.max(limit);
-                return Ok(Progress::Reached);
+        self.gather();
+        let stop_at = self.events().saturating_add(budget);
+        loop {
+            let until = self.begin_step(limit)?;
+            let lane = &mut self.lanes[0];
+            let left = stop_at.saturating_sub(lane.events);
+            let halt = lane.run_before(&mut self.observer, until.as_nanos(), left)?;
+            let reached = match halt {
+                Halt::Done => until,
+                Halt::Budget => lane.kernel.now + Duration::from_nanos(1),
+                Halt::Called => {
+                    self.heed_calls();
+                    if self
+                        .due
+                        .first()
+                        .is_none_or(|due| *due > self.lanes[0].kernel.now)
+                    {
+                        continue;
+                    }
+                    self.lanes[0].kernel.now
+                }
             };
-            self.kernel.now = Instant::from_nanos(time);
-            match what {
-                What::Arrival(by, packet) => self.arrive(by, packet, 0),
-                What::Timer(node, token) => self.fire(node, token),
-            }
-            self.begin_chain();
+            return Ok(self.end_step(reached, limit));
         }
-        Ok(Progress::Paused)
     }
 
-    /// Notes how much work of this instant is known to be finite.
-    ///
-    /// Events of the queue were scheduled in the past of their instant, so they are finitely many;
-    /// only packets that answer each other without latency could make an instant go on for ever.
-    fn begin_chain(&mut self) {
-        let waiting = self.kernel.instant.len() as u64;
-        self.chain = 0;
-        self.chain_limit = self.stuck_after + waiting * u64::from(HOP_LIMIT);
+    /// Returns up to when may be run.
+    pub(crate) fn begin_step(&mut self, limit: Instant) -> Result<Instant, Stuck> {
+        // The error of a visit: the visited lane stands where it was.
+        if let Some(stuck) = self.stuck {
+            return Err(stuck);
+        }
+        // Of visits.
+        self.heed_calls();
+        let due = self.due.first().copied();
+        Ok(due.map_or(limit, |due| due.min(limit)))
     }
 
-    fn handle_immediate(&mut self, work: Immediate) -> Result<(), Stuck> {
-        if self.chain == self.chain_limit {
-            self.kernel.instant.push_front(work);
-            return Err(Stuck {
-                at: self.kernel.now,
-                handled: self.chain,
+    /// Moves the clock to where all lanes stand.
+    pub(crate) fn end_step(&mut self, reached: Instant, limit: Instant) -> Progress {
+        self.now = self.now.max(reached);
+        for lane in &mut self.lanes {
+            lane.kernel.now = self.now;
+        }
+        self.heed_calls();
+        self.is_called = self.due.first().is_some_and(|due| *due <= self.now);
+        self.due.retain(|due| *due > reached);
+        if reached >= limit {
+            Progress::Reached
+        } else {
+            Progress::Paused
+        }
+    }
+
+    /// Tells whether the last run ended because the driver is to react to a [`call`](Context::call).
+    #[must_use]
+    pub const fn is_called(&self) -> bool {
+        self.is_called
+    }
+
+    /// Takes note of when the driver is to react.
+    fn heed_calls(&mut self) {
+        for lane in &mut self.lanes {
+            let calls = lane.kernel.take_calls().into_iter();
+            let due = calls.map(|at| {
+                let reaction = self.reaction;
+                at + reaction.expect("broken invariant: a node calls in a world without calls")
             });
+            self.due.extend(due);
         }
-        self.chain += 1;
-        match work {
-            Immediate::Packet(by, packet, hops) if hops > HOP_LIMIT => {
-                let now = self.kernel.now;
-                self.observer
-                    .dropped(now, Place::Channel(by), &packet, DropReason::HopLimit);
-                self.kernel.recycle(packet);
-            }
-            Immediate::Packet(by, packet, hops) => self.arrive(by, packet, hops),
-            Immediate::Again(node, token) => {
-                let before = self.kernel.instant.len();
-                self.fire(node, token);
-                // Every packet of the next piece may make its hops.
-                let added = self.kernel.instant.len().saturating_sub(before) as u64;
-                self.chain_limit += added * u64::from(HOP_LIMIT);
-            }
-        }
-        Ok(())
     }
 
-    fn fire(&mut self, node: NodeId, token: u64) {
-        self.events += 1;
-        let mut context = Context {
-            kernel: &mut self.kernel,
-            observer: &mut self.observer,
-            node,
-            at_hand: None,
-        };
-        self.nodes[node.0 as usize].on_timer(token, &mut context);
+    /// Hands packets over that lanes have for each other.
+    fn exchange(&mut self) {
+        if self.lanes.len() == 1 {
+            return;
+        }
+        for from in 0..self.lanes.len() {
+            for to in 0..self.lanes.len() {
+                let mut batch = std::mem::take(&mut self.lanes[from].kernel.outboxes[to]);
+                self.lanes[to].kernel.take_in(&mut batch);
+                self.lanes[from].kernel.outboxes[to] = batch;
+            }
+        }
     }
 
-    fn arrive(&mut self, by: ChannelId, packet: Box<Packet>, hops: u8) {
-        self.events += 1;
-        let channel = &self.kernel.channels[by.0 as usize];
-        let node = channel.to;
-        if let Some(tap) = channel.tap_out {
-            self.observer.tapped(self.kernel.now, tap, &packet);
+    /// Puts the whole world into one lane.
+    pub(crate) fn gather(&mut self) {
+        if self.lanes.len() > 1 {
+            let lanes = vec![0; self.plan.shards.count];
+            self.form(1, &lanes);
         }
-        // What a link has corrupted ends where the link does, as at a network card that checks sums.
-        if channel.impaired.is_some()
-            && let Some(fault) = packet.fault()
-        {
-            let (now, place) = (self.kernel.now, Place::Node(node));
-            self.observer.dropped(now, place, &packet, fault);
-            return self.kernel.recycle(packet);
-        }
-        let mut context = Context {
-            kernel: &mut self.kernel,
-            observer: &mut self.observer,
-            node,
-            at_hand: Some((packet.id, hops)),
-        };
-        self.nodes[node.0 as usize].on_packet(packet, by, &mut context);
+    }
+
+    fn lane(&self, node: NodeId) -> &Lane<N> {
+        &self.lanes[self.plan.lane(node)]
+    }
+
+    pub(crate) fn channel(&self, link: ChannelId) -> &Channel {
+        let place = link.0 as usize;
+        let channel = self.lane(self.links[place].0).kernel.channels[place].as_ref();
+        channel.expect("broken invariant: a link is in the lane of its sender")
     }
 }

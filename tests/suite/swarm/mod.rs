@@ -56,7 +56,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use plsim::{Case, Outputs, Report, Simulation, Sink, Step};
+use plsim::{Case, Outputs, Report, Simulation, Sink, Step, Threads};
 
 use draw::draw;
 use plan::Plan;
@@ -84,13 +84,21 @@ pub struct Run {
 /// Runs a seed and returns what was violated and all outputs.
 #[must_use]
 pub fn run(seed: u64) -> Run {
+    run_on(seed, Threads::One)
+}
+
+/// Draws the scenario of a seed, runs it on so many threads and judges the run.
+#[must_use]
+pub fn run_on(seed: u64, threads: Threads) -> Run {
     let plan = draw(seed);
     let outputs = [Buffer::default(), Buffer::default(), Buffer::default()];
     let mut run = Run {
         scenario: plan.to_toml(),
         ..Run::default()
     };
-    let report = catch_unwind(AssertUnwindSafe(|| simulate(&run.scenario, &outputs)));
+    let report = catch_unwind(AssertUnwindSafe(|| {
+        simulate(&run.scenario, threads, &outputs)
+    }));
     let [capture, events, samples] = outputs;
     run.capture = capture.take();
     run.events = String::from_utf8_lossy(&events.take()).into_owned();
@@ -152,7 +160,11 @@ pub fn replay_line(seed: u64, violation: &Violation) -> String {
 }
 
 /// Runs a scenario to its end; an error comes with the invariant it violates.
-fn simulate(text: &str, outputs: &[Buffer; 3]) -> Result<Report, (&'static str, String)> {
+fn simulate(
+    text: &str,
+    threads: Threads,
+    outputs: &[Buffer; 3],
+) -> Result<Report, (&'static str, String)> {
     let refused = |problems: plsim_scenario::Diagnostics| ("the drawing", problems.render(false));
     let (scenario, _) =
         plsim_scenario::parse("swarm.toml", text.as_bytes(), &[]).map_err(refused)?;
@@ -169,6 +181,7 @@ fn simulate(text: &str, outputs: &[Buffer; 3]) -> Result<Report, (&'static str, 
         timeseries: Some(Sink::new(samples.clone())),
     };
     let mut simulation = Simulation::new(case, outputs).map_err(refused)?;
+    simulation.set_threads(threads);
     let broken = |error: plsim::RunError| ("N10", error.to_string());
     while simulation.step(1_000_000).map_err(broken)? == Step::Running {}
     simulation.finish().map_err(broken)
@@ -176,10 +189,12 @@ fn simulate(text: &str, outputs: &[Buffer; 3]) -> Result<Report, (&'static str, 
 
 /// A file in memory that its writer need not give back.
 #[derive(Debug, Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+pub struct Buffer(Arc<Mutex<Vec<u8>>>);
 
 impl Buffer {
-    fn take(&self) -> Vec<u8> {
+    /// Takes what was written since the last time.
+    #[must_use]
+    pub fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

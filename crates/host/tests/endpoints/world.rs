@@ -158,8 +158,8 @@ impl Setup {
             },
             ..Default::default()
         };
-        let up = builder.channel("link", "up", server, link.clone());
-        let down = builder.channel("link", "down", client, link);
+        let up = builder.channel("link", "up", (client, server), link.clone());
+        let down = builder.channel("link", "down", (server, client), link);
         let first = CLIENT.to_bits();
         let clients = ClientVms::new(ClientVmsConfig {
             addresses: (first..first + self.clients)
@@ -240,7 +240,7 @@ impl Mini {
     }
 
     pub(crate) fn clients(&self) -> &ClientVms {
-        let Vm::Client(clients) = &self.world.nodes()[0] else {
+        let Vm::Client(clients) = self.world.node(self.client) else {
             panic!("the first node")
         };
         clients
@@ -251,7 +251,7 @@ impl Mini {
     }
 
     pub(crate) fn server(&self) -> &ServerVm {
-        let Vm::Server { vm, .. } = &self.world.nodes()[1] else {
+        let Vm::Server { vm, .. } = self.world.node(self.server) else {
             panic!("the second node")
         };
         vm
