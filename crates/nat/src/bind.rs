@@ -214,10 +214,14 @@ impl NatEngine {
         // The side's own count makes two searches of one flow start at different places.
         let searches = side.searches;
         side.searches += 1;
-        let destination = self.destination.pair(
-            u64::from(key.backend_port()) << 8 | u64::from(key.protocol().number()),
-            address,
-        );
+        let destination = if pool.allocator.hashes_destination() {
+            self.destination.pair(
+                u64::from(key.backend_port()) << 8 | u64::from(key.protocol().number()),
+                address,
+            )
+        } else {
+            0
+        };
         let request = PortRequest {
             random: self.start.pair(hash, searches),
             flow: hash,

@@ -56,6 +56,7 @@ impl PortMap {
     }
 
     /// Makes a binding the owner of a port that has none.
+    #[inline]
     pub(crate) fn claim(&mut self, pool: &mut PagePool, port: u16, position: u32) {
         let owner = self.cell(pool, port);
         assert!(*owner == NONE, "broken invariant: a port has two owners");
@@ -63,8 +64,10 @@ impl PortMap {
     }
 
     /// Takes a port from its owner.
+    #[inline]
     pub(crate) fn disclaim(&mut self, pool: &mut PagePool, port: u16, position: u32) {
-        let owner = self.cell(pool, port);
+        let page = self.pages[usize::from((port >> 6) - self.base)];
+        let owner = &mut pool.pages[page as usize][usize::from(port % 64)];
         assert!(
             *owner == position,
             "broken invariant: a port is released by a binding that does not own it"
@@ -80,14 +83,19 @@ impl PortMap {
     fn cell<'pool>(&mut self, pool: &'pool mut PagePool, port: u16) -> &'pool mut u32 {
         let page = &mut self.pages[usize::from((port >> 6) - self.base)];
         if *page == NONE {
-            *page = pool.pages.len() as u32;
-            pool.pages.push([NONE; 64]);
+            *page = pool.add();
         }
         &mut pool.pages[*page as usize][usize::from(port % 64)]
     }
 }
 
 impl PagePool {
+    #[cold]
+    fn add(&mut self) -> u32 {
+        self.pages.push([NONE; 64]);
+        self.pages.len() as u32 - 1
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.pages.memory_bytes()
     }

@@ -56,12 +56,14 @@ impl ChunkPool {
     /// Adds an item at the end of a chain.
     #[inline]
     pub(crate) fn append(&mut self, chain: &mut Chain, item: (u32, u32)) {
-        if chain.last == NIL || self.chunks[chain.last as usize].len as usize == ITEMS {
-            self.extend(chain);
+        if let Some(chunk) = self.chunks.get_mut(chain.last as usize)
+            && let Some(place) = chunk.items.get_mut(chunk.len as usize)
+        {
+            *place = item;
+            chunk.len += 1;
+        } else {
+            self.extend(chain, item);
         }
-        let chunk = &mut self.chunks[chain.last as usize];
-        chunk.items[chunk.len as usize] = item;
-        chunk.len += 1;
     }
 
     /// Takes the first chunk of a chain out.
@@ -93,22 +95,24 @@ impl ChunkPool {
         self.chunks.memory_bytes()
     }
 
-    fn extend(&mut self, chain: &mut Chain) {
-        let empty = Chunk {
-            next: NIL,
-            len: 0,
-            items: [(0, 0); ITEMS],
-        };
+    /// Adds an item in a chunk of its own.
+    #[inline(never)] // One item in 31 needs it.
+    fn extend(&mut self, chain: &mut Chain, item: (u32, u32)) {
         let added = if self.free == NIL {
-            self.chunks.push(empty);
+            self.chunks.push(Chunk {
+                next: NIL,
+                len: 0,
+                items: [(0, 0); ITEMS],
+            });
             self.chunks.len() as u32 - 1
         } else {
-            let added = self.free;
-            let chunk = &mut self.chunks[added as usize];
-            self.free = chunk.next;
-            (chunk.next, chunk.len) = (NIL, 0);
-            added
+            self.free
         };
+        let chunk = &mut self.chunks[added as usize];
+        if added == self.free {
+            self.free = chunk.next;
+        }
+        (chunk.next, chunk.len, chunk.items[0]) = (NIL, 1, item);
         match chain.last {
             NIL => chain.first = added,
             last => self.chunks[last as usize].next = added,

@@ -242,7 +242,10 @@ impl TimerWheel {
         let tick = tick_of(deadline);
         let number = ((63 - (tick ^ self.tick).leading_zeros()) / SLOT_BITS) as usize;
         let slot = digit(tick, number);
-        let level = self.levels[number].get_or_insert_with(Level::boxed);
+        let level = match &mut self.levels[number] {
+            Some(level) => level,
+            none => none.insert(Level::boxed()),
+        };
         level.occupied[slot / 64] |= 1 << (slot % 64);
         self.chunks.append(&mut level.slots[slot], (position, tag));
         let shift = TICK_BITS + number as u32 * SLOT_BITS;
@@ -298,6 +301,8 @@ impl<F: FnMut(u32, u32) -> Option<Instant>> TimerOwner for Asked<F> {
 }
 
 impl Level {
+    #[cold] // Its 2 KiB shall not be in the frame of who files an item.
+    #[inline(never)]
     fn boxed() -> Box<Self> {
         Box::new(Self {
             occupied: [0; SLOTS / 64],

@@ -146,6 +146,11 @@ impl Allocation {
         )
     }
 
+    /// Tells whether it looks at [`PortRequest::destination`].
+    pub(crate) const fn hashes_destination(self) -> bool {
+        matches!(self, Self::Rfc6056Hash | Self::Rfc6056DoubleHash)
+    }
+
     /// Returns where it is written down.
     #[must_use]
     pub const fn source(self) -> &'static str {

@@ -1,4 +1,4 @@
-use super::set::FreePorts;
+use super::set::UsedPorts;
 use super::{Allocated, NoPort, PortAllocator, PortRequest};
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
@@ -8,12 +8,12 @@ use core::ops::RangeInclusive;
 /// Source: what a plain free list does; without a hold-down it gives a backend in TIME-WAIT the
 /// same port again at once (RFC 9293 §3.6.1, RFC 6888 REQ-8). The hold-down is the engine's: a held
 /// port is not free. Released ports come first, the latest before all, then those never used, in
-/// ascending order. One stack operation at any occupancy; one probe. Memory: 8.2 KiB for 64 512
+/// ascending order. One stack operation at any occupancy; one probe. Memory: 8.1 KiB for 64 512
 /// ports, and two bytes for each that waits for reuse, at most 126 KiB more. It never gives up and
 /// is fully predictable.
 #[derive(Debug, Clone)]
 pub struct LifoPorts {
-    ports: FreePorts,
+    ports: UsedPorts,
     /// The index of the next port that was never used.
     fresh: u32,
     released: Vec<u16>,
@@ -24,7 +24,7 @@ impl LifoPorts {
     #[must_use]
     pub fn new(range: RangeInclusive<u16>) -> Self {
         Self {
-            ports: FreePorts::new(&range),
+            ports: UsedPorts::new(&range),
             fresh: 0,
             released: Vec::new(),
         }
@@ -42,13 +42,13 @@ impl PortAllocator for LifoPorts {
             }
             None => return Err(NoPort::Full),
         };
-        self.ports.take(self.ports.index(port));
+        self.ports.take(port);
         Ok(Allocated { port, probes: 1 })
     }
 
     #[inline]
     fn release(&mut self, port: u16, _subscriber: u64) {
-        self.ports.put(self.ports.index(port));
+        self.ports.put(port);
         self.released.push(port);
     }
 

@@ -37,7 +37,7 @@ pub struct PortRequest {
     /// A keyed hash of the whole flow.
     pub flow: u64,
     /// A keyed hash of (NAT IP, protocol, backend port), with a key of the backend VM's own: the F()
-    /// and G() of RFC 6056 §3.3.3 and §3.3.4.
+    /// and G() of RFC 6056 §3.3.3 and §3.3.4; 0 from the engine for all others.
     pub destination: u64,
     /// The client's own port.
     pub client_port: u16,

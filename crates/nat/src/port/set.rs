@@ -18,9 +18,14 @@ pub(crate) struct FreePorts {
     count: u32,
     free: u32,
     top: u64,
-    middle: Vec<u64>,
+    /// Beside the other fields: whoever has many sets finds none of them in the cache, and this spares a
+    /// line and a page.
+    middle: [u64; GROUPS],
     bottom: Vec<u64>,
 }
+
+/// Words of the middle level: enough for 2^16 ports.
+const GROUPS: usize = 16;
 
 impl FreePorts {
     /// Builds the set with every port of the range free; an empty range has none.
@@ -31,12 +36,14 @@ impl FreePorts {
     /// Builds the set of the indices below `count`.
     pub(crate) fn of_count(first: u16, count: u32) -> Self {
         let bottom = ones(count);
-        let middle = ones(bottom.len() as u32);
+        let words = ones(bottom.len() as u32);
+        let mut middle = [0; GROUPS];
+        middle[..words.len()].copy_from_slice(&words);
         Self {
             first,
             count,
             free: count,
-            top: ones(middle.len() as u32).first().copied().unwrap_or(0),
+            top: ones(words.len() as u32).first().copied().unwrap_or(0),
             middle,
             bottom,
         }
@@ -53,7 +60,7 @@ impl FreePorts {
     }
 
     pub(crate) const fn memory_bytes(&self) -> usize {
-        (self.middle.capacity() + self.bottom.capacity()) * size_of::<u64>()
+        (GROUPS + self.bottom.capacity()) * size_of::<u64>()
     }
 
     #[inline]
@@ -128,6 +135,67 @@ impl FreePorts {
         let (group, bit) = split(word as u32);
         self.middle[group] |= 1 << bit;
         self.top |= 1 << group;
+        self.free += 1;
+    }
+}
+
+/// The ports of a range that are in use, a bit each: for allocators that keep their free ones in some
+/// order and only have to know that nobody gives one back twice.
+#[derive(Debug, Clone)]
+pub(crate) struct UsedPorts {
+    first: u16,
+    count: u32,
+    free: u32,
+    used: Vec<u64>,
+}
+
+impl UsedPorts {
+    /// Builds the set with every port of the range free; an empty range has none.
+    pub(crate) fn new(range: &RangeInclusive<u16>) -> Self {
+        let count = range.len() as u32;
+        Self {
+            first: *range.start(),
+            count,
+            free: count,
+            used: vec![0; count.div_ceil(64) as usize],
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn count(&self) -> u32 {
+        self.count
+    }
+
+    #[inline]
+    pub(crate) const fn free(&self) -> u32 {
+        self.free
+    }
+
+    pub(crate) const fn memory_bytes(&self) -> usize {
+        self.used.capacity() * size_of::<u64>()
+    }
+
+    #[inline]
+    pub(crate) const fn port(&self, index: u32) -> u16 {
+        (self.first as u32 + index) as u16
+    }
+
+    /// Takes a port that is free.
+    #[inline]
+    pub(crate) fn take(&mut self, port: u16) {
+        let (word, bit) = split(u32::from(port - self.first));
+        self.used[word] |= 1 << bit;
+        self.free -= 1;
+    }
+
+    /// Gives a port back; panics if it was not taken.
+    #[inline]
+    pub(crate) fn put(&mut self, port: u16) {
+        let (word, bit) = split(u32::from(port).wrapping_sub(u32::from(self.first)));
+        let word = self.used.get_mut(word);
+        let word = word.filter(|word| **word & 1 << bit != 0);
+        let word = word.expect("broken invariant: a port is released that is not allocated");
+        *word &= !(1 << bit);
         self.free += 1;
     }
 }

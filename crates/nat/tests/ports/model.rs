@@ -195,7 +195,7 @@ fn memory_is_what_the_documents_of_the_types_say() {
         assert!(ports.memory_bytes() >= at_first + released);
         let bits = 8 * (1_008 + 16);
         let (least, most) = match allocation {
-            Allocation::Fifo | Allocation::Lifo => (bits, bits + 128 * 1_024),
+            Allocation::Fifo | Allocation::Lifo => (8 * 1_008, bits + 128 * 1_024),
             Allocation::Uniform => (4 * 64_512, 4 * 64_512),
             Allocation::Blocks { .. } => (bits + 16 * 1_008, 26 * 1_024),
             Allocation::AzureBlocks => (bits + 16 * 8_064, 140 * 1_024),
