@@ -67,13 +67,17 @@ impl NatEngine {
         read: impl Fn(&P) -> (Reply, Instant),
         mut write: impl FnMut(&mut P, Result<Translation, NatError>),
     ) {
+        let mut places = [None; ROUND];
         let mut found = [NIL; ROUND];
         for packets in packets.chunks_mut(ROUND) {
-            for packet in &*packets {
-                self.prefetch_owner(&read(packet).0);
+            for (packet, place) in packets.iter().zip(&mut places) {
+                *place = self.owner_place(&read(packet).0);
+                if let Some(place) = *place {
+                    self.pages.prefetch(place);
+                }
             }
-            for (packet, found) in packets.iter().zip(&mut found) {
-                *found = self.owner(&read(packet).0).unwrap_or(NIL);
+            for (place, found) in places[..packets.len()].iter().zip(&mut found) {
+                *found = place.and_then(|at| self.pages.owner(at)).unwrap_or(NIL);
                 self.flows.prefetch_entry(*found);
             }
             for (packet, &found) in packets.iter_mut().zip(&found) {

@@ -232,9 +232,11 @@ impl NatEngine {
         let space = side.space_or_new(key.backend_port(), pool, self.start);
         let found = space.allocate(&request, now);
         let change = space.ports.next_change();
-        if let Ok(allocated) = found {
+        if let Ok(allocated) = found
+            && let Some(place) = space.owners.place(allocated.port)
+        {
             // The page is written last of all.
-            space.owners.prefetch(&self.pages, allocated.port);
+            self.pages.prefetch(place);
         }
         side.probes += u64::from(match found {
             Ok(allocated) => allocated.probes,

@@ -4,7 +4,7 @@ use crate::error::{ConfigError, NatError};
 use crate::event::{NatEvent, Reset};
 use crate::packet::{Original, Reply, Translation};
 use crate::pool::{NIL, NatIp, Pool};
-use crate::reverse::PagePool;
+use crate::reverse::{PagePool, Place};
 use crate::side::Side;
 use crate::usage::{LimitRefusals, Usage};
 use alloc::collections::VecDeque;
@@ -547,17 +547,13 @@ impl NatEngine {
         space.owners.owner(&self.pages, port)
     }
 
-    /// Asks for the memory that [`owner`](Self::owner) will read.
+    /// Returns where the owner of the port stands that a packet of the backend is for.
     #[inline]
-    pub(crate) fn prefetch_owner(&self, packet: &Reply) {
-        if let Some(&nat_ip) = self.by_address.get(packet.destination.ip())
-            && let Some(side) = &self.nat_ips[usize::from(nat_ip)].sides[packet.protocol.index()]
-            && let Some(space) = side.space(packet.source.port())
-        {
-            space
-                .owners
-                .prefetch(&self.pages, packet.destination.port());
-        }
+    pub(crate) fn owner_place(&self, packet: &Reply) -> Option<Place> {
+        let nat_ip = *self.by_address.get(packet.destination.ip())?;
+        let side = self.nat_ips[usize::from(nat_ip)].sides[packet.protocol.index()].as_ref()?;
+        let space = side.space(packet.source.port())?;
+        space.owners.place(packet.destination.port())
     }
 
     pub(crate) fn info(&self, binding: &Binding) -> BindingInfo {

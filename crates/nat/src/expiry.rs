@@ -94,8 +94,9 @@ impl NatEngine {
             self.flows.prefetch(binding.key.hash(self.key));
             let nat_ip = &self.nat_ips[usize::from(binding.nat_ip)];
             let side = nat_ip.sides[binding.key.protocol().index()].as_ref();
-            if let Some(space) = side.and_then(|side| side.space(binding.key.backend_port())) {
-                space.owners.prefetch(&self.pages, binding.nat_port);
+            let space = side.and_then(|side| side.space(binding.key.backend_port()));
+            if let Some(place) = space.and_then(|space| space.owners.place(binding.nat_port)) {
+                self.pages.prefetch(place);
             }
         }
     }

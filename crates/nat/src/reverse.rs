@@ -23,6 +23,13 @@ pub(crate) struct PagePool {
     pages: Slab<[u32; 64]>,
 }
 
+/// Where a page pool keeps the owner of a port.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Place {
+    page: u32,
+    cell: u8,
+}
+
 const NONE: u32 = u32::MAX;
 
 impl PortMap {
@@ -38,21 +45,18 @@ impl PortMap {
     /// Returns the position of the binding that owns a port.
     #[inline]
     pub(crate) fn owner(&self, pool: &PagePool, port: u16) -> Option<u32> {
-        let at = usize::from((port >> 6).wrapping_sub(self.base));
-        let page = *self.pages.get(at)?;
-        let owner = pool.pages.get(page as usize)?[usize::from(port % 64)];
-        (owner != NONE).then_some(owner)
+        pool.owner(self.place(port)?)
     }
 
-    /// Asks for the memory that [`owner`](Self::owner) will read.
+    /// Returns where the pool keeps a port's owner, for as long as the map lives.
     #[inline]
-    pub(crate) fn prefetch(&self, pool: &PagePool, port: u16) {
+    pub(crate) fn place(&self, port: u16) -> Option<Place> {
         let at = usize::from((port >> 6).wrapping_sub(self.base));
-        if let Some(&page) = self.pages.get(at)
-            && let Some(page) = pool.pages.get(page as usize)
-        {
-            prefetch(&page[usize::from(port % 64)]);
-        }
+        let page = *self.pages.get(at)?;
+        (page != NONE).then_some(Place {
+            page,
+            cell: (port % 64) as u8,
+        })
     }
 
     /// Makes a binding the owner of a port that has none.
@@ -90,6 +94,27 @@ impl PortMap {
 }
 
 impl PagePool {
+    /// Returns the position of the binding that owns the port at a place.
+    #[inline]
+    pub(crate) fn owner(&self, place: Place) -> Option<u32> {
+        let owner = *self.cell(place)?;
+        (owner != NONE).then_some(owner)
+    }
+
+    /// Asks for the memory that [`owner`](Self::owner) will read.
+    #[inline]
+    pub(crate) fn prefetch(&self, place: Place) {
+        if let Some(owner) = self.cell(place) {
+            prefetch(owner);
+        }
+    }
+
+    #[inline]
+    fn cell(&self, place: Place) -> Option<&u32> {
+        let page = self.pages.get(place.page as usize)?;
+        Some(&page[usize::from(place.cell % 64)])
+    }
+
     #[cold]
     fn add(&mut self) -> u32 {
         self.pages.push([NONE; 64]);
