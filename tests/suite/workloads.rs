@@ -119,6 +119,38 @@ fn connections_go_to_the_destinations_by_their_skew() {
 }
 
 #[test]
+fn a_client_vm_that_crashes_leaves_its_ports_in_use() {
+    let held = "model = \"constant-concurrency\"\nconnections = 10\nhold = \"1h\"";
+    let event = |at, state| {
+        format!(
+            "[[event]]\nat = \"{at}s\"\naction = \"change-vm\"\nclient_vm = \"client\"\n\
+             state = \"{state}\"\n"
+        )
+    };
+    let own = workload("held", held);
+    for (state, in_use) in [("crashed", 20), ("stopped", 10)] {
+        let events = event(5, state) + &event(10, "running");
+        let report = simulate(&format!("{SMALL}{own}{events}"), &[]);
+        let row = row(&report, "held");
+        let ends = &row.connections;
+        assert_eq!((ends.vm_down, ends.established, ends.failed), (10, 10, 0));
+        assert!(ends.is_partition());
+        let nat = &report.summary.nat[0];
+        assert_eq!((nat.in_use, nat.in_use + nat.held), (in_use, 20), "{state}");
+        let findings = &report.summary.findings;
+        let told = findings
+            .iter()
+            .find(|found| found.what.starts_with("client: "));
+        let expected = "client: 10 connections ended with their VM, which crashed (client at 5 s). Nobody \
+                        was told: the NAT keeps their ports until they have been silent for up to 300 s.";
+        match state {
+            "crashed" => assert_eq!(told.unwrap().what, expected),
+            _ => assert_eq!(told, None),
+        }
+    }
+}
+
+#[test]
 fn the_order_of_subscriptions_in_a_file_does_not_show() {
     let subscribers = "model = \"pub-sub\"\nconnections = 2\n";
     let one = workload("a", &format!("{subscribers}interval = \"1s\""));

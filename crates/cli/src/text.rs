@@ -254,13 +254,14 @@ type Count = fn(&WorkloadSummary) -> u64;
 type Time = fn(&WorkloadSummary) -> Duration;
 
 /// Where a connection can stand: head, whether it is shown even if it is nought, and how many.
-const OUTCOMES: [(&str, bool, Count); 8] = [
+const OUTCOMES: [(&str, bool, Count); 9] = [
     ("attempted", true, |row| row.connections.attempted),
     ("open", true, |row| row.connections.established),
     ("closed", true, |row| row.connections.closed),
     ("reset", false, |row| row.connections.reset),
     ("idle expired", false, |row| row.connections.idle_expired),
     ("timed out", false, |row| row.connections.timed_out),
+    ("VM down", false, |row| row.connections.vm_down),
     ("connecting", false, |row| row.connections.connecting),
     ("failed", true, |row| row.connections.failed),
 ];

@@ -7,11 +7,12 @@ use crate::text::{ROWS, rounded};
 type Count = fn(&WorkloadSummary) -> u64;
 
 /// What became of requests: head, and how many.
-const REQUESTS: [(&str, Count); 6] = [
+const REQUESTS: [(&str, Count); 7] = [
     ("timed out", |row| row.lost_by.timeout),
     ("reset", |row| row.lost_by.reset),
     ("idle expired", |row| row.lost_by.idle_expired),
     ("closed", |row| row.lost_by.closed),
+    ("VM down", |row| row.lost_by.vm_down),
     ("awaiting", |row| row.awaiting),
     ("messages", |row| row.messages),
 ];

@@ -1,3 +1,6 @@
+pub(crate) mod state;
+
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, IcmpError, Origin, Packet};
@@ -63,6 +66,8 @@ pub(crate) struct Group {
     numbers: FixedMap<u32, u16>,
     /// Where the connections of all workloads go, by number.
     destinations: Vec<Destination>,
+    /// The VMs that do not run.
+    down: BTreeSet<u16>,
     pub(crate) out: ChannelId,
 }
 
@@ -81,6 +86,21 @@ impl Group {
     #[inline]
     pub(crate) fn destination(&self, number: u16) -> &Destination {
         &self.destinations[usize::from(number)]
+    }
+
+    fn has(&self, vm: u16) -> bool {
+        usize::from(vm) < self.addresses.len()
+    }
+
+    /// Tells whether anything can run anywhere.
+    pub(crate) fn runs(&self) -> bool {
+        self.down.len() < self.addresses.len()
+    }
+
+    /// Tells whether a VM at this address would hear a packet, if there is one.
+    fn hears(&self, address: &Ipv4Addr) -> bool {
+        let is_down = |vm| self.down.contains(&vm);
+        self.down.is_empty() || !self.vm(address).is_some_and(is_down)
     }
 
     fn owns(&self, address: &Ipv4Addr) -> bool {
@@ -126,6 +146,7 @@ impl ClientVms {
             addresses,
             numbers,
             destinations,
+            down: BTreeSet::new(),
             out,
         };
         let stats = workloads.iter().map(|workload| WorkloadStats {
@@ -287,6 +308,9 @@ impl ClientVms {
     }
 
     fn receive(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
+        if !self.group.hears(packet.destination().ip()) {
+            return cx.drop(packet, DropReason::VmDown);
+        }
         match packet.form() {
             Form::Tcp => self.on_tcp(packet, cx),
             Form::Udp => self.on_udp(packet, cx),
@@ -361,6 +385,9 @@ impl Node for ClientVms {
         let position = token as u32;
         if token >> 32 == ARRIVAL {
             return self.arrive(position as usize, cx);
+        }
+        if token >> 32 == MODEL && !self.group.runs() {
+            return;
         }
         if token >> 32 == MODEL {
             return self.run(position as usize, cx, Application::on_timer);

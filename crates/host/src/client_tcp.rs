@@ -6,6 +6,7 @@ use plsim_table::FixedMap;
 use plsim_types::{Instant, KeyedHash, TcpFlags, TcpSegment};
 
 use crate::alarm::Alarm;
+use crate::client::state::End;
 use crate::client::{Group, tcp_token};
 use crate::config::Close;
 use crate::connection::{Asked, Connections, Event, Turn};
@@ -129,6 +130,16 @@ impl TcpClients {
             return None;
         }
         self.end(position, Outcome::Unreachable, turn)
+    }
+
+    /// Takes its ports from a VM; returns the positions of its connections.
+    pub(crate) fn halt(&mut self, vm: u16) -> Vec<u32> {
+        self.ports.halt(vm)
+    }
+
+    /// Gives a VM its ports again, when all of its connections are gone.
+    pub(crate) fn boot(&mut self, vm: u16, address: Ipv4Addr) {
+        self.ports.boot(vm, address);
     }
 
     /// Tells whose timer fired; `None` if it was a stale one.
@@ -385,6 +396,21 @@ impl Connections for TcpClients {
             }
             Phase::Listening | Phase::Done | Phase::Lingering => None,
         }
+    }
+
+    fn workload(&self, position: u32, group: &Group) -> usize {
+        let destination = self.slots.entry(position).destination;
+        usize::from(group.destination(destination).workload)
+    }
+
+    fn lose(&mut self, position: u32, end: End, turn: &mut Turn<'_, '_>) -> Option<Event> {
+        let slot = self.slots.entry(position);
+        let is_open = !matches!(slot.phase, Phase::Connecting | Phase::Lingering);
+        if end == End::Stop && is_open {
+            let reset = slot.tcb.abort();
+            self.send(position, &reset, turn);
+        }
+        self.end(position, Outcome::VmDown, turn)
     }
 
     fn expire(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event> {

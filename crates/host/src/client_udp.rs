@@ -5,6 +5,7 @@ use plsim_table::FixedMap;
 use plsim_types::{Instant, KeyedHash};
 
 use crate::alarm::Alarm;
+use crate::client::state::End;
 use crate::client::{Group, udp_token};
 use crate::config::Close;
 use crate::connection::{Asked, Connections, Event, Turn};
@@ -121,6 +122,16 @@ impl UdpClients {
         turn.stats.lost(Outcome::Unreachable, waited);
         self.forget(position, Outcome::Unreachable, turn);
         Some(Event::Gone(Outcome::Unreachable))
+    }
+
+    /// Takes its ports from a VM; returns the positions of its connections.
+    pub(crate) fn halt(&mut self, vm: u16) -> Vec<u32> {
+        self.ports.halt(vm)
+    }
+
+    /// Gives a VM its ports again, when all of its connections are gone.
+    pub(crate) fn boot(&mut self, vm: u16, address: Ipv4Addr) {
+        self.ports.boot(vm, address);
     }
 
     /// Tells whose timer fired; `None` if it was a stale one.
@@ -260,6 +271,21 @@ impl Connections for UdpClients {
         };
         (slot.phase, slot.mark) = (phase, ASLEEP);
         Some(event)
+    }
+
+    fn workload(&self, position: u32, group: &Group) -> usize {
+        let destination = self.slots.entry(position).destination;
+        usize::from(group.destination(destination).workload)
+    }
+
+    fn lose(&mut self, position: u32, _end: End, turn: &mut Turn<'_, '_>) -> Option<Event> {
+        let slot = self.slots.entry(position);
+        if matches!(slot.phase, Phase::AwaitingResponse | Phase::Answered) {
+            let waited = turn.cx.now().since(slot.mark);
+            turn.stats.lost(Outcome::VmDown, waited);
+        }
+        self.forget(position, Outcome::VmDown, turn);
+        Some(Event::Gone(Outcome::VmDown))
     }
 
     fn expire(&mut self, _position: u32, _turn: &mut Turn<'_, '_>) -> Option<Event> {

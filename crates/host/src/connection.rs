@@ -2,6 +2,7 @@ use plsim_sim::Context;
 use plsim_types::{Duration, Instant};
 
 use crate::client::Group;
+use crate::client::state::End;
 use crate::config::Close;
 use crate::destination::DestinationStats;
 use crate::request::Request;
@@ -45,7 +46,8 @@ pub(crate) trait Connections {
     /// Tells whether a request can follow one that was not answered.
     fn outlives_silence(&self) -> bool;
 
-    /// Starts a connection from the next client VM that has a port; counts a failure if none has.
+    /// Starts a connection from the next client VM that has a port; counts a failure if VMs run, but
+    /// none has.
     ///
     /// UDP knows no handshake: such a flow has an event at once.
     fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32>;
@@ -64,6 +66,12 @@ pub(crate) trait Connections {
 
     /// Returns what the application has not heard yet.
     fn poll(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event>;
+
+    /// Returns the workload of a connection, by number.
+    fn workload(&self, position: u32, group: &Group) -> usize;
+
+    /// Ends a connection with the VM it is on; an event if its application is to know.
+    fn lose(&mut self, position: u32, end: End, turn: &mut Turn<'_, '_>) -> Option<Event>;
 
     /// Does what is due by the transport's own timers, behind what the application does now.
     fn expire(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event>;
@@ -97,6 +105,10 @@ impl Turn<'_, '_> {
     }
 
     pub(crate) fn lacked_port(&mut self, destination: u16) {
+        if !self.group.runs() {
+            // Nobody is there to try.
+            return;
+        }
         self.stats.lacked_port();
         let row = self.destination(destination);
         row.attempted += 1;
@@ -106,7 +118,9 @@ impl Turn<'_, '_> {
     /// Ends a connection that never was established.
     pub(crate) fn failed(&mut self, destination: u16, outcome: Outcome) {
         self.stats.failed(outcome);
-        self.destination(destination).failed += 1;
+        if outcome != Outcome::VmDown {
+            self.destination(destination).failed += 1;
+        }
     }
 
     fn destination(&mut self, number: u16) -> &mut DestinationStats {

@@ -87,6 +87,21 @@ impl Ports {
         self.space_mut(destination).release(vm, port);
     }
 
+    /// Hands out no more ports of a VM; returns the positions of its connections, which go on until
+    /// their ports are given back.
+    pub(crate) fn halt(&mut self, vm: u16) -> Vec<u32> {
+        let spaces = self.spaces.iter_mut();
+        spaces.flat_map(|space| space.halt(vm)).collect()
+    }
+
+    /// Frees every port of a VM that was halted. Its order begins at another one than before, as after
+    /// a boot.
+    pub(crate) fn boot(&mut self, vm: u16, address: Ipv4Addr) {
+        for space in &mut self.spaces {
+            space.boot(vm, address);
+        }
+    }
+
     /// Returns the bytes of heap memory held.
     pub(crate) fn memory_bytes(&self) -> usize {
         let spaces: usize = self.spaces.iter().map(Space::memory_bytes).sum();
@@ -109,6 +124,7 @@ struct Space {
     first: u16,
     count: u32,
     even_first: bool,
+    key: KeyedHash,
     vms: Vec<VmPorts>,
     /// One bit for each VM with a free port.
     available: Vec<u64>,
@@ -121,6 +137,8 @@ struct VmPorts {
     offset: u32,
     /// How many ports were handed out for the first time.
     used: u32,
+    boots: u32,
+    is_down: bool,
     freed: VecDeque<u16>,
     /// The connections that have the ports, in the order in which these were first handed out.
     holders: Vec<u32>,
@@ -138,8 +156,10 @@ impl Space {
         );
         let count = u32::from(*range.end()) - u32::from(*range.start()) + 1;
         let vms = addresses.iter().map(|address| VmPorts {
-            offset: KeyedHash::scale(key.word(u64::from(address.to_bits())), count),
+            offset: offset(key, count, *address, 0),
             used: 0,
+            boots: 0,
+            is_down: false,
             freed: VecDeque::new(),
             holders: Vec::new(),
         });
@@ -152,6 +172,7 @@ impl Space {
             first: *range.start(),
             count,
             even_first: ports.even_first,
+            key,
             vms,
             available,
             turn: 0,
@@ -243,6 +264,31 @@ impl Space {
         self.assign(vm, port, NOBODY);
         let at = usize::from(vm);
         self.vms[at].freed.push_back(port);
+        if !self.vms[at].is_down {
+            self.available[at / 64] |= 1 << (at % 64);
+        }
+    }
+
+    fn halt(&mut self, vm: u16) -> Vec<u32> {
+        let at = usize::from(vm);
+        self.available[at / 64] &= !(1 << (at % 64));
+        let vm = &mut self.vms[at];
+        vm.is_down = true;
+        let holders = vm.holders.iter().copied();
+        holders.filter(|&holder| holder != NOBODY).collect()
+    }
+
+    fn boot(&mut self, vm: u16, address: Ipv4Addr) {
+        let at = usize::from(vm);
+        let boots = self.vms[at].boots + 1;
+        self.vms[at] = VmPorts {
+            offset: offset(self.key, self.count, address, boots),
+            used: 0,
+            boots,
+            is_down: false,
+            freed: VecDeque::new(),
+            holders: Vec::new(),
+        };
         self.available[at / 64] |= 1 << (at % 64);
     }
 
@@ -268,6 +314,12 @@ impl Space {
             .find(|&at| self.available[at] != 0)
             .map(|at| at * 64 + self.available[at].trailing_zeros() as usize)
     }
+}
+
+/// Returns where the order of a VM begins after so many boots.
+const fn offset(key: KeyedHash, count: u32, address: Ipv4Addr, boots: u32) -> u32 {
+    let word = (boots as u64) << 32 | address.to_bits() as u64;
+    KeyedHash::scale(key.word(word), count)
 }
 
 #[cfg(test)]
@@ -399,6 +451,27 @@ mod tests {
             .count();
         assert!(falls <= 1 && taken.iter().all(|port| (32_768..=60_999).contains(port)));
         assert_ne!(taken[0], 32_768, "the offset is keyed");
+    }
+
+    #[test]
+    fn a_vm_that_booted_has_all_its_ports_and_begins_elsewhere() {
+        let mut ports = ports(2, 1_000, 60_999);
+        let first = |ports: &mut Space, wanted| {
+            let mut taken = std::iter::from_fn(|| ports.take());
+            taken.find(|&(vm, _)| vm == wanted).unwrap().1
+        };
+        let before = first(&mut ports, 1);
+        ports.assign(1, before, 77);
+        assert_eq!(ports.halt(1), [77]);
+        ports.release(1, before);
+        assert!(
+            (0..1_000).all(|_| ports.take().unwrap().0 == 0),
+            "it is down"
+        );
+        ports.boot(1, Ipv4Addr::from_bits(2));
+        let after = first(&mut ports, 1);
+        assert_ne!(after, before);
+        assert_eq!(ports.vms[1].used, 1);
     }
 
     #[test]

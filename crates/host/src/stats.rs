@@ -7,7 +7,7 @@ use crate::workload::{LostBy, OperationStats, PoolStats, StreamStats, Why};
 /// What became of the connections of one workload.
 ///
 /// Every attempted connection is in exactly one of `connecting`, `established`, `closed`, `reset`,
-/// `idle_expired`, `timed_out` and `failed`.
+/// `idle_expired`, `timed_out`, `vm_down` and `failed`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WorkloadStats {
     /// Connections started; a retransmitted SYN starts none.
@@ -26,6 +26,8 @@ pub struct WorkloadStats {
     pub idle_expired: u64,
     /// Given up after data, FIN, a keepalive probe or a UDP request went unanswered.
     pub timed_out: u64,
+    /// Gone with their client VM, which crashed or was shut down.
+    pub vm_down: u64,
     /// Never established.
     pub failed: u64,
     /// Why they failed; the parts add up to `failed`.
@@ -87,6 +89,7 @@ pub(crate) enum Outcome {
     TimedOut,
     Refused,
     Unreachable,
+    VmDown,
 }
 
 impl WorkloadStats {
@@ -105,6 +108,7 @@ impl WorkloadStats {
             + self.reset
             + self.idle_expired
             + self.timed_out
+            + self.vm_down
             + self.failed
     }
 
@@ -143,6 +147,11 @@ impl WorkloadStats {
             Outcome::Reset | Outcome::Refused | Outcome::Unreachable => self.lost.reset += 1,
             Outcome::IdleExpired => self.lost.idle_expired += 1,
             Outcome::TimedOut => self.lost.timeout += 1,
+            Outcome::VmDown => {
+                // Nobody is left to notice.
+                self.lost.vm_down += 1;
+                return;
+            }
         }
         self.detection.record(after);
     }
@@ -159,15 +168,20 @@ impl WorkloadStats {
         self.established_total += 1;
     }
 
-    /// Ends a connection that never was established: by refusal, or else for want of an answer.
+    /// Ends a connection that never was established: by refusal, with its VM, or for want of an answer.
     pub(crate) const fn failed(&mut self, outcome: Outcome) {
         self.connecting -= 1;
+        let cause = match outcome {
+            Outcome::VmDown => {
+                self.vm_down += 1;
+                return;
+            }
+            Outcome::Refused | Outcome::Reset | Outcome::IdleExpired => &mut self.failed_by.refused,
+            Outcome::TimedOut | Outcome::Closed => &mut self.failed_by.timeout,
+            Outcome::Unreachable => &mut self.failed_by.unreachable,
+        };
+        *cause += 1;
         self.failed += 1;
-        match outcome {
-            Outcome::Refused | Outcome::Reset | Outcome::IdleExpired => self.failed_by.refused += 1,
-            Outcome::TimedOut | Outcome::Closed => self.failed_by.timeout += 1,
-            Outcome::Unreachable => self.failed_by.unreachable += 1,
-        }
     }
 
     /// Ends a connection that was established.
@@ -178,6 +192,7 @@ impl WorkloadStats {
             Outcome::Reset | Outcome::Refused | Outcome::Unreachable => self.reset += 1,
             Outcome::IdleExpired => self.idle_expired += 1,
             Outcome::TimedOut => self.timed_out += 1,
+            Outcome::VmDown => self.vm_down += 1,
         }
     }
 }

@@ -250,6 +250,8 @@ impl Application {
         match self {
             Self::Script(script) => script.begin(all, turn),
             Self::ClosedLoop(clients) => clients.begin(all, turn),
+            // Nobody is there to ask.
+            Self::Pool(_) if !turn.group.runs() => {}
             Self::Pool(pool) => pool.begin(all, turn),
             Self::UdpStream(stream) => stream.begin(all, turn),
         }

@@ -5,7 +5,7 @@ use crate::summary::object;
 
 /// How connections ended or where they are; every attempted connection is in exactly one place.
 ///
-/// attempted = connecting + established + closed + reset + idle expired + timed out + failed.
+/// attempted = connecting + established + closed + reset + idle expired + timed out + VM down + failed.
 /// A retransmitted SYN belongs to the same attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Connections {
@@ -23,6 +23,8 @@ pub struct Connections {
     pub idle_expired: u64,
     /// Given up after retransmitting without an answer.
     pub timed_out: u64,
+    /// Gone with their client VM, which crashed or was shut down.
+    pub vm_down: u64,
     /// Never came to be.
     pub failed: u64,
     /// Came to be at some time; beside the partition.
@@ -39,6 +41,7 @@ impl Connections {
         self.reset += other.reset;
         self.idle_expired += other.idle_expired;
         self.timed_out += other.timed_out;
+        self.vm_down += other.vm_down;
         self.failed += other.failed;
         self.established_total += other.established_total;
     }
@@ -53,10 +56,11 @@ impl Connections {
                 + self.reset
                 + self.idle_expired
                 + self.timed_out
+                + self.vm_down
                 + self.failed
     }
 
-    pub(crate) fn fields(&self) -> [(&'static str, Value); 9] {
+    pub(crate) fn fields(&self) -> [(&'static str, Value); 10] {
         [
             ("attempted", self.attempted.into()),
             ("established", self.established.into()),
@@ -65,6 +69,7 @@ impl Connections {
             ("reset", self.reset.into()),
             ("idle_expired", self.idle_expired.into()),
             ("timed_out", self.timed_out.into()),
+            ("vm_down", self.vm_down.into()),
             ("connecting", self.connecting.into()),
             ("established_total", self.established_total.into()),
         ]

@@ -47,7 +47,7 @@ pub struct RunSample<'a> {
 /// |---|---|---|
 /// | `port-space` | PLS, NAT IP, backend VM, protocol | `in_use`, `held`, `free`, `capacity`, `refusals`, `usage_percent` |
 /// | `nat-ip` | PLS, NAT IP, protocol | the same summed over backend VMs; `usage_percent` is their average, as Azure's `PLSNatPortsUsage` shows it (D-MET), and `usage_percent_max` the fullest VM's, which Azure hides |
-/// | `run` | sample | `attempted`, `established`, `closed`, `reset`, `idle_expired`, `timed_out`, `failed`, `connecting`, `established_total` (connections) and `injected`, `delivered`, `dropped` (packets) |
+/// | `run` | sample | `attempted`, `established`, `closed`, `reset`, `idle_expired`, `timed_out`, `vm_down`, `failed`, `connecting`, `established_total` (connections) and `injected`, `delivered`, `dropped` (packets) |
 ///
 /// `time_s` is in seconds with all nine decimals. `refusals`, packets and connections count from
 /// the start of the run, except `established` and `connecting`, which are those at the instant.
@@ -63,7 +63,7 @@ pub struct TimeSeries<W> {
 
 const HEADER: &str = "time_s,scope,pls,nat_ip,backend,protocol,in_use,held,free,capacity,refusals,\
                       usage_percent,usage_percent_max,attempted,established,closed,reset,\
-                      idle_expired,timed_out,failed,connecting,established_total,injected,delivered,dropped\n";
+                      idle_expired,timed_out,vm_down,failed,connecting,established_total,injected,delivered,dropped\n";
 
 /// What the backend VMs behind one NAT IP have in common.
 #[derive(Debug, Default)]
@@ -106,7 +106,7 @@ impl<W: Write> TimeSeries<W> {
                 let _ = writeln!(
                     out,
                     "{time},nat-ip,{pls},{nat_ip},,{protocol},{},{},{free},{},{},{average},{}\
-                     ,,,,,,,,,,,,",
+                     ,,,,,,,,,,,,,",
                     sum.in_use,
                     sum.held,
                     sum.capacity,
@@ -121,6 +121,7 @@ impl<W: Write> TimeSeries<W> {
             let others = [
                 c.idle_expired,
                 c.timed_out,
+                c.vm_down,
                 c.failed,
                 c.connecting,
                 c.established_total,
@@ -169,7 +170,7 @@ fn write_space(out: &mut Vec<u8>, time: &Seconds, space: &PortSpaceSample<'_>) {
     let _ = writeln!(
         out,
         "{time},port-space,{pls},{nat_ip},{backend},{protocol},{in_use},{held},{free},{capacity},\
-         {refusals},{usage},,,,,,,,,,,,,"
+         {refusals},{usage},,,,,,,,,,,,,,"
     );
 }
 
@@ -280,12 +281,12 @@ mod tests {
         ]);
         let expected = [
             "64.500000000,port-space,orders,10.2.0.4,vm-0,tcp,64000,512,0,64512,7,100.0000\
-             ,,,,,,,,,,,,,",
+             ,,,,,,,,,,,,,,",
             "64.500000000,port-space,orders,10.2.0.4,vm-1,tcp,0,0,64512,64512,7,0.0000\
-             ,,,,,,,,,,,,,",
+             ,,,,,,,,,,,,,,",
             "64.500000000,nat-ip,orders,10.2.0.4,,tcp,64000,512,64512,129024,14,50.0000,100.0000\
-             ,,,,,,,,,,,,",
-            "64.500000000,run,,,,,,,,,,,,9,0,0,0,0,0,0,8,0,1,0,0",
+             ,,,,,,,,,,,,,",
+            "64.500000000,run,,,,,,,,,,,,9,0,0,0,0,0,0,0,8,0,1,0,0",
         ];
         assert_eq!(text, format!("{HEADER}{}\n", expected.join("\n")));
     }
@@ -294,7 +295,7 @@ mod tests {
     fn every_row_has_every_column() {
         let text = written(&[space("orders", "vm-0", 1, 0)]);
         for line in text.lines() {
-            assert_eq!(line.split(',').count(), 25, "{line}");
+            assert_eq!(line.split(',').count(), 26, "{line}");
         }
     }
 

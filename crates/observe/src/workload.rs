@@ -68,6 +68,8 @@ pub struct LostBy {
     pub idle_expired: u64,
     /// The connection was closed.
     pub closed: u64,
+    /// The client VM went down.
+    pub vm_down: u64,
 }
 
 /// Requests with all their repetitions.
@@ -132,7 +134,7 @@ impl LostBy {
     /// Adds the parts.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.timeout + self.reset + self.idle_expired + self.closed
+        self.timeout + self.reset + self.idle_expired + self.closed + self.vm_down
     }
 
     fn to_value(self) -> Value {
@@ -141,6 +143,7 @@ impl LostBy {
             ("reset", self.reset.into()),
             ("idle_expired", self.idle_expired.into()),
             ("closed", self.closed.into()),
+            ("vm_down", self.vm_down.into()),
         ])
     }
 }

@@ -340,7 +340,7 @@ fn a_question_without_an_answer_teaches() {
         (
             "connections.faild",
             "there is no `faild`; known: `attempted`, `established`, `failed`, `closed`, `reset`, \
-             `idle_expired`, `timed_out`, `connecting`, `established_total`",
+             `idle_expired`, `timed_out`, `vm_down`, `connecting`, `established_total`",
         ),
         ("lb.size", "there is no `size`; known: `flows`, `syns`"),
         ("expectations", "`expectations` cannot be asked for"),

@@ -10,6 +10,7 @@ use plsim_vnet::{ConnectionAction, ConnectionState};
 use crate::configure;
 use crate::layout::{narrow, position};
 use crate::link;
+use crate::machine;
 use crate::membership;
 use crate::outage;
 use crate::pool_log;
@@ -42,6 +43,9 @@ pub(crate) fn apply(simulation: &mut Simulation, index: usize) -> Vec<Event> {
             told
         }
         Action::InjectPacket => inject_packet(simulation, index),
+        Action::ChangeVm | Action::RestartVm if event.client_vm.is_some() => {
+            machine::change_clients(simulation, index)
+        }
         Action::ChangeVm | Action::RestartVm => change_vms(simulation, index),
         Action::ChangeLink | Action::LinkDown | Action::LinkUp => {
             link::change_by_event(simulation, index)

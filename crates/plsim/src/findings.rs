@@ -1,6 +1,7 @@
 mod admission;
 mod frontend;
 mod idle;
+mod machine;
 mod outage;
 mod pool;
 mod ports;
@@ -31,6 +32,7 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     found.extend(reader.proxy_protocol());
     found.extend(reader.frontend_clients());
     found.extend(reader.client_ports());
+    found.extend(reader.crashed_clients());
     found.extend(reader.full_servers());
     found.extend(reader.outages());
     found.extend(reader.probes());

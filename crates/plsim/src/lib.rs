@@ -45,6 +45,7 @@ mod law;
 mod layout;
 mod link;
 mod loopback;
+mod machine;
 mod membership;
 mod nat;
 pub mod numbers;

@@ -208,6 +208,7 @@ pub(crate) fn outcomes(stats: &plsim_host::WorkloadStats) -> Connections {
         reset: stats.reset,
         idle_expired: stats.idle_expired,
         timed_out: stats.timed_out,
+        vm_down: stats.vm_down,
         failed: stats.failed,
         established_total: stats.established_total,
     }

@@ -29,6 +29,7 @@ pub(crate) fn summary(workload: &Workload, stats: &WorkloadStats) -> WorkloadSum
             reset: stats.lost.reset,
             idle_expired: stats.lost.idle_expired,
             closed: stats.lost.closed,
+            vm_down: stats.lost.vm_down,
         },
         syn_retransmissions: stats.syn_retransmissions,
         retransmissions: stats.retransmissions,

@@ -54,11 +54,15 @@ impl ClosedLoop {
         }
     }
 
-    /// Adds a client, which asks at once.
+    /// Adds a client, which asks at once, or thinks where no VM runs.
     pub(super) fn begin(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
         let client = self.clients.len() as u32;
         self.clients.push(Client::default());
-        self.attempt(client, all, turn);
+        if turn.group.runs() {
+            self.attempt(client, all, turn);
+        } else {
+            self.think(client, Duration::ZERO, turn);
+        }
     }
 
     pub(super) fn on_timer(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {

@@ -184,6 +184,10 @@ impl Pool {
                 self.members.remove(&number);
                 self.refill_later(turn);
             }
+            Event::Gone(Outcome::VmDown) => {
+                self.by_position.remove(&position);
+                self.went_down(number, all, turn);
+            }
             Event::Gone(outcome) => {
                 self.by_position.remove(&position);
                 let why = match outcome {
@@ -531,6 +535,22 @@ impl Pool {
                 }
             }
             State::Connecting | State::Idle { .. } | State::Dead { .. } => {}
+        }
+        self.idle.retain(|&idle| idle != number);
+        self.members.remove(&number);
+        self.fill(all, turn);
+        self.open_for_waiting(all, turn);
+    }
+
+    /// Forgets a connection whose VM went down. Whoever was to get it waits for another one.
+    fn went_down(&mut self, number: u64, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        match self.member(number).state {
+            State::Lent { .. } => turn.stats.operations.fail(Why::Reset),
+            State::Tested {
+                operation: Some(operation),
+                ..
+            } => self.wait(operation, turn),
+            _ => {}
         }
         self.idle.retain(|&idle| idle != number);
         self.members.remove(&number);

@@ -22,13 +22,15 @@ pub struct LostBy {
     pub idle_expired: u64,
     /// The connection was closed.
     pub closed: u64,
+    /// The client VM went down.
+    pub vm_down: u64,
 }
 
 impl LostBy {
     /// Adds the parts.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.timeout + self.reset + self.idle_expired + self.closed
+        self.timeout + self.reset + self.idle_expired + self.closed + self.vm_down
     }
 }
 

@@ -50,6 +50,9 @@ impl UdpStream {
         let Some(&end) = self.ends.get(&position) else {
             return;
         };
+        if matches!(event, Event::Gone(_)) {
+            self.ends.remove(&position);
+        }
         if !matches!(event, Event::Opened | Event::Woken) {
             return;
         }

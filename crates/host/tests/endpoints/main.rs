@@ -3,6 +3,7 @@
 mod admission;
 mod icmp;
 mod loss;
+mod machines;
 mod resets;
 mod resources;
 mod sessions;

@@ -178,7 +178,7 @@ fn a_server_that_closes_first_keeps_the_time_wait() {
     mini.check();
 }
 
-fn held(connections: u64, session: TcpSession) -> WorkloadConfig {
+pub(crate) fn held(connections: u64, session: TcpSession) -> WorkloadConfig {
     WorkloadConfig {
         model: Model::ConstantConcurrency {
             reconnect_delay: secs(1),
@@ -230,7 +230,12 @@ fn where_nobody_listens_the_next_attempt_waits_for_a_second() {
     mini.check();
 }
 
-fn clients(count: u64, keeping: Keeping, max_attempts: u32, kind: WorkloadKind) -> WorkloadConfig {
+pub(crate) fn clients(
+    count: u64,
+    keeping: Keeping,
+    max_attempts: u32,
+    kind: WorkloadKind,
+) -> WorkloadConfig {
     WorkloadConfig {
         kind,
         model: Model::ClosedLoop(ClosedLoopConfig {
@@ -247,7 +252,7 @@ fn clients(count: u64, keeping: Keeping, max_attempts: u32, kind: WorkloadKind) 
     }
 }
 
-fn impatient() -> TcpSession {
+pub(crate) fn impatient() -> TcpSession {
     TcpSession {
         response_timeout: Some(secs(2)),
         connect_timeout: Some(secs(2)),
@@ -334,7 +339,7 @@ fn a_udp_client_asks_again_from_the_same_port_or_another() {
     }
 }
 
-fn pool() -> PoolConfig {
+pub(crate) fn pool() -> PoolConfig {
     PoolConfig {
         size: 2,
         min_idle: 0,
@@ -352,7 +357,7 @@ fn pool() -> PoolConfig {
 }
 
 /// A pool, and requests at these gaps.
-fn borrowed(pool: PoolConfig, gap: Duration, session: TcpSession) -> WorkloadConfig {
+pub(crate) fn borrowed(pool: PoolConfig, gap: Duration, session: TcpSession) -> WorkloadConfig {
     WorkloadConfig {
         arrival: plsim_host::Arrival::Constant,
         rate: Some(plsim_host::Rate { count: 1, per: gap }),

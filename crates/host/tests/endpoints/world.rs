@@ -269,6 +269,16 @@ impl Mini {
         self.world.in_flight()
     }
 
+    /// Has something happen to the client VMs.
+    pub(crate) fn with_clients(&mut self, act: impl FnOnce(&mut ClientVms, &mut Context<'_>)) {
+        self.world.visit(self.client, |node, cx| {
+            let Vm::Client(clients) = node else {
+                panic!("the first node")
+            };
+            act(clients, cx);
+        });
+    }
+
     /// Makes the server drop all it receives, or hear again.
     pub(crate) fn set_deaf(&mut self, is_deaf: bool) {
         self.world.visit(self.server, |node, _| {

@@ -115,7 +115,15 @@ impl Reader<'_> {
             .sum();
         let ports: u64 = full.iter().map(|row| u64::from(row.capacity)).sum();
         let timers = service.effective_timers();
-        if held > ports / 2 {
+        let unanswered: u64 = full.iter().map(|row| row.expired_half_open).sum();
+        if unanswered > ports / 2 {
+            help.push(format!(
+                "Find out who sends SYNs that nobody answers: {} never got an answer, and each kept its \
+                 port for the half-open timeout of {}.",
+                connections(unanswered),
+                timers.half_open
+            ));
+        } else if held > ports / 2 {
             help.push(format!(
                 "Keep connections open longer and reuse them: most ports are held down after a \
                  close ({} after FIN), so short connections cost the most.",

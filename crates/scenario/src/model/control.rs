@@ -38,12 +38,13 @@ pub struct Event {
     pub backend_port: Option<u16>,
     /// Which fields decide from now on, for change-rule.
     pub distribution: Option<Distribution>,
-    /// The client VM (as in `client-0`, or `client` where there is one) that sends; for
-    /// inject-packet.
+    /// A client VM (as in `client-0`) or a whole group (`client`), for change-vm and restart-vm. For
+    /// inject-packet the one VM that sends.
     pub client_vm: Option<Name>,
     /// What is sent, from the first byte of the IP header, right or wrong; for inject-packet.
     pub bytes: Option<HexBytes>,
-    /// What the VM is good for from now on; for change-vm. It ends flapping.
+    /// What the VM is good for from now on; for change-vm. It ends flapping. A client VM is running,
+    /// crashed (its connections are gone without a word) or stopped (they are reset first).
     pub state: Option<VmState>,
     /// The comings and goings of the VM's application from now on; for change-vm.
     pub flapping: Option<Flapping>,
@@ -117,9 +118,9 @@ pub enum Action {
     /// A client or backend VM sends one packet of any bytes.
     InjectPacket,
     /// A backend VM, or a whole group, behaves in another way: state, flapping, response_delay,
-    /// probe_status, probe_blocked.
+    /// probe_status, probe_blocked. A client VM, or a whole group, changes its state.
     ChangeVm,
-    /// A backend VM, or a whole group, starts anew and knows nothing of its connections.
+    /// A backend or client VM, or a whole group, starts anew and knows nothing of its connections.
     RestartVm,
     /// Links get other settings: latency, bandwidth, queue_limit, loss, gemodel, duplicate, corrupt,
     /// jitter, jitter_distribution, jitter_may_reorder, reorder. What is not named stays.

@@ -55,6 +55,12 @@ impl Workload {
             .chain(direct.map(|(key, path)| (key, Destination::Frontend(path))))
     }
 
+    /// Returns the private endpoints that it connects to.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Name> {
+        let several = self.private_endpoints.iter().flatten();
+        self.private_endpoint.iter().chain(several)
+    }
+
     /// Returns the frontends that it dials themselves.
     pub fn frontends(&self) -> impl Iterator<Item = &FrontendPath> {
         let several = self.load_balancer_frontends.iter().flatten();
@@ -64,9 +70,7 @@ impl Workload {
     /// Tells whether some of its connections come through a private endpoint.
     #[must_use]
     pub fn comes_by(&self, endpoint: &Name) -> bool {
-        let several = self.private_endpoints.iter().flatten();
-        let mut all = self.private_endpoint.iter().chain(several);
-        all.any(|name| name == endpoint)
+        self.endpoints().any(|name| name == endpoint)
     }
 
     /// Tells whether some of its connections go to a frontend itself.
@@ -104,7 +108,6 @@ impl JsonSchema for Skew {
                 },
                 {
                     "type": "object",
-                    "format": "skew",
                     "properties": {
                         "zipf": {
                             "description": "By Zipf's law: the k-th destination is drawn in proportion to 1 / k^exponent.",

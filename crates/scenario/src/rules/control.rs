@@ -1,7 +1,7 @@
 use super::Rules;
 use super::link::{LINK_CHANGES, LINK_TARGETS};
 use super::lints::{PL060, PL061, PL062, PL070};
-use crate::model::{Action, ConnectionState, Event, Expect, ExpectValue};
+use crate::model::{Action, ConnectionState, Event, Expect, ExpectValue, VmState};
 
 /// What can change about a VM.
 const VM_CHANGES: [&str; 5] = [
@@ -63,7 +63,9 @@ impl Rules<'_> {
                 &["backend_port", "backend_pool", "distribution"],
             ),
             Action::InjectPacket => ("inject-packet", "bytes", &["client_vm", "backend_vm"]),
+            Action::ChangeVm if event.client_vm.is_some() => ("change-vm", "client_vm", &["state"]),
             Action::ChangeVm => ("change-vm", "backend_vm", &VM_CHANGES),
+            Action::RestartVm if event.client_vm.is_some() => ("restart-vm", "client_vm", &[]),
             Action::RestartVm => ("restart-vm", "backend_vm", &[]),
             Action::ChangeLink => ("change-link", "link", &CHANGE_LINK),
             Action::LinkDown => ("link-down", "link", &LINK_TARGETS),
@@ -126,7 +128,9 @@ impl Rules<'_> {
         if event.action == Action::InjectPacket {
             self.sender(path, event);
         }
+        self.client_state(path, event);
         let changes: &[&str] = match event.action {
+            Action::ChangeVm if event.client_vm.is_some() => &["state"],
             Action::ChangeVm => &VM_CHANGES,
             Action::ChangeLink => &LINK_CHANGES,
             _ => return,
@@ -139,6 +143,16 @@ impl Rules<'_> {
             self.report(PL061, &format!("{path}.action"), message)
                 .label("into what?")
                 .help(format!("add one of {}", changes.join(", ")));
+        }
+    }
+
+    /// A client VM runs, has crashed or is stopped.
+    fn client_state(&mut self, path: &str, event: &Event) {
+        if event.client_vm.is_some() && event.state == Some(VmState::NotListening) {
+            let message = "a client VM does not listen";
+            self.report(PL061, &format!("{path}.state"), message)
+                .see(&format!("{path}.client_vm"), "opens connections only")
+                .help("write state = \"crashed\", \"stopped\" or \"running\"");
         }
     }
 

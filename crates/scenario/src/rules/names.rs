@@ -268,12 +268,14 @@ impl<'s> Rules<'s> {
         let groups = scenario.backend_vm.iter().take(1_000);
         let servers: Vec<String> = groups.flat_map(BackendVm::machines).collect();
         backends.extend(servers.iter().cloned());
-        let injects = |event: &Event| event.action == Action::InjectPacket;
+        let names_client = |event: &Event| event.client_vm.is_some();
         let groups = scenario.client_vm.iter().take(1_000);
-        let clients: Vec<String> = match scenario.event.iter().any(injects) {
+        let clients: Vec<String> = match scenario.event.iter().any(names_client) {
             true => groups.flat_map(ClientVm::machines).collect(),
             false => Vec::new(),
         };
+        let mut clients_and_groups = names(&mut scenario.client_vm.iter().map(|it| &it.name));
+        clients_and_groups.extend(clients.iter().cloned());
         for (index, event) in scenario.event.iter().enumerate() {
             if let Some(pool) = &event.backend_pool {
                 self.pool_reference(&format!("event[{index}].backend_pool"), pool);
@@ -308,6 +310,12 @@ impl<'s> Rules<'s> {
                         &endpoints,
                     )
                 }
+                Action::ChangeVm | Action::RestartVm if event.client_vm.is_some() => (
+                    "client_vm",
+                    "client VM or group",
+                    &event.client_vm,
+                    &clients_and_groups,
+                ),
                 Action::ChangeLink
                 | Action::LinkDown
                 | Action::LinkUp
