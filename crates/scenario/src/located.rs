@@ -2,11 +2,13 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::{Scenario, Workload, WorkloadModel};
 use crate::profile::Filled;
 use crate::rows::{FileKind, fingerprints};
+use crate::rules::idle_keys;
 use crate::source::Sources;
 use crate::tree::Tree;
 use crate::units::{FileName, Law, TimeSpan};
 use plsim_types::Duration;
 use std::sync::Arc;
+use toml::Value;
 
 /// Where each value of a scenario was written.
 #[derive(Clone)]
@@ -117,12 +119,20 @@ impl Scenario {
         self.filled.get(workload)?.as_ref()
     }
 
-    /// Returns the effective scenario as one canonical text: overrides and defaults included,
-    /// units reduced, so that two files that mean the same give the same text. What stands in
+    /// Returns the effective scenario as one canonical text, which can be parsed again: overrides and
+    /// defaults included (but for keys that do nothing), units reduced, so that two files that mean the same give the same text. What stands in
     /// files beside it is told by a hash, in a comment.
     #[must_use]
     pub fn canonical(&self) -> String {
-        let text = toml::to_string(self).expect("broken invariant: a scenario is writable as TOML");
+        let writable = "broken invariant: a scenario is writable as TOML";
+        let mut table = toml::Table::try_from(self).expect(writable);
+        let sections = table.get_mut("workload").and_then(Value::as_array_mut);
+        for (workload, section) in self.workload.iter().zip(sections.into_iter().flatten()) {
+            if let Some(section) = section.as_table_mut() {
+                section.retain(|key, _| !idle_keys(workload).contains(&key));
+            }
+        }
+        let text = toml::to_string(&table).expect(writable);
         text + &fingerprints(&self.files)
     }
 }

@@ -22,6 +22,7 @@ mod traffic;
 mod workload;
 
 pub use lints::{Lint, lints};
+pub(crate) use workload::idle_keys;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::model::Scenario;

@@ -14,8 +14,27 @@ const MIN_REQUEST_BYTES: u64 = 8;
 const LONG_REQUEST_BYTES: u64 = 16;
 /// The largest request or response over TCP.
 const MAX_TCP_BYTES: u64 = 1 << 30;
+/// What an abandoned connection has no use for.
+pub(super) const IDLE_KEYS: [&str; 2] = ["hold", "keepalive"];
 /// The largest UDP payload in one packet: 1500 bytes less 20 for IP and 8 for UDP.
 const MAX_UDP_BYTES: u64 = 1_472;
+
+/// Returns the keys that mean something to the other protocol only.
+pub(super) const fn foreign_to(protocol: Transport) -> &'static [&'static str] {
+    match protocol {
+        Transport::Tcp => &["echo"],
+        Transport::Udp => &[
+            "close",
+            "connect_timeout",
+            "keepalive",
+            "user_timeout",
+            "delayed_ack",
+            "syn_retries",
+            "retries",
+            "initial_rto",
+        ],
+    }
+}
 
 impl Rules<'_> {
     /// Workloads: what they start, where it goes, and whether it can arrive.
@@ -43,24 +62,11 @@ impl Rules<'_> {
     }
 
     fn keys_of_protocol(&mut self, path: &str, workload: &Workload) {
-        let (foreign, own, other): (&[&str], _, _) = match workload.protocol {
-            Transport::Tcp => (&["echo"], "tcp", "udp"),
-            Transport::Udp => (
-                &[
-                    "close",
-                    "connect_timeout",
-                    "keepalive",
-                    "user_timeout",
-                    "delayed_ack",
-                    "syn_retries",
-                    "retries",
-                    "initial_rto",
-                ],
-                "udp",
-                "tcp",
-            ),
+        let (own, other) = match workload.protocol {
+            Transport::Tcp => ("tcp", "udp"),
+            Transport::Udp => ("udp", "tcp"),
         };
-        for key in foreign {
+        for key in foreign_to(workload.protocol) {
             let key_path = format!("{path}.{key}");
             if self.scenario.is_written(&key_path) {
                 self.report(
@@ -263,7 +269,7 @@ impl Rules<'_> {
         if workload.close != Close::Abandon {
             return;
         }
-        for key in ["hold", "keepalive"] {
+        for key in IDLE_KEYS {
             let key_path = format!("{path}.{key}");
             if self.scenario.is_written(&key_path) {
                 self.report(PL058, &key_path, format!("`{key}` does nothing here"))

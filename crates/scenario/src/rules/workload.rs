@@ -1,5 +1,6 @@
 use super::Rules;
 use super::lints::{PL130, PL131, PL132, PL133};
+use super::traffic::{IDLE_KEYS, foreign_to};
 use crate::model::{Close, Pool, Transport, Workload, WorkloadModel};
 use crate::units::{Law, TimeSpan};
 use plsim_types::Duration;
@@ -63,6 +64,21 @@ const KEYS: [(&str, &[WorkloadModel]); 17] = [
     ("publisher", &[PubSub]),
     ("echo", &[UdpStream]),
 ];
+
+/// Returns the keys that do nothing in a workload: it is not to write them, and has their defaults.
+pub(crate) fn idle_keys(workload: &Workload) -> Vec<&'static str> {
+    let of_others = KEYS.iter();
+    let of_others = of_others.filter(|(_, models)| !models.contains(&workload.model));
+    let mut keys: Vec<&str> = of_others.map(|(key, _)| *key).collect();
+    keys.extend(foreign_to(workload.protocol));
+    if workload.close == Close::Abandon {
+        keys.extend(IDLE_KEYS);
+    }
+    if workload.effective_arrival() != &workload.arrival {
+        keys.push("arrival");
+    }
+    keys
+}
 
 impl Rules<'_> {
     /// What drives a workload: that it has what it needs, and nothing that it would ignore.
@@ -277,15 +293,17 @@ impl Rules<'_> {
         let pool = workload.pool.as_ref();
         let tends = pool.and_then(|pool| pool.keepalive_time);
         let typical = |law: Option<&Law<TimeSpan>>| Some(TimeSpan(self.scenario.typical(law?)));
+        // A pool that keeps all its connections closes none for being unused.
+        let limit = match pool {
+            Some(pool) if pool.min_idle >= pool.size => ("pool.max_lifetime", pool.max_lifetime),
+            _ => ("pool.max_idle", pool.and_then(|pool| pool.max_idle)),
+        };
+        let is_tended = tends.is_some_and(|tends| tends.0 < ceiling);
         let rests = [
             ("interval", typical(workload.interval.as_ref())),
             ("service_time", typical(Some(&workload.service_time))),
             ("think_time", typical(workload.think_time.as_ref())),
-            (
-                "pool.max_idle",
-                pool.and_then(|pool| pool.max_idle)
-                    .filter(|_| tends.is_none_or(|tends| tends.0 >= ceiling)),
-            ),
+            (limit.0, limit.1.filter(|_| !is_tended)),
             ("pool.keepalive_time", tends),
         ];
         for (key, span) in rests {
