@@ -31,6 +31,13 @@ fn refused(content: &[u8]) -> String {
     told
 }
 
+#[test]
+fn an_expectation_that_is_nearly_right_is_told_what_it_means() {
+    let expect = "\n[[expect]]\nvalue = \"connections.faild\"\nequals = 0\n";
+    let told = refused(format!("{SMALL}{expect}").as_bytes());
+    assert!(told.contains("did you mean `failed`?"), "{told}");
+}
+
 /// A changed copy of a good scenario, refused with a message that contains all the texts.
 fn changed(from: &str, to: &str, expected: &[&str]) {
     assert!(SMALL.contains(from), "{from}");

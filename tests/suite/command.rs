@@ -90,6 +90,38 @@ fn quiet_prints_nothing_when_all_is_well() {
 }
 
 #[test]
+fn quiet_keeps_warnings() {
+    let late = ["--quiet", "--set", "workload.requests.stop=90s"];
+    for command in ["run", "validate"] {
+        let output = run(&[&[command, QUICK], &late[..]].concat());
+        let told = text(&output.stderr);
+        assert!(
+            told.starts_with("warning[PL071]: the workload stops at 90 s"),
+            "{told}"
+        );
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn the_quickstart_can_be_sized_from_the_command_line() {
+    let key = "private_link_service.service.nat_ip_count=2";
+    let output = run(&["run", QUICK, "--set", key]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("2 nat-ips"));
+}
+
+#[test]
+fn no_column_is_left_out_where_there_is_no_terminal() {
+    let output = run(&["run", "scenarios/probe-failure.toml"]);
+    let told = text(&output.stdout);
+    for head in ["failed binds", "load balancer", "found after", "peak at"] {
+        assert!(told.contains(head), "{head}");
+    }
+    assert!(!told.contains("not shown"));
+}
+
+#[test]
 fn without_a_terminal_there_are_no_colours_and_no_bar() {
     let output = run(&["run", QUICK]);
     for stream in [output.stdout, output.stderr] {

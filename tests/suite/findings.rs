@@ -113,6 +113,56 @@ fn the_reservation_of_a_client_can_be_changed_one_number_at_a_time() {
 }
 
 #[test]
+fn clients_without_ports_are_told_how_many_would_do() {
+    let few = "client_vm.client.ephemeral_ports=40000-40009";
+    let summary = simulate(&format!("{SMALL}{LEAK}"), &[few]).summary;
+    let [told] = summary.findings.as_slice() else {
+        panic!("{:?}", summary.findings)
+    };
+    assert_eq!(
+        told.help,
+        [
+            "Raise count of client_vm client from 1 to 3, which is enough in any case: 10 ports for \
+             each VM. Or widen ephemeral_ports."
+        ]
+    );
+    let three = [few, "client_vm.client.count=3"];
+    let leak = format!("{SMALL}{LEAK}").replace("ip_address = \"10.1.0.4\"\n", "");
+    assert!(simulate(&leak, &three).summary.findings.is_empty());
+}
+
+#[test]
+fn an_idle_connection_can_be_told_by_its_rule() {
+    let leak = LEAK.replace("\nclose = \"abandon\"", "\nhold = \"280s\"");
+    let keys = [
+        "run.duration=300s",
+        "load_balancer.balancer.rule.tcp.idle_timeout=4min",
+    ];
+    let told = |more: &[&str]| {
+        let keys = [&keys[..], more].concat();
+        let mut found = simulate(&format!("{SMALL}{leak}"), &keys).summary.findings;
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
+    };
+    let silent = told(&[]);
+    assert!(
+        silent
+            .what
+            .contains("after the idle timeout of 240 s of rule tcp; nobody was told"),
+        "{silent:?}"
+    );
+    assert!(
+        silent.help[1].starts_with("Or set enable_tcp_reset = true in rule tcp"),
+        "{silent:?}"
+    );
+    let reset = told(&["load_balancer.balancer.rule.tcp.enable_tcp_reset=true"]);
+    assert!(
+        !reset.help.concat().contains("enable_tcp_reset"),
+        "{reset:?}"
+    );
+}
+
+#[test]
 fn the_blocks_of_an_endpoint_can_be_changed_one_number_at_a_time() {
     let bound = |values: &[&str]| {
         let what = finding(values).what;

@@ -154,7 +154,7 @@ fn wrong_usage_ends_with_2_and_a_hint() {
 }
 
 #[test]
-fn tables_fit_the_page_and_have_no_colours_in_a_file() {
+fn tables_have_no_colours_in_a_file() {
     let output = run(&[
         "bench",
         "ports",
@@ -165,10 +165,6 @@ fn tables_fit_the_page_and_have_no_colours_in_a_file() {
         "fifo-churn",
     ]);
     let page = text(&output.stdout);
-    assert!(
-        page.lines().all(|line| line.chars().count() <= 100),
-        "{page}"
-    );
     assert!(!page.contains('\u{1b}'));
     for part in [
         "Time",

@@ -174,7 +174,7 @@ fn the_time_series_samples_every_interval_and_the_end() {
     assert_eq!(spaces.len(), 2, "{spaces:?}");
     assert!(
         csv.lines()
-            .any(|line| line.starts_with("50.000000000,nat-ip,service,10.2.0.10"))
+            .any(|line| line.starts_with("50.000000000,nat-ip,service,10.2.0.4"))
     );
 }
 
@@ -223,6 +223,50 @@ connections = 20
         .map(|event| event["t_ns"].as_u64().unwrap())
         .collect();
     assert!(times.is_sorted());
+}
+
+#[test]
+fn the_event_log_has_the_first_idle_timeout_of_each_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("small.toml");
+    let workload = r#"
+[[workload]]
+name = "w"
+client_vm = "client"
+private_endpoint = "endpoint"
+port = 443
+rate = "1/s"
+connections = 20
+close = "abandon"
+"#;
+    fs::write(&file, format!("{SMALL}{workload}")).unwrap();
+    let timers = |more: &str| {
+        let out = folder.path().join("out");
+        let out = out.to_str().unwrap();
+        let mut arguments = vec![
+            "run",
+            "--quiet",
+            file.to_str().unwrap(),
+            "--force",
+            "--out",
+            out,
+        ];
+        arguments.extend(["--set", "run.duration=400s", "--set", more]);
+        assert!(run(&arguments).status.success());
+        let log = fs::read_to_string(folder.path().join("out/events.jsonl")).unwrap();
+        let idle = log.lines().filter(|line| line.contains("\"idle-timeout\""));
+        let events = idle.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        events
+            .map(|event| {
+                let seconds = event["t_ns"].as_u64().unwrap() / 1_000_000_000;
+                (seconds, event["timer"].as_str().unwrap().to_owned())
+            })
+            .collect::<Vec<_>>()
+    };
+    let both = timers("load_balancer.balancer.rule.tcp.idle_timeout=4min");
+    assert_eq!(both, [(240, "rule".to_owned())]);
+    let service = timers("load_balancer.balancer.rule.tcp.idle_timeout=30min");
+    assert_eq!(service, [(300, "service".to_owned())]);
 }
 
 #[test]

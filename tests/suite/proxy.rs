@@ -26,6 +26,36 @@ port = 443
 }
 
 #[test]
+fn a_probe_that_fails_for_its_header_is_said_to() {
+    let probe = "[[load_balancer.probe]]\nname = \"health\"\nport = 8443\n\n";
+    let rules = SMALL.replacen(
+        "[[load_balancer.rule]]",
+        &format!("{probe}[[load_balancer.rule]]"),
+        1,
+    );
+    let rules = rules.replace(
+        "backend_port = 8443",
+        "backend_port = 8443\nprobe = \"health\"",
+    );
+    let sends = "private_link_service.service.enable_proxy_protocol=true";
+    let told = |more: &[&str]| {
+        let summary = simulate(&rules, &[&[sends], more].concat()).summary;
+        let found = summary.findings.into_iter();
+        found
+            .map(|finding| (finding.what, finding.help.concat()))
+            .collect::<Vec<_>>()
+    };
+    let [(what, help)] = told(&[]).try_into().unwrap();
+    assert!(
+        what.contains("PROXY header") && what.contains("plain application"),
+        "{what}"
+    );
+    assert!(help.contains("probe_proxy_header = \"none\""), "{help}");
+    assert!(told(&["load_balancer.balancer.probe_proxy_header=none"]).is_empty());
+    assert!(told(&["backend_vm.vm.application=proxy-required"]).is_empty());
+}
+
+#[test]
 fn pp_1_each_connection_has_one_header_and_clients_notice_nothing() {
     let more =
         "rate = \"20/s\"\nconnections = 100\nrequest_size = \"20kB\"\nresponse_size = \"20kB\"";

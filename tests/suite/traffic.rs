@@ -131,7 +131,7 @@ fn what_validate_says_of_a_workload_is_what_starts() {
     ] {
         fs::write(&path, workload(&keys)).unwrap();
         let file = path.to_str().unwrap();
-        let told = text(&run(&["validate", file]).stdout);
+        let told = text(&run(&["validate", file]).stdout).replace("\n    ", " ");
         assert!(
             told.contains(&format!("workload calls: {sentence}\n")),
             "{told}"

@@ -22,10 +22,17 @@ pub(crate) enum Command {
     /// Check scenario files without running them
     Validate(ValidateOptions),
     /// Print the JSON Schema of scenario files
-    Schema,
+    Schema(SchemaOptions),
     /// Measure parts of the simulator on this machine
     #[command(subcommand)]
     Bench(BenchCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaOptions {
+    /// Print every key with its default and meaning, for people
+    #[arg(long)]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Debug, Args)]
@@ -60,7 +67,7 @@ pub(crate) struct RunOptions {
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
-    /// Print no tables, only problems (and JSON, if asked for)
+    /// Print no tables, only errors and warnings (and JSON, if asked for)
     #[arg(long, short)]
     pub(crate) quiet: bool,
     /// Run twice and compare every byte of the outputs
@@ -76,7 +83,7 @@ pub(crate) struct ValidateOptions {
     /// Replace a value: section.key=value, or section.NAME.key=value in a list
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) overrides: Vec<String>,
-    /// Print nothing but problems
+    /// Print nothing but errors and warnings
     #[arg(long, short)]
     pub(crate) quiet: bool,
 }

@@ -35,8 +35,12 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options, &terminal),
         Command::Validate(options) => sources::validate(&options, &terminal),
         Command::Bench(BenchCommand::Ports(options)) => bench::ports(&options, &terminal),
-        Command::Schema => {
-            let printed = terminal.print(&plsim_scenario::schema());
+        Command::Schema(options) => {
+            let page = match options.markdown {
+                true => plsim_scenario::reference(),
+                false => plsim_scenario::schema(),
+            };
+            let printed = terminal.print(&page);
             printed.map_or_else(|exit| exit, |()| Exit::Success)
         }
     };

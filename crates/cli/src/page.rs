@@ -37,7 +37,7 @@ impl Page {
     }
 
     pub(crate) fn table(&mut self, mut columns: Vec<Column>, rows: usize) {
-        fit(&mut columns, self.width);
+        let left_out = fit(&mut columns, self.width);
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
         table.set_header(columns.iter().map(|column| column.cell(&column.head)));
@@ -55,6 +55,13 @@ impl Page {
         }
         for line in table.lines() {
             self.line(&format!("  {}", line.trim_end()));
+        }
+        if !left_out.is_empty() {
+            let Styles { dim, .. } = self.styles;
+            let what = left_out.join(", ");
+            self.line(&format!(
+                "  {dim}not shown, for want of width: {what}{dim:#}"
+            ));
         }
         if rows > shown {
             let more = counted((rows - shown) as u64, "more row");
@@ -129,18 +136,20 @@ impl Column {
     }
 }
 
-/// Leaves columns out until the others fit.
-fn fit(columns: &mut Vec<Column>, width: usize) {
+/// Leaves columns out until the others fit; returns their heads.
+fn fit(columns: &mut Vec<Column>, width: usize) -> Vec<String> {
+    let mut left_out = Vec::new();
     while columns.iter().map(Column::width).sum::<usize>() > width {
         let ranked = columns
             .iter()
             .enumerate()
             .filter(|(_, column)| column.rank > 0);
         let Some((index, _)) = ranked.max_by_key(|(_, column)| column.rank) else {
-            return;
+            break;
         };
-        columns.remove(index);
+        left_out.push(columns.remove(index).head);
     }
+    left_out
 }
 
 #[cfg(test)]
@@ -156,14 +165,14 @@ mod tests {
                 column("bbbbbb", 2),
                 column("cccccc", 1),
             ];
-            fit(&mut columns, width);
-            columns
-                .into_iter()
-                .map(|column| column.head)
-                .collect::<Vec<_>>()
+            let left_out = fit(&mut columns, width);
+            let heads = columns.into_iter().map(|column| column.head);
+            (heads.collect::<Vec<_>>().concat(), left_out.concat())
         };
-        assert_eq!(kept(24), ["aaaaaa", "bbbbbb", "cccccc"]);
-        assert_eq!(kept(23), ["aaaaaa", "cccccc"]);
-        assert_eq!(kept(10), ["aaaaaa"]);
+        let fitted = |kept: &str, left_out: &str| (kept.to_owned(), left_out.to_owned());
+        assert_eq!(kept(24), fitted("aaaaaabbbbbbcccccc", ""));
+        assert_eq!(kept(23), fitted("aaaaaacccccc", "bbbbbb"));
+        assert_eq!(kept(10), fitted("aaaaaa", "bbbbbbcccccc"));
+        assert_eq!(kept(usize::MAX), fitted("aaaaaabbbbbbcccccc", ""));
     }
 }

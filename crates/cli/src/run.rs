@@ -33,7 +33,7 @@ pub(crate) fn run(options: &RunOptions, terminal: &Terminal) -> Exit {
             signals: &signals,
             case: &source.case,
         };
-        for warning in source.warnings.iter().filter(|_| !options.quiet) {
+        for warning in &source.warnings {
             terminal.message(&warning.render(terminal.color_error()));
         }
         exit = exit.worse(runner.run(directory));

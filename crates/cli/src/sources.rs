@@ -99,7 +99,7 @@ pub(crate) fn validate(options: &ValidateOptions, terminal: &Terminal) -> Exit {
     let mut exit = Exit::Success;
     for (source, file) in sources.into_iter().zip(&options.files) {
         let warnings = source.warnings.len();
-        for warning in source.warnings.iter().filter(|_| !options.quiet) {
+        for warning in &source.warnings {
             terminal.message(&warning.render(terminal.color_error()));
         }
         let mut implied = plsim::plans(&source.case.scenario);
@@ -115,7 +115,7 @@ pub(crate) fn validate(options: &ValidateOptions, terminal: &Terminal) -> Exit {
                 let mut page = Page::new(terminal);
                 page.line(&format!("{shown}: valid{note}"));
                 for what in implied {
-                    page.line(&format!("  {what}"));
+                    page.wrapped("", &what);
                 }
                 page.idle_ceilings(&simulation.idle_ceilings());
                 if let Err(error) = terminal.print(&page.finish()) {

@@ -54,11 +54,12 @@ impl Terminal {
         self.message(&format!("{red}error{red:#}: {text}\n"));
     }
 
-    /// Returns how many columns a text for people may have.
+    /// Returns how many columns a text for people may have: those of the terminal; a file or a pipe
+    /// has no end.
     pub(crate) fn width(&self) -> usize {
         match terminal_size::terminal_size_of(io::stdout()) {
             Some((width, _)) => usize::from(width.0).max(MIN_WIDTH),
-            None => DEFAULT_WIDTH,
+            None => usize::MAX,
         }
     }
 
@@ -75,8 +76,6 @@ impl Terminal {
     }
 }
 
-/// The columns of a text that goes to a file or a pipe.
-const DEFAULT_WIDTH: usize = 100;
 /// Below this many columns no table can be read.
 const MIN_WIDTH: usize = 60;
 

@@ -394,7 +394,10 @@ impl Summary {
             }],
             probes: vec![ProbeSummary::default()],
             links: vec![LinkSummary::default()],
-            outages: vec![OutageSummary::default()],
+            outages: vec![OutageSummary {
+                found_by: Some(name()),
+                ..OutageSummary::default()
+            }],
             ..Self::default()
         };
         for reason in DropReason::ALL {

@@ -37,6 +37,7 @@ pub(crate) fn collect(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
         );
     }
     told.extend(refusals(simulation));
+    told.extend(idled(simulation));
     told.sort_by_key(|(at, _)| *at);
     told
 }
@@ -59,6 +60,34 @@ fn refusals(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
             .with("backend", backend)
             .with("protocol", key.protocol.name());
         told.push((row.first, event));
+    }
+    told
+}
+
+/// Takes the first idle timeout of each kind: (VM, service, protocol, whose timer it was).
+fn idled(simulation: &mut Simulation) -> Vec<(Instant, Event)> {
+    let mut told = Vec::new();
+    for vm in 0..simulation.map.hosts.len() {
+        let host = simulation.world.node(simulation.map.hosts[vm]).host();
+        for usage in host.nat().usage() {
+            let timers = [
+                ("rule", usage.first_lb_idle),
+                ("service", usage.first_expired),
+            ];
+            for (timer, first) in timers {
+                let key = (vm, usage.pls, usage.protocol, timer);
+                let Some(first) = first.filter(|_| simulation.idle_told.insert(key)) else {
+                    continue;
+                };
+                let service = &simulation.scenario.private_link_service[usize::from(usage.pls.0)];
+                let event = Event::new("idle-timeout")
+                    .with("pls", service.name.as_str())
+                    .with("backend", simulation.layout.backends[vm].name.as_str())
+                    .with("protocol", usage.protocol.name())
+                    .with("timer", timer);
+                told.push((first, event));
+            }
+        }
     }
     told
 }

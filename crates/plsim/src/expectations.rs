@@ -1,5 +1,5 @@
 use plsim_observe::{Expectation, Number, Path, QueryError, Summary, Test, Value, Verdict};
-use plsim_scenario::{Action, Diagnostics, Expect, ExpectValue, Scenario, TimeSpan};
+use plsim_scenario::{Action, Diagnostic, Diagnostics, Expect, ExpectValue, Scenario, TimeSpan};
 
 use crate::simulation::Simulation;
 use crate::summarise;
@@ -40,8 +40,7 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), Diagnostics> {
             Err(QueryError::Rows { list, .. }) if list == "nat" && nat_grows => {}
             Err(error) => {
                 let path = format!("expect[{index}].value");
-                return Err(scenario
-                    .error_at(&path, error.to_string())
+                return Err(unanswerable(scenario, &path, &error)
                     .help("to experiment without expectations, run with --no-expect")
                     .into());
             }
@@ -56,6 +55,21 @@ pub(crate) fn check(simulation: &Simulation) -> Result<(), Diagnostics> {
         }
     }
     Ok(())
+}
+
+/// Says what is wrong with a question, and what it probably means.
+fn unanswerable(scenario: &Scenario, path: &str, error: &QueryError) -> Diagnostic {
+    let found = scenario.error_at(path, error.to_string());
+    let meant = match error {
+        QueryError::UnknownKey { key, known, .. } => {
+            plsim_scenario::nearest(key, known.iter().map(String::as_str))
+        }
+        _ => None,
+    };
+    match meant {
+        Some(key) => found.help(format!("did you mean `{key}`?")),
+        None => found,
+    }
 }
 
 /// Judges a finished run.
@@ -76,7 +90,7 @@ pub(crate) fn judge(simulation: &Simulation, summary: &Summary) -> Vec<Verdict> 
 fn read_one(scenario: &Scenario, index: usize, entry: &Expect) -> Result<Expected, Diagnostics> {
     let at = |key: &str| format!("expect[{index}].{key}");
     let path = Path::parse(&entry.value)
-        .map_err(|error| Diagnostics::from(scenario.error_at(&at("value"), error.to_string())))?;
+        .map_err(|error| Diagnostics::from(unanswerable(scenario, &at("value"), &error)))?;
     let number = |key: &str, value: &ExpectValue| {
         number(&path, value).ok_or_else(|| {
             let message = "this comparison needs a number or a time such as \"30s\"";

@@ -92,8 +92,35 @@ impl Reader<'_> {
                  clients', not the NAT's.",
                 connections(failed)
             ),
-            help: vec!["Raise count of the client_vm, or its ephemeral_ports.".into()],
+            help: self.client_groups(),
         })
+    }
+
+    /// Says for each group of clients without ports how many VMs would do.
+    fn client_groups(&self) -> Vec<String> {
+        let groups = self.scenario.client_vm.iter();
+        let help = groups.filter_map(|group| {
+            let own = self.scenario.workload.iter().zip(&self.summary.workloads);
+            let own = own.filter(|(workload, _)| workload.client_vm.as_ref() == Some(&group.name));
+            let failed: u64 = own.map(|(_, row)| row.failed_by.client_ports).sum();
+            let ports = u64::from(group.effective_ephemeral_ports().size());
+            // All had a port at once, and those that failed had none.
+            let enough = (u64::from(group.count) * ports + failed).div_ceil(ports);
+            let each = match group.shares_ephemeral_ports() {
+                true => "VM and destination",
+                false => "VM",
+            };
+            (failed > 0).then(|| {
+                format!(
+                    "Raise count of client_vm {} from {} to {enough}, which is enough in any case: \
+                     {} for each {each}. Or widen ephemeral_ports.",
+                    group.name,
+                    group.count,
+                    counted(ports, "port")
+                )
+            })
+        });
+        help.collect()
     }
 
     /// Packets that ended on the way for reasons that no connection row shows.

@@ -47,7 +47,15 @@ pub(crate) fn summaries(simulation: &Simulation) -> Vec<ProbeSummary> {
 pub fn implications(scenario: &Scenario) -> Vec<String> {
     let balancers = scenario.load_balancer.iter();
     balancers
-        .flat_map(|lb| lb.probe.iter().map(|probe| implication(lb, probe)))
+        .flat_map(|lb| {
+            // One that no rule names asks nobody.
+            let is_named = |probe: &&Probe| {
+                let mut rules = lb.rule.iter();
+                rules.any(|rule| rule.probe.as_ref() == Some(&probe.name))
+            };
+            let probes = lb.probe.iter().filter(is_named);
+            probes.map(|probe| implication(lb, probe))
+        })
         .collect()
 }
 

@@ -8,7 +8,7 @@ use plsim_observe::{
 };
 use plsim_scenario::{Diagnostics, Scenario};
 use plsim_sim::{Progress, Shards, Stuck, Threads, World};
-use plsim_types::{Duration, Instant};
+use plsim_types::{Duration, Instant, PlsId, Protocol};
 
 use crate::build::{self, Building, Map};
 use crate::control;
@@ -61,6 +61,8 @@ pub struct Simulation {
     outages: VecDeque<Outage>,
     /// The refusals that the log knows of.
     pub(crate) told: BTreeSet<RefusalKey>,
+    /// The idle timeouts that the log knows of: VM, service, protocol and whose timer it was.
+    pub(crate) idle_told: BTreeSet<(usize, PlsId, Protocol, &'static str)>,
 }
 
 /// What is to be run.
@@ -185,6 +187,7 @@ impl Simulation {
             drains: VecDeque::new(),
             outages: link::outages(&scenario),
             told: BTreeSet::new(),
+            idle_told: BTreeSet::new(),
             expected,
             scenario,
         };

@@ -412,7 +412,7 @@ fn without_positions(path: &str) -> String {
 }
 
 /// Says what may stand somewhere.
-fn wanted(node: &Node) -> String {
+pub(crate) fn wanted(node: &Node) -> String {
     let words = node.words();
     if !words.is_empty() {
         return format!("one of \"{}\"", words.join("\", \""));
@@ -447,6 +447,10 @@ fn repair(node: &Node, tree: &Tree, path: &str, written: &str) -> Option<String>
     let format = node.format.as_deref().unwrap_or("");
     let written = sanitised(written);
     match (&tree.value, format) {
+        (Value::Integer(_), "duration-text") if path.contains(".rule[") => Some(format!(
+            "a bare number has no unit: write \"{written}min\" for minutes, in which Azure counts, or \
+             \"{written}s\" for seconds"
+        )),
         (
             Value::Integer(_) | Value::Float(_),
             "duration-text" | "duration-law" | "keepalive" | "user-timeout",
@@ -481,7 +485,9 @@ fn repair(node: &Node, tree: &Tree, path: &str, written: &str) -> Option<String>
         (Value::Text(text), _) if node.accepts("integer") && text.parse::<u64>().is_ok() => {
             Some(format!("write {}, without quotes", sanitised(text)))
         }
-        (Value::Text(_), _) if node.accepts("array") => Some(format!("write a list: [{written}]")),
+        (Value::Text(text), _) if node.accepts("array") => {
+            Some(format!("write a list: [\"{}\"]", sanitised(text)))
+        }
         _ => None,
     }
 }

@@ -26,6 +26,7 @@ mod model;
 mod overrides;
 mod profile;
 mod read;
+mod reference;
 mod rows;
 mod rules;
 mod schema;
@@ -54,10 +55,12 @@ pub use model::{
 };
 pub use profile::Filled;
 pub use read::{MAX_BYTES, ReadError, read_beside, read_file};
+pub use reference::reference;
 pub use rows::FileKind;
 pub use rules::{Lint, lints};
 pub use schema::schema;
 pub use source::sanitised;
+pub use suggest::nearest;
 pub use units::{
     Bandwidth, ByteSize, Count, Curve, DayCurve, DelayedAck, Drawn, FileName, FlowLimit,
     FrontendPath, HexBytes, Keepalive, Law, Name, Network, PoolPath, PortRange, Probing, Quantity,

@@ -103,6 +103,13 @@ fn set(mut tree: &mut Tree, mut at: Cursor<'_>, value: Tree) -> Result<(), Flaw>
                     table.insert(key.to_owned(), entry);
                     return Ok(());
                 }
+                if rest.rest.starts_with('[') && !table.contains_key(key) {
+                    return Err(flaw(
+                        span,
+                        format!("there is no [[{}]]", sanitised(key)),
+                        "add one to the file; --set changes what is there",
+                    ));
+                }
                 let entry = table.entry(key.to_owned()).or_insert_with(|| Entry {
                     key: span,
                     tree: Tree {
@@ -151,7 +158,10 @@ fn find(items: &[Tree], at: Cursor<'_>) -> Result<(usize, usize), Flaw> {
             _ => Err(flaw(
                 at.span(digits.len() + 2),
                 format!("there is no entry {}", sanitised(digits)),
-                format!("the list has {} entries, counted from 0", items.len()),
+                match items.len() {
+                    1 => "the list has 1 entry, number 0".to_owned(),
+                    count => format!("the list has {count} entries, counted from 0"),
+                },
             )),
         };
     }
@@ -182,7 +192,10 @@ fn find(items: &[Tree], at: Cursor<'_>) -> Result<(usize, usize), Flaw> {
                 .take(8)
                 .map(|name| format!("`{}`", sanitised(name)))
                 .collect();
-            format!("the entries are {}", listed.join(", "))
+            match listed.as_slice() {
+                [only] => format!("the only entry is {only}"),
+                listed => format!("the entries are {}", listed.join(", ")),
+            }
         }
     };
     Err(flaw(
@@ -259,6 +272,7 @@ mod tests {
                 "there is nothing below: the value is a text at x",
             ),
             ("=1", "the path has an empty part at "),
+            ("expect[0].equals=1", "there is no [[expect]] at expect"),
         ] {
             assert_eq!(applied(text).unwrap_err(), expected);
         }

@@ -5,7 +5,7 @@ use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -87,6 +87,7 @@ pub(crate) struct Node {
     pub(crate) max_properties: Option<usize>,
     pub(crate) min_properties: usize,
     pub(crate) description: Option<String>,
+    pub(crate) default: Option<DefaultValue>,
     definitions: BTreeMap<String, Self>,
 }
 
@@ -98,6 +99,29 @@ enum Kinds {
     Any,
     One(String),
     Several(Vec<String>),
+}
+
+/// A value that holds where none is written.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum DefaultValue {
+    Flag(bool),
+    Number(f64),
+    Text(String),
+    /// A list or a table: what is in it has defaults of its own.
+    Many(IgnoredAny),
+}
+
+impl DefaultValue {
+    /// Returns it as it is written in a file.
+    pub(crate) fn written(&self) -> Option<String> {
+        match self {
+            Self::Flag(flag) => Some(flag.to_string()),
+            Self::Number(number) => Some(number.to_string()),
+            Self::Text(text) => Some(format!("\"{text}\"")),
+            Self::Many(_) => None,
+        }
+    }
 }
 
 /// What a list holds: the same kind of value throughout, or one kind for each place.
@@ -207,6 +231,10 @@ impl Properties {
             .iter()
             .find(|(name, _)| name == key)
             .map(|(_, node)| node)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.0.iter().map(|(name, node)| (name.as_str(), node))
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {

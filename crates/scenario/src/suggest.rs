@@ -3,10 +3,8 @@
 /// Returns the candidate that is near enough to `given` to be worth suggesting.
 ///
 /// Case, hyphens and underscores do not count, so `idleTimeout` is near `idle_timeout`.
-pub(crate) fn nearest<'c>(
-    given: &str,
-    candidates: impl IntoIterator<Item = &'c str>,
-) -> Option<&'c str> {
+#[must_use]
+pub fn nearest<'c>(given: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_', ' '], "");
     // Long input is a mistake of another kind, and the distance costs its square.
     if given.len() > 80 {

@@ -20,6 +20,9 @@ const MAX_VALUES: usize = 600_000;
 /// How many separators of any kind a document may have: each is a token to the parser.
 const MAX_SEPARATORS: usize = 2_000_000;
 
+/// How many mistakes of syntax are shown: after so many the parser is out of step.
+const MOST_FLAWS: usize = 3;
+
 /// A problem that has no sources yet.
 #[derive(Debug)]
 pub(crate) struct Flaw {
@@ -111,6 +114,12 @@ pub(crate) fn parse_document(text: &str, source: usize) -> Result<Tree, Vec<Flaw
             let between = first.span.start.min(text.len())..next.span.start.min(text.len());
             !text.as_bytes()[between].contains(&b'\n')
         });
+        if flaws.len() > MOST_FLAWS {
+            flaws.truncate(MOST_FLAWS);
+            if let Some(last) = flaws.last_mut() {
+                last.help = Some("what follows is not read; is the file TOML?".to_owned());
+            }
+        }
         return Err(flaws);
     }
     let mut builder = Builder {

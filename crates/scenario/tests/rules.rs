@@ -321,7 +321,11 @@ fn the_idle_timeout_of_a_rule_is_4_to_100_minutes_and_above_30_in_dispute() {
 
 #[test]
 fn an_event_at_the_end_of_the_run_is_within_it() {
-    assert_eq!(reported(&[("at = \"10s\"", "at = \"120s\"")]), "");
+    let told = reported(&[("at = \"10s\"", "at = \"120s\"")]);
+    assert!(
+        told.contains("warning[PL071]: nothing follows an event at the end"),
+        "{told}"
+    );
     assert!(reported(&[("at = \"10s\"", "at = \"120.000000001s\"")]).contains("error[PL060]"));
 }
 

@@ -98,9 +98,10 @@ pub enum Action {
     RejectEndpoint,
     /// A Private Link Service gets one more NAT IP.
     AddNatIp,
-    /// A backend VM, or a whole group, goes down.
+    /// A backend VM, or a whole group, gets no new flows, as if its probes failed: a shorthand that
+    /// needs no probe. The VM itself goes on; change-vm has one that fails.
     BackendDown,
-    /// A backend VM, or a whole group, comes back.
+    /// What backend-down did is over.
     BackendUp,
     /// A backend VM, or a whole group, joins a pool.
     AddBackend,

@@ -106,7 +106,8 @@ impl ClientVm {
     }
 }
 
-/// A group of equal provider machines behind a load balancer.
+/// A group of equal provider machines behind a load balancer. They listen on the backend ports of all
+/// rules that lead to them, and on the ports of those rules' probes.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackendVm {

@@ -44,7 +44,7 @@ impl Rules<'_> {
             let usable = place.prefix.0.size().saturating_sub(RESERVED);
             if needed > usable {
                 let message = format!(
-                    "subnet `{}/{}` ({}) has {usable} usable addresses, but {needed} are needed",
+                    "subnet `{}/{}` ({}) has {usable} usable addresses of {needed} that are needed",
                     self.index.network_of(subnet).name,
                     place.name,
                     place.prefix

@@ -88,11 +88,14 @@ lints! {
     PL062 Error Some("PLS-13"), "a deleted connection cannot be approved or rejected";
     PL063 Warning Some("D-RST20"), "only rules of TCP have an idle timeout and TCP reset";
     PL064 Error Some("D-RST20"), "a rule of all ports has no TCP reset";
+    PL065 Warning Some("PE-1"), "a private endpoint with traffic is approved at some time";
     PL066 Error None, "a workload has one group of VMs that starts it, and destinations of one kind";
     PL067 Error Some("D-CON"), "a frontend is reached from its virtual network or a peered one";
     PL068 Warning Some("D-CON"), "a VM does not reach itself through its own frontend";
     PL069 Warning Some("PP-8"), "backends that want PROXY headers have no clients without them";
     PL070 Error None, "an expectation says one thing, with values that can be compared";
+    PL071 Warning None, "what is to happen has time to show within the run";
+    PL072 Warning None, "a run has traffic";
     PL080 Error Some("PP-9"), "the services of a load balancer agree about the PROXY protocol";
     PL081 Warning Some("PP-8"), "backends understand how their connections begin";
     PL082 Warning Some("PP-1"), "a service with PROXY protocol carries TCP";
@@ -107,6 +110,7 @@ lints! {
     PL096 Error None, "a drain period is above zero";
     PL097 Error Some("D-LBLIM"), "at most 300 rules lead to a NIC";
     PL098 Error None, "a backend VM is in the pool that an event takes it from, and in no other";
+    PL099 Warning None, "a drain is over before the run is, and before its VM fails";
     PL100 Error Some("D-PRB23"), "a probe asks every 5 s at most";
     PL101 Error Some("D-PRB23"), "an HTTP probe leaves the ports of other protocols alone";
     PL102 Error None, "a probe has the keys of its protocol, and a path that can be asked for";
@@ -115,6 +119,8 @@ lints! {
     PL105 Warning None, "a probe is named by a rule";
     PL106 Error None, "a flapping VM is running, and takes its time up and down";
     PL107 Warning Some("D-ADM"), "an admin state goes with rules that have a probe";
+    PL108 Warning Some("D-PRB23"), "a VM that fails is asked by a probe";
+    PL109 Warning Some("D-PRB23"), "a VM that gets slow is slower than a probe waits";
     PL110 Error None, "the NAT of a backend VM has at most 256 NAT IPs, of 255 services";
     PL120 Error None, "the queue of a link has room for a packet";
     PL121 Error None, "a link loses packets in one way, and its bursts end";

@@ -29,7 +29,14 @@ impl Rules<'_> {
             needed = needed.saturating_add(live.saturating_mul(each));
         }
         if needed > limit.0 {
-            let needed = ByteSize(needed.div_ceil(1 << 20) << 20);
+            // In the unit of the limit where both are large.
+            let unit = if limit.0.is_multiple_of(1 << 30) && needed >= 1 << 30 {
+                30
+            } else {
+                20
+            };
+            let needed = ByteSize(needed.div_ceil(1 << unit) << unit);
+            let connections = grouped(connections);
             let message = format!(
                 "about {connections} connections may live at once and need up to {needed} of \
                  memory; the limit is {limit}"
@@ -38,6 +45,19 @@ impl Rules<'_> {
                 .help("lower the rates or holds, or raise `memory_limit` if the machine has more");
         }
     }
+}
+
+/// Writes a number in groups of three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Returns how many connections of a workload may live at once.

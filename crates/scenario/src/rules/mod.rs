@@ -16,6 +16,7 @@ mod names;
 mod probe;
 mod proxy;
 mod run;
+mod sense;
 mod service;
 mod topology;
 mod traffic;
@@ -63,6 +64,7 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
     rules.events();
     rules.memberships();
     rules.idle_machines();
+    rules.sense();
     rules.expectations();
     if rules
         .found
@@ -71,6 +73,7 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
     {
         // An estimate of what cannot run says nothing.
         rules.memory();
+        rules.traffic_there_is();
     }
     let found = Diagnostics::new(rules.found);
     if found

@@ -1,7 +1,8 @@
 use super::Rules;
 use super::lints::{PL100, PL101, PL102, PL103, PL104, PL105, PL106, PL107};
 use crate::model::{AdminState, Flapping, Probe, ProbePreset, ProbeProtocol, VmState};
-use crate::units::PoolPath;
+use crate::suggest::nearest;
+use crate::units::{Name, PoolPath};
 use plsim_types::Duration;
 
 /// The shortest interval (D-PRB23).
@@ -23,7 +24,17 @@ impl Rules<'_> {
                 let path = format!("load_balancer[{index}].probe[{place}]");
                 self.probe(&path, probe);
                 let is_named = |name: &Option<_>| name.as_ref() == Some(&probe.name);
-                if !balancer.rule.iter().any(|rule| is_named(&rule.probe)) {
+                // A rule with a misspelt name is reported as such, and means this one.
+                let is_misspelt = balancer.rule.iter().any(|rule| {
+                    let names = || balancer.probe.iter().map(|probe| probe.name.as_str());
+                    let wanted = rule.probe.as_ref().map(Name::as_str);
+                    wanted.is_some_and(|wanted| {
+                        !names().any(|name| name == wanted)
+                            && nearest(wanted, names()) == Some(probe.name.as_str())
+                    })
+                });
+                let is_asked = balancer.rule.iter().any(|rule| is_named(&rule.probe));
+                if !is_asked && !is_misspelt {
                     let message = format!("probe `{}` is named by no rule", probe.name);
                     self.report(PL105, &format!("{path}.name"), message)
                         .label("it asks nobody")

@@ -112,7 +112,7 @@ impl Rules<'_> {
             {
                 (true, Application::Plain) => (
                     format!("`{vm_name}` does not understand the PROXY headers of `{name}`"),
-                    "resets every request, and fails HTTP health probes",
+                    "resets every request, and every health probe with a header",
                     "write application = \"proxy-required\" or \"proxy-optional\", and configure the \
                      real server likewise (HAProxy: accept-proxy, nginx: listen ... proxy_protocol)",
                 ),

@@ -1,5 +1,7 @@
 use super::Rules;
 use super::lints::{PL003, PL037};
+use crate::units::TimeSpan;
+use plsim_types::Duration;
 
 /// Rows a time series may have.
 const MAX_SAMPLES: u64 = 10_000_000;
@@ -25,10 +27,23 @@ impl Rules<'_> {
             let rows = duration.as_nanos() / interval.as_nanos();
             let message =
                 format!("the time series would have {rows} samples; the limit is {MAX_SAMPLES}");
-            self.report(PL003, "output.interval", message)
-                .label("too fine for the run")
-                .see("run.duration", "the run lasts this long")
-                .help("use a longer interval");
+            let fits = TimeSpan(Duration::from_secs(
+                duration
+                    .as_nanos()
+                    .div_ceil(MAX_SAMPLES)
+                    .div_ceil(1_000_000_000),
+            ));
+            let help = format!("for this run set output.interval to \"{fits}\" or more");
+            match self.scenario.is_written("output.interval") {
+                true => self
+                    .report(PL003, "output.interval", message)
+                    .label("too fine for the run")
+                    .see("run.duration", "the run lasts this long"),
+                false => self
+                    .report(PL003, "run.duration", message)
+                    .label(format!("one each {interval}, if nothing else is said")),
+            }
+            .help(help);
         }
     }
 }

@@ -165,25 +165,37 @@ impl Rules<'_> {
                     .help("add for example rate = \"1000/s\", or arrival = \"at-once\" and connections = 1000");
             }
             (Arrival::Constant | Arrival::Poisson, Some(_)) => {
-                self.number_of_starts(&format!("{path}.rate"), workload);
+                self.number_of_starts(path, "rate", workload);
             }
             (Arrival::Bursts(_) | Arrival::File(_), None) => {
-                self.number_of_starts(&format!("{path}.arrival"), workload);
+                self.number_of_starts(path, "arrival", workload);
             }
         }
     }
 
     /// Checks that not too many connections start, and of a list all.
-    fn number_of_starts(&mut self, path: &str, workload: &Workload) {
+    fn number_of_starts(&mut self, path: &str, key: &str, workload: &Workload) {
         let files = &self.scenario.files;
         let span = workload.span(self.scenario.run.duration.0);
+        if let Some(count) = workload
+            .connections
+            .filter(|count| count.0 > MAX_CONNECTIONS)
+        {
+            let message = format!(
+                "a workload starts at most {MAX_CONNECTIONS} connections, not {}",
+                count.0
+            );
+            self.report(PL053, &format!("{path}.connections"), message)
+                .help("split the work over several runs");
+            return;
+        }
         let Some(started) = workload.planned(self.scenario.run.duration.0, files) else {
             return;
         };
         if started > MAX_CONNECTIONS {
             let message =
                 format!("{started} connections start in {span}; the limit is {MAX_CONNECTIONS}");
-            self.report(PL053, path, message)
+            self.report(PL053, &format!("{path}.{key}"), message)
                 .label("too many in all")
                 .help("let fewer start, set `stop`, or cap them with `connections`");
         }
@@ -194,7 +206,7 @@ impl Rules<'_> {
         let late = listed.map_or(0, |listed| listed.saturating_sub(started));
         if late > 0 {
             let message = format!("{late} of the connections in the file never start");
-            self.report(PL059, path, message)
+            self.report(PL059, &format!("{path}.{key}"), message)
                 .label(format!("this workload starts connections for {span}"))
                 .help("times in the file count from `start`; let the run last longer");
         }

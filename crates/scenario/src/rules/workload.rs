@@ -299,7 +299,18 @@ impl Rules<'_> {
             _ => ("pool.max_idle", pool.and_then(|pool| pool.max_idle)),
         };
         let is_tended = tends.is_some_and(|tends| tends.0 < ceiling);
+        // Of a distribution nothing is said: many of its holds may be short.
+        let held = match (&workload.hold, workload.model) {
+            (Law::Fixed(hold), WorkloadModel::OpenLoop | WorkloadModel::ConstantConcurrency) => {
+                let rests = workload.interval.is_none() || workload.requests.is_some();
+                let silent = rests && workload.keepalive.0.is_none();
+                let shows = workload.start.0 + ceiling < self.scenario.run.duration.0;
+                Some(*hold).filter(|hold| silent && shows && hold.0 > ceiling)
+            }
+            _ => None,
+        };
         let rests = [
+            ("hold", held),
             ("interval", typical(workload.interval.as_ref())),
             ("service_time", typical(Some(&workload.service_time))),
             ("think_time", typical(workload.think_time.as_ref())),

@@ -54,14 +54,25 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let (number, unit) = split(text, "a rate", "1000/s")?;
-        let Some(unit) = unit.strip_prefix('/') else {
-            return Err(UnitError::with_help(
+        let (multiple, unit) = unit.split_once('/').ok_or_else(|| {
+            UnitError::with_help(
                 "a rate needs the time it counts in",
                 "write for example \"1000/s\" or \"60/min\"",
-            ));
+            )
+        })?;
+        let multiple = match multiple {
+            "" => 1,
+            "k" => 1_000,
+            "M" => 1_000_000,
+            _ => {
+                return Err(UnitError::with_help(
+                    "unknown multiple",
+                    "write the number in full, or use k (1000) or M (1000000): 10k/s is 10000/s",
+                ));
+            }
         };
         let per = u128::from(unit_nanos(unit)?) * 10_u128.pow(number.scale);
-        let count = number.digits;
+        let count = number.digits.saturating_mul(multiple);
         if count == 0 {
             return Err(UnitError::with_help(
                 "a rate must be above zero",
@@ -126,8 +137,8 @@ impl fmt::Display for Rate {
 text_leaf!(
     Rate,
     "rate",
-    r"^[0-9]+(\.[0-9]+)? ?/(ns|us|µs|ms|s|min|h|d)$",
-    "How often something happens: a decimal number, a slash and a unit of time. At most 10000000/s.",
+    r"^[0-9]+(\.[0-9]+)? ?[kM]?/(ns|us|µs|ms|s|min|h|d)$",
+    "How often something happens: a decimal number, k (1000) or M (1000000) if it is large, a slash and a unit of time. At most 10000000/s.",
     ["1000/s", "0.5/s", "60/min"]
 );
 
@@ -148,6 +159,10 @@ mod tests {
         );
         assert_eq!(rate("60/min"), rate("1/s"));
         assert_eq!(rate("0.5/s"), rate("30/min"));
+        assert_eq!(
+            (rate("1.5k/s"), rate("2M/s")),
+            (rate("1500/s"), rate("2000000/s"))
+        );
         assert_eq!(
             rate("3/s").offset(1),
             Some(Duration::from_nanos(333_333_333))
@@ -190,6 +205,8 @@ mod tests {
             "1/m",
             "10000001/s",
             "1000000000/s",
+            "11M/s",
+            "1G/s",
             "1e3/s",
             "0.001/366d",
             "1s",
