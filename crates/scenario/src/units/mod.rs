@@ -163,7 +163,7 @@ pub(crate) fn describe_format(format: &str) -> Option<&'static str> {
         "rate-curve" => {
             "a rate, as in \"1000/s\" or \"60/min\", or a table, as in { ramp = { to = \"1000/s\", over = \"10min\" } }"
         }
-        "skew" => "\"uniform\", { zipf = 1.0 } or { weights = [3, 1] }",
+        "skew" => "\"uniform\", { zipf = { exponent = 1.0 } } or { weights = [3, 1] }",
         "arrival" => "a table, as in { bursts = { size = 100, every = \"1s\" } }",
         "keepalive" => {
             "\"off\", a duration as in \"240s\", a preset as \"linux\", or a table as in { time = \"240s\" }"
