@@ -226,7 +226,7 @@ impl<'a> Site<'a> {
             );
             let service = &self.layout.services[usize::from(place.service.0)];
             let far = ChannelConfig {
-                latency: self.backbone_latency(index),
+                latency: link::backbone_latency(self.scenario, self.layout, index),
                 ..link::config(self.scenario, LinkName::EndpointEdge)
             };
             let edge = self.map.edges[service.load_balancer];
@@ -545,26 +545,6 @@ impl<'a> Site<'a> {
             rooms.push(Room::Edge(Box::new(edge)));
         }
         Ok(rooms)
-    }
-
-    /// Returns the latency between an endpoint and the edge: that of the link settings inside a
-    /// region, that of the region table between two.
-    fn backbone_latency(&self, endpoint: usize) -> Duration {
-        let place = &self.layout.endpoints[endpoint];
-        let service = &self.layout.services[usize::from(place.service.0)];
-        let regions = [place.network, service.nat_subnet.0]
-            .map(|network| &self.scenario.virtual_network[network].region);
-        if regions[0] == regions[1] {
-            return self.scenario.link.endpoint_edge.latency.0;
-        }
-        let listed = self.scenario.region_latency.iter().find(|row| {
-            let [a, b] = &row.between;
-            (a == regions[0] && b == regions[1]) || (b == regions[0] && a == regions[1])
-        });
-        listed
-            .expect("broken invariant: a checked scenario lists both regions")
-            .latency
-            .0
     }
 
     /// Adds a link that the scenario has settings for.

@@ -113,6 +113,26 @@ pub(crate) fn config(scenario: &Scenario, name: LinkName) -> ChannelConfig {
     config
 }
 
+/// Returns the latency between an endpoint and the edge: that of the link settings inside a
+/// region, that of the region table between two.
+pub(crate) fn backbone_latency(scenario: &Scenario, layout: &Layout, endpoint: usize) -> Duration {
+    let place = &layout.endpoints[endpoint];
+    let service = &layout.services[usize::from(place.service.0)];
+    let regions = [place.network, service.nat_subnet.0]
+        .map(|network| &scenario.virtual_network[network].region);
+    if regions[0] == regions[1] {
+        return scenario.link.endpoint_edge.latency.0;
+    }
+    let listed = scenario.region_latency.iter().find(|row| {
+        let [a, b] = &row.between;
+        (a == regions[0] && b == regions[1]) || (b == regions[0] && a == regions[1])
+    });
+    listed
+        .expect("broken invariant: a checked scenario lists both regions")
+        .latency
+        .0
+}
+
 /// Has the links count from the beginning that are impaired only later on.
 pub(crate) fn watch(simulation: &mut Simulation) {
     let sections = LinkName::ALL.into_iter();

@@ -7,8 +7,9 @@ use crate::source::Sources;
 use crate::tree::Tree;
 use crate::units::{FileName, Law, TimeSpan};
 use plsim_types::Duration;
+use serde::ser::Error as _;
+use serde::{Serialize as _, Serializer};
 use std::sync::Arc;
-use toml::Value;
 
 /// Where each value of a scenario was written.
 #[derive(Clone)]
@@ -124,15 +125,23 @@ impl Scenario {
     /// files beside it is told by a hash, in a comment.
     #[must_use]
     pub fn canonical(&self) -> String {
-        let writable = "broken invariant: a scenario is writable as TOML";
-        let mut table = toml::Table::try_from(self).expect(writable);
-        let sections = table.get_mut("workload").and_then(Value::as_array_mut);
-        for (workload, section) in self.workload.iter().zip(sections.into_iter().flatten()) {
-            if let Some(section) = section.as_table_mut() {
-                section.retain(|key, _| !idle_keys(workload).contains(&key));
-            }
-        }
-        let text = toml::to_string(&table).expect(writable);
+        let text = toml::to_string(self);
+        let text = text.expect("broken invariant: a scenario is writable as TOML");
         text + &fingerprints(&self.files)
     }
+}
+
+/// Writes workloads without the keys that do nothing for them.
+pub(crate) fn effective<S: Serializer>(
+    workloads: &[Workload],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let sections = workloads.iter().map(|workload| {
+        let mut section = toml::Table::try_from(workload).map_err(S::Error::custom)?;
+        section.retain(|key, _| !idle_keys(workload).contains(&key));
+        Ok(section)
+    });
+    sections
+        .collect::<Result<Vec<_>, S::Error>>()?
+        .serialize(serializer)
 }

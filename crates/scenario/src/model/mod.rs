@@ -106,7 +106,7 @@ pub struct Scenario {
     #[schemars(length(max = 1_000))]
     pub backend_vm: Vec<BackendVm>,
     /// The traffic.
-    #[serde(default)]
+    #[serde(default, serialize_with = "crate::located::effective")]
     #[schemars(length(max = 1_000))]
     pub workload: Vec<Workload>,
     /// Changes while the run goes on.
