@@ -1,13 +1,17 @@
 //! Slices of packets: the same as one call after the other, without waiting for memory each time.
 //!
-//! With a million flows nothing that a packet needs is in a cache. So a slice is worked off in three
-//! rounds of at most [`ROUND`] packets: while the one asks for what the next will read, memory has
-//! time to answer.
+//! With a million flows nothing that a packet needs is in a cache. So a slice is worked off in rounds of
+//! at most [`ROUND`] packets: first all of a round ask for the lines that tell where their bindings are;
+//! then, while one is translated, one [`AHEAD`] further on looks there and asks for its binding. Asked for
+//! all at once, the bindings would come faster than memory answers, and the processor only keeps some two
+//! dozen misses in mind.
 //!
 //! ```text
-//!  originals   key and hash: ask for the line      look there: ask     translate, exactly
-//!              of the index                        for the binding     as alone
-//!  replies     ask for the owner of the port       the same            the same
+//!              first, all             packet i + AHEAD        packet i
+//!  originals   key and hash: ask      look there: ask for     translate, exactly
+//!              for the index line     the binding             as alone
+//!  replies     ask for the owner      the same                the same
+//!              of the port
 //! ```
 
 use crate::binding::Flow;
@@ -15,10 +19,13 @@ use crate::engine::NatEngine;
 use crate::error::NatError;
 use crate::packet::{Original, Reply, Translation};
 use crate::pool::NIL;
+use crate::reverse::Place;
 use plsim_types::Instant;
 
 /// Packets of a round: enough to cover main memory, few enough for the processor's queue of misses.
 const ROUND: usize = 32;
+/// Packets between asking for a binding and translating.
+const AHEAD: usize = 16;
 
 impl NatEngine {
     /// Translates packets of the consumers: the same as [`original`](Self::original) for one after the
@@ -40,10 +47,16 @@ impl NatEngine {
                 *flow = self.flow_of(&read(packet).0);
                 self.flows.prefetch(flow.hash);
             }
-            for flow in &mut flows[..packets.len()] {
+            let count = packets.len();
+            for flow in &mut flows[..count.min(AHEAD)] {
                 flow.found = self.flows.prefetch_found(flow.hash).unwrap_or(NIL);
             }
-            for (packet, flow) in packets.iter_mut().zip(&flows) {
+            for (at, packet) in packets.iter_mut().enumerate() {
+                if at + AHEAD < count {
+                    let later = &mut flows[(at + AHEAD) % ROUND];
+                    later.found = self.flows.prefetch_found(later.hash).unwrap_or(NIL);
+                }
+                let flow = &flows[at % ROUND];
                 let (original, now) = read(packet);
                 self.catch_up(now);
                 match self.usual_original(&original, flow, now) {
@@ -76,11 +89,16 @@ impl NatEngine {
                     self.pages.prefetch(place);
                 }
             }
-            for (place, found) in places[..packets.len()].iter().zip(&mut found) {
-                *found = place.and_then(|at| self.pages.owner(at)).unwrap_or(NIL);
-                self.flows.prefetch_entry(*found);
+            let count = packets.len();
+            for (place, found) in places[..count.min(AHEAD)].iter().zip(&mut found) {
+                *found = self.prefetch_answered(*place);
             }
-            for (packet, &found) in packets.iter_mut().zip(&found) {
+            for (at, packet) in packets.iter_mut().enumerate() {
+                if at + AHEAD < count {
+                    let later = (at + AHEAD) % ROUND;
+                    found[later] = self.prefetch_answered(places[later]);
+                }
+                let found = found[at % ROUND];
                 let (reply, now) = read(packet);
                 self.catch_up(now);
                 match self.usual_reply(&reply, found, now) {
@@ -93,6 +111,17 @@ impl NatEngine {
                 }
             }
         }
+    }
+}
+
+impl NatEngine {
+    /// Asks for the binding that owns the port at a place, and returns where it is.
+    #[inline]
+    fn prefetch_answered(&self, place: Option<Place>) -> u32 {
+        let found = place.and_then(|place| self.pages.owner(place));
+        let found = found.unwrap_or(NIL);
+        self.flows.prefetch_entry(found);
+        found
     }
 }
 
