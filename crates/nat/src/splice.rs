@@ -121,7 +121,9 @@ impl Splice {
         }
         let shifted = segment.sequence.wrapping_add(u32::from(self.length));
         let offset = distance(self.base, segment.sequence);
-        if offset > 0 || self.acknowledged == self.length {
+        // A keepalive stands one before the stream. What stands further back is an old segment of a
+        // connection before this one, which the header must not travel with.
+        if offset > 0 || offset < -1 || self.acknowledged == self.length {
             return Outward::Shift(shifted);
         }
         if segment.flags.has(TcpFlags::RST) {

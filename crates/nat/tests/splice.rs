@@ -112,6 +112,23 @@ fn a_keepalive_before_the_first_byte_brings_it_too() {
 }
 
 #[test]
+fn an_old_segment_of_the_connection_before_does_not_take_the_header_along() {
+    let mut splice = open();
+    for (flags, before, length) in [
+        (TcpFlags::ACK, 2, 0),
+        (TcpFlags::ACK, 400_000_000, 0),
+        (TcpFlags::ACK, 400_000_000, 200),
+        (RST_ACK, 400_000_000, 0),
+        (FIN_ACK, 400_000_000, 0),
+    ] {
+        let old = segment(flags, BASE.wrapping_sub(before), 77, length);
+        let shifted = old.sequence.wrapping_add(u32::from(HEADER));
+        assert_eq!(splice.outward(&old), Outward::Shift(shifted));
+    }
+    assert_eq!(splice.outward(&client(0, 0)), Outward::Header(BASE));
+}
+
+#[test]
 fn the_client_sees_acknowledgements_and_windows_without_the_header() {
     let mut splice = open();
     let inward = |splice: &Splice, segment: &TcpSegment| {

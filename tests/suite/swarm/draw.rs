@@ -10,6 +10,7 @@ use super::plan::{
 use super::random::Random;
 
 const SECOND: u64 = 1_000_000_000;
+const MS: u64 = 1_000_000;
 /// When the last connection has started.
 const STARTS_UNTIL: u64 = 3 * SECOND;
 
@@ -47,6 +48,9 @@ pub(super) fn draw(seed: u64) -> Plan {
     events(random, &mut plan);
     proxy_protocol(&mut Random::new(!seed), &mut plan);
     bad_weather(&mut Random::new(seed ^ 0x6C69_6E6B), &mut plan);
+    destinations(&mut Random::new(seed ^ 0x7A69_7066), &mut plan);
+    systems(&mut Random::new(seed ^ 0x6F73), &mut plan);
+    client_machines(&mut Random::new(seed ^ 0x6372_6173), &mut plan);
     plan
 }
 
@@ -196,6 +200,7 @@ fn clients(random: &mut Random, networks: &[Network]) -> Vec<Client> {
                 network,
                 address: address(*prefix, 0, 4 + index),
                 ports: (first, first + (size - 1)),
+                os: None,
             });
         }
     }
@@ -222,6 +227,117 @@ fn links(random: &mut Random) -> Vec<(&'static str, Settings, String)> {
         (name, settings, weather)
     });
     links.into_iter().collect()
+}
+
+/// Workloads that go to several endpoints of services with the same rule.
+fn destinations(random: &mut Random, plan: &mut Plan) {
+    for index in 0..plan.workloads.len() {
+        if random.chance(70) {
+            continue;
+        }
+        let workload = &plan.workloads[index];
+        let here = plan.clients[workload.client].network;
+        let (protocol, port) = (workload.rule.protocol, workload.rule.frontend_port);
+        let others = plan
+            .endpoints
+            .iter()
+            .enumerate()
+            .filter(|(other, endpoint)| {
+                let service = &plan.services[endpoint.service];
+                *other != workload.endpoint
+                    && plan.reaches(here, endpoint.network)
+                    && service.backend_port(protocol, port).is_some()
+            });
+        let others: Vec<usize> = others.map(|(other, _)| other).collect();
+        let count = others.len() + 1;
+        let skew = match random.between(0, 2) {
+            0 => "\"uniform\"".to_owned(),
+            1 => format!("{{ zipf = {{ exponent = 0.{} }} }}", random.between(1, 9)),
+            _ => {
+                let weights = (0..count).map(|_| random.between(1, 9).to_string());
+                let weights = weights.collect::<Vec<_>>().join(", ");
+                format!("{{ weights = [{weights}] }}")
+            }
+        };
+        plan.workloads[index].others = (others, skew);
+    }
+}
+
+/// What operating systems and clients bring with them, in a third of all scenarios.
+fn systems(random: &mut Random, plan: &mut Plan) {
+    if random.chance(67) {
+        return;
+    }
+    for workload in &mut plan.workloads {
+        if workload.rule.protocol != TCP {
+            continue;
+        }
+        let (settings, is_open) = (&mut workload.settings, !workload.arrival.contains("model"));
+        let falls_silent = settings.says("close", "abandon");
+        if random.chance(40) && is_open && !falls_silent {
+            let profile = random.pick(&[
+                "libpq",
+                "npgsql",
+                "pgbouncer",
+                "librdkafka",
+                "dotnet-httpclient",
+                "go-net-http",
+                "node-http",
+                "curl",
+            ]);
+            settings.set("profile", Value::Word(profile));
+            // Not that of its own.
+            settings.set("model", Value::Word("open-loop"));
+        } else if random.chance(40) && !falls_silent {
+            let preset = random.pick(&["linux", "windows", "go", "jvm", "dotnet"]);
+            settings.set("keepalive", Value::Word(preset));
+        }
+        if random.chance(30) {
+            let delay = random.scaled(MS, 200 * MS);
+            settings.set("delayed_ack", Value::Nanos(delay));
+        }
+        if random.chance(30) {
+            let most = random.scaled(50 * MS, 2 * SECOND);
+            settings.set("user_timeout", Value::Nanos(most));
+        }
+    }
+    for backend in &mut plan.backends {
+        for (key, most) in [("backlog", 40), ("max_connections", 60)] {
+            if random.chance(30) {
+                let number = random.scaled(1, most);
+                backend.settings.set(key, Value::Number(number));
+            }
+        }
+        for (key, most) in [("keepalive", 2 * SECOND), ("delayed_ack", 200 * MS)] {
+            if random.chance(30) {
+                let span = random.scaled(MS, most);
+                backend.settings.set(key, Value::Nanos(span));
+            }
+        }
+    }
+    for client in &mut plan.clients {
+        if random.chance(40) {
+            client.os = Some(random.pick(&["linux", "windows"]));
+        }
+    }
+}
+
+/// Client VMs that crash or are shut down, and mostly come back, in a quarter of all scenarios.
+fn client_machines(random: &mut Random, plan: &mut Plan) {
+    if random.chance(75) {
+        return;
+    }
+    for _ in 0..random.between(1, 3) {
+        let client = random.between(0, plan.clients.len() as u64 - 1) as usize;
+        let first = match random.between(0, 3) {
+            0 => Action::Restart(client),
+            1 => Action::Stop(client),
+            _ => Action::Crash(client),
+        };
+        let events = both(random, first, Action::Boot(client), STARTS_UNTIL + SECOND);
+        plan.events.extend(events);
+    }
+    plan.events.sort_by_key(|event| event.at);
 }
 
 /// What goes wrong on links beyond loss and bandwidth, in a third of all scenarios.
@@ -270,13 +386,9 @@ fn bad_weather(random: &mut Random, plan: &mut Plan) {
 fn workload(random: &mut Random, plan: &Plan) -> Option<Workload> {
     let endpoint = random.between(0, plan.endpoints.len() as u64 - 1) as usize;
     let target = &plan.endpoints[endpoint];
-    let reaches = |network: usize| {
-        let pairs = [(network, target.network), (target.network, network)];
-        network == target.network || pairs.iter().any(|pair| plan.peerings.contains(pair))
-    };
     let clients = plan.clients.iter().enumerate();
     let clients: Vec<usize> = clients
-        .filter(|(_, client)| reaches(client.network))
+        .filter(|(_, client)| plan.reaches(client.network, target.network))
         .map(|(index, _)| index)
         .collect();
     if clients.is_empty() {
@@ -297,6 +409,10 @@ fn workload(random: &mut Random, plan: &Plan) -> Option<Workload> {
     }
     let connections = random.scaled(10, 250);
     let start = random.between(0, STARTS_UNTIL / 2);
+    let model = match own {
+        Section::Tcp => random.pick(&["", "", "", "held", "closed", "pool", "server", "client"]),
+        _ => random.pick(&["", "", "", "held", "closed", "stream"]),
+    };
     let arrival = match random.between(0, 11) {
         0 => format!("arrival = \"at-once\"\nconnections = {connections}\n"),
         10 => {
@@ -321,14 +437,90 @@ fn workload(random: &mut Random, plan: &Plan) -> Option<Workload> {
             format!("arrival = \"{word}\"\nrate = \"{rate}/s\"\nconnections = {connections}\n")
         }
     };
+    let arrival = match model {
+        "" => arrival,
+        model => driven(random, model, connections.min(40), &mut settings),
+    };
     Some(Workload {
         client: random.pick(&clients),
         endpoint,
+        others: (Vec::new(), String::new()),
         rule,
         start,
         arrival,
         settings,
     })
+}
+
+/// Draws what drives so many connections or clients, and takes out what means nothing to it.
+fn driven(random: &mut Random, model: &str, count: u64, settings: &mut Settings) -> String {
+    let span = |random: &mut Random| random.scaled(10 * MS, SECOND);
+    let (foreign, text): (&[&str], String) = match model {
+        "held" => {
+            let delay = span(random);
+            let text = format!(
+                "model = \"constant-concurrency\"\nconnections = {count}\nreconnect_delay = \"{delay}ns\"\n"
+            );
+            (&[], text)
+        }
+        "closed" => {
+            let (think, backoff) = (span(random), span(random));
+            let attempts = random.between(1, 4);
+            let keep = random.chance(50);
+            let text = format!(
+                "model = \"closed-loop\"\nclients = {count}\nthink_time = \"{think}ns\"\n\
+                 keep_connection = {keep}\n\
+                 retry = {{ max_attempts = {attempts}, backoff = \"{backoff}ns\" }}\n"
+            );
+            (&["hold", "interval", "requests"], text)
+        }
+        "pool" => {
+            let size = random.between(1, count);
+            let least = random.between(0, size);
+            let (idle, loan) = (span(random), span(random));
+            let tested = random.chance(50);
+            let text = format!(
+                "model = \"pool\"\nrate = \"{count}/s\"\npool = {{ size = {size}, min_idle = {least}, \
+                 max_idle = \"{idle}ns\", borrow_timeout = \"{loan}ns\", validation = {tested} }}\n"
+            );
+            (&["hold", "interval", "requests"], text)
+        }
+        "stream" => {
+            let (interval, hold) = (random.between(10 * MS, 200 * MS), span(random));
+            let echo = random.chance(50);
+            let text = format!(
+                "model = \"udp-stream\"\nrate = \"{count}/s\"\nconnections = {count}\n\
+                 interval = \"{interval}ns\"\nhold = \"{hold}ns\"\necho = {echo}\n"
+            );
+            let foreign = &[
+                "hold",
+                "interval",
+                "requests",
+                "response_size",
+                "response_timeout",
+            ];
+            (foreign, text)
+        }
+        publisher => {
+            let interval = span(random);
+            let text = format!(
+                "model = \"pub-sub\"\npublisher = \"{publisher}\"\nconnections = {count}\n\
+                 interval = \"{interval}ns\"\n"
+            );
+            (&["hold", "interval", "requests", "response_timeout"], text)
+        }
+    };
+    for key in foreign {
+        settings.remove(key);
+    }
+    if settings.says("close", "abandon") {
+        settings.remove("close");
+    }
+    if matches!(model, "server" | "client" | "stream") {
+        // The head of these takes 16 bytes.
+        settings.remove("request_size");
+    }
+    text
 }
 
 fn events(random: &mut Random, plan: &mut Plan) {

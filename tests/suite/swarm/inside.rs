@@ -74,6 +74,17 @@ impl Check<'_> {
             );
             self.tell("N10", end, what);
         }
+        for row in &summary.workloads {
+            let requests = row.responses + row.awaiting + row.lost_by.total();
+            let operations = &row.operations;
+            let done = operations.succeeded + operations.failed + operations.pending;
+            if !row.connections.is_partition()
+                || row.requests != requests
+                || operations.attempted != done
+            {
+                self.tell("N10", end, format!("not each in one place: {row:?}"));
+            }
+        }
         if !summary.complete || summary.virtual_time.as_nanos() != end {
             self.tell("N16", end, "the run did not come to its end".to_owned());
         }

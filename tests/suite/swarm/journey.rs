@@ -295,9 +295,10 @@ fn check_way(plan: &Plan, seen: &[Seen<'_>], journey: &Journey, violations: &mut
     if let (Some(drop), Some(Tap::Nat(_) | Tap::Nic(_)), Kind::Original) =
         (journey.drop, places.last(), journey.kind)
     {
-        // Once translated only links and a missing listener may end it.
+        // Once translated only links, and a server that does not listen or is full, may end it.
         let reason = seen[drop].reason;
-        if !(reason.starts_with("link-") || reason == "no-listener") {
+        let by_server = ["no-listener", "syn-queue-full", "accept-queue-full"];
+        if !(reason.starts_with("link-") || by_server.contains(&reason)) {
             let what = format!(
                 "packet {} was translated and then dropped: {reason}",
                 first.id
@@ -329,18 +330,25 @@ fn check_untouched(
         service.settings.get("enable_proxy_protocol").is_some()
     };
     let (from, to) = (&before.wire, &after.wire);
+    let untouched =
+        || wire::untouched(before.bytes, protocol) == wire::untouched(after.bytes, protocol);
+    // Where a pool changes during a handshake, a VM gets segments of a client whose SYN another one
+    // has answered.
+    let unanswered = || plan.pools_change() && untouched();
     let right = if same_host {
         before.bytes == after.bytes
     } else if protocol == TCP && endpoint.is_some_and(has_headers) {
         u64::from(from.ttl) == u64::from(to.ttl) + decrement.unwrap_or(0)
             && match before.tap {
-                Tap::Endpoint(_) => proxy::is_outward(from, before.bytes, to, after.bytes),
+                Tap::Endpoint(_) => {
+                    proxy::is_outward(from, before.bytes, to, after.bytes) || unanswered()
+                }
                 _ => proxy::is_inward(from, before.bytes, to, after.bytes),
             }
     } else {
         u64::from(before.wire.ttl) == u64::from(after.wire.ttl) + decrement.unwrap_or(0)
             && protocol == after.wire.protocol
-            && wire::untouched(before.bytes, protocol) == wire::untouched(after.bytes, protocol)
+            && untouched()
     };
     if !right {
         let what = format!(

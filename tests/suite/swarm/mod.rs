@@ -36,6 +36,9 @@
 //! could have is accepted); whether a port is free where an allocation may give up; N20, because
 //! runs cannot be resumed.
 //!
+//! Workloads are drawn with their models, several destinations and client profiles; client VMs crash, are shut down
+//! and come back.
+//!
 //! Not drawn: presets and sets of time-outs, whose values are drawn one by one; ICMP on exhaustion.
 
 mod draw;

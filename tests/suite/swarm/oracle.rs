@@ -454,7 +454,8 @@ impl<'a> Replay<'a> {
         let is_open = |phase| matches!(phase, Phase::Open | Phase::OpenOrReset | Phase::Unknown);
         let due = owner.is_some_and(|owner| {
             let resets = self.service_of(&owner.flow).1.resets_on_idle;
-            resets && is_open(owner.phase) && (owner.sure..=owner.possible).contains(&at)
+            let is_its = owner.backend_port == wire.destination.port();
+            resets && is_its && is_open(owner.phase) && (owner.sure..=owner.possible).contains(&at)
         });
         let answers_late = self.late == Some((at, wire.source, wire.destination));
         if answers_late && !due && self.promises.iter().any(|promises| promises.resets_late) {

@@ -78,6 +78,8 @@ pub(super) struct Client {
     pub(super) address: Ipv4Addr,
     /// The first and the last source port.
     pub(super) ports: (u16, u16),
+    /// Its operating system.
+    pub(super) os: Option<&'static str>,
 }
 
 /// A Private Link Service.
@@ -117,13 +119,15 @@ pub(super) struct Backend {
     pub(super) settings: Settings,
 }
 
-/// Traffic from one client through one endpoint.
+/// Traffic from one client through one endpoint, or several.
 #[derive(Debug, Clone)]
 pub(super) struct Workload {
     /// The client.
     pub(super) client: usize,
     /// The endpoint.
     pub(super) endpoint: usize,
+    /// Further endpoints, and how connections are spread over all of them.
+    pub(super) others: (Vec<usize>, String),
     /// What is dialled.
     pub(super) rule: Rule,
     /// When the first connection starts, in nanoseconds.
@@ -154,6 +158,14 @@ pub(super) enum Action {
     Down(usize),
     /// A backend VM comes back.
     Up(usize),
+    /// A client VM ends without a word.
+    Crash(usize),
+    /// A client VM is shut down.
+    Stop(usize),
+    /// A client VM is up again.
+    Boot(usize),
+    /// A client VM ends and is up again.
+    Restart(usize),
     /// A service gets a NAT IP.
     AddNatIp(usize, Ipv4Addr),
 }
@@ -177,6 +189,12 @@ impl Plan {
     pub(super) fn pools_change(&self) -> bool {
         let mut actions = self.events.iter().map(|event| event.action);
         actions.any(|action| matches!(action, Action::Down(_) | Action::Up(_)))
+    }
+
+    /// Tells whether packets of one network come to another one.
+    pub(super) fn reaches(&self, from: usize, to: usize) -> bool {
+        let pairs = [(from, to), (to, from)];
+        from == to || pairs.iter().any(|pair| self.peerings.contains(pair))
     }
 
     /// Tells whether an endpoint's connection is Approved at an instant: events of an instant come
@@ -274,6 +292,9 @@ impl Plan {
                 client.ports.0,
                 client.ports.1
             ));
+            if let Some(os) = client.os {
+                out.push_str(&format!("os = \"{os}\"\n"));
+            }
         }
         for endpoint in &self.endpoints {
             out.push_str(&format!(
@@ -335,11 +356,21 @@ impl Plan {
 
     fn write_traffic(&self, out: &mut String) {
         for (index, workload) in self.workloads.iter().enumerate() {
+            let name = |endpoint: usize| format!("\"{}\"", self.endpoints[endpoint].name);
+            let own = name(workload.endpoint);
+            let (others, skew) = &workload.others;
+            let destination = match others.as_slice() {
+                [] => format!("private_endpoint = {own}"),
+                others => {
+                    let others: Vec<_> = others.iter().map(|&other| name(other)).collect();
+                    let others = others.join(", ");
+                    format!("private_endpoints = [{own}, {others}]\nskew = {skew}")
+                }
+            };
             out.push_str(&format!(
-                "\n[[workload]]\nname = \"workload-{index}\"\nclient_vm = \"{}\"\n\
-                 private_endpoint = \"{}\"\nprotocol = \"{}\"\nport = {}\nstart = \"{}ns\"\n{}",
+                "\n[[workload]]\nname = \"workload-{index}\"\nclient_vm = \"{}\"\n{destination}\n\
+                 protocol = \"{}\"\nport = {}\nstart = \"{}ns\"\n{}",
                 self.clients[workload.client].name,
-                self.endpoints[workload.endpoint].name,
                 word(workload.rule.protocol),
                 workload.rule.frontend_port,
                 workload.start,
@@ -349,6 +380,7 @@ impl Plan {
         }
         for event in &self.events {
             let endpoint = |which: usize| self.endpoints[which].name.as_str();
+            let client = |which: usize| self.clients[which].name.as_str();
             let (action, key, name) = match event.action {
                 Action::Approve(which) => ("approve-endpoint", "private_endpoint", endpoint(which)),
                 Action::Reject(which) => ("reject-endpoint", "private_endpoint", endpoint(which)),
@@ -362,6 +394,10 @@ impl Plan {
                     "backend_vm",
                     self.backends[which].name.as_str(),
                 ),
+                Action::Crash(which) | Action::Stop(which) | Action::Boot(which) => {
+                    ("change-vm", "client_vm", client(which))
+                }
+                Action::Restart(which) => ("restart-vm", "client_vm", client(which)),
                 Action::AddNatIp(which, _) => (
                     "add-nat-ip",
                     "private_link_service",
@@ -372,9 +408,14 @@ impl Plan {
                 "\n[[event]]\nat = \"{}ns\"\naction = \"{action}\"\n{key} = \"{name}\"\n",
                 event.at
             ));
-            if let Action::AddNatIp(_, address) = event.action {
-                out.push_str(&format!("ip_address = \"{address}\"\n"));
-            }
+            let more = match event.action {
+                Action::AddNatIp(_, address) => format!("ip_address = \"{address}\"\n"),
+                Action::Crash(_) => "state = \"crashed\"\n".to_owned(),
+                Action::Stop(_) => "state = \"stopped\"\n".to_owned(),
+                Action::Boot(_) => "state = \"running\"\n".to_owned(),
+                _ => String::new(),
+            };
+            out.push_str(&more);
         }
     }
 }

@@ -544,8 +544,13 @@ impl Pool {
 
     /// Forgets a connection whose VM went down. Whoever was to get it waits for another one.
     fn went_down(&mut self, number: u64, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
-        match self.member(number).state {
+        let state = self.member(number).state;
+        match state {
             State::Lent { .. } => turn.stats.operations.fail(Why::Reset),
+            State::Tested {
+                operation: Some(operation),
+                ..
+            } if self.patience(&operation) <= turn.now() => turn.stats.give_up_borrow(),
             State::Tested {
                 operation: Some(operation),
                 ..

@@ -114,6 +114,25 @@ fn the_other_vms_of_the_group_take_over() {
 }
 
 #[test]
+fn a_borrow_whose_time_is_over_while_it_is_tested_ends_with_the_vm() {
+    let mut tested = pool();
+    tested.size = 1;
+    tested.borrow_timeout = Duration::from_secs(2);
+    tested.validation.after_idle = Some(Duration::ZERO);
+    let mut mini = Setup::new(borrowed(tested, Duration::from_secs(10), session())).build();
+    mini.run_ms(9_000);
+    mini.set_deaf(true);
+    // The second request came at 10 s; its connection is tested for five seconds.
+    mini.run_ms(14_000);
+    assert_eq!(mini.stats().pool.waiting, 1);
+    mini.with_clients(|vms, cx| assert_eq!(vms.crash(0, cx), 1));
+    let stats = mini.stats();
+    assert_eq!(stats.pool.waiting, 0);
+    assert_eq!(stats.operations.failed_by.borrow_timeout, 1);
+    mini.check();
+}
+
+#[test]
 fn what_drives_a_workload_survives_its_vms() {
     let tcp = || WorkloadKind::Tcp(impatient());
     let slow = TcpSession {
