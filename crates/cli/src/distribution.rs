@@ -17,10 +17,16 @@ impl Page {
         if rows.is_empty() {
             return;
         }
-        self.section(
-            "Distribution",
-            "of new flows; by chance alone, chi2 is about the degrees of freedom",
-        );
+        // With another choice in between, shares differ without any doing of chance.
+        let caption = match summary.membership_changes.is_empty() {
+            true => {
+                "of flows that got a port; by chance alone, chi2 is about the degrees of freedom"
+            }
+            false => {
+                "of flows that got a port; pools changed, so that chi2 tells nothing of chance over VMs"
+            }
+        };
+        self.section("Distribution", caption);
         let columns = vec![
             Column::name("service", 0, &rows, |row| row.pls.clone()),
             Column::name("protocol", 1, &rows, |row| row.protocol.to_string()),

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, probe};
 use plsim_sim::{ChannelId, Context, Distribution, Node, Wakeup};
-use plsim_table::{FixedMap, FlowTable};
+use plsim_table::{FixedMap, FixedSet, FlowTable};
 use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment};
 
 use crate::agenda::Agenda;
@@ -36,10 +36,10 @@ pub use state::{Behaviour, Flapping, VmState};
 pub struct ServerVm {
     address: Ipv4Addr,
     out: ChannelId,
-    listeners: Vec<(Protocol, u16)>,
+    listeners: FixedSet<(Protocol, u16)>,
     application: Application,
     parameters: TcpParameters,
-    floating_ips: Vec<Ipv4Addr>,
+    floating_ips: FixedSet<Ipv4Addr>,
     /// The floating addresses that TCP peers dialled, by their address and the port here.
     dialled: BTreeMap<(Ipv4Addr, u16), Ipv4Addr>,
     slots: FlowTable<Slot>,
@@ -98,10 +98,10 @@ impl ServerVm {
         Self {
             address: config.address,
             out: config.out,
-            listeners: config.listeners,
+            listeners: config.listeners.into_iter().collect(),
             application: config.application,
             parameters: config.tcp,
-            floating_ips: config.floating_ips,
+            floating_ips: config.floating_ips.into_iter().collect(),
             dialled: BTreeMap::new(),
             slots: FlowTable::new(),
             queues: Queues::new(config.admission),

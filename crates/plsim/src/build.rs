@@ -503,7 +503,7 @@ impl<'a> Site<'a> {
         });
         let server_vm = ServerVm::new(ServerVmConfig {
             address: place.address,
-            floating_ips: floating_ips.0.iter().map(|rule| rule.address).collect(),
+            floating_ips: floating_ips.addresses().collect(),
             out: self.loopbacks.join_server(
                 &mut self.builder,
                 place,

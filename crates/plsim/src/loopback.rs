@@ -34,9 +34,10 @@ impl Loopbacks {
             };
             let mut vms = layout.backends.iter().filter(|place| place.group == group);
             if vms.any(|place| {
-                !membership::floating_ips(scenario, layout, place)
-                    .0
-                    .is_empty()
+                membership::floating_ips(scenario, layout, place)
+                    .addresses()
+                    .next()
+                    .is_some()
             }) {
                 let name = scenario.backend_vm[group].name.as_str();
                 nodes.insert(group, builder.node("loopback", name));
@@ -100,7 +101,7 @@ impl Loopbacks {
             builder.channel("vm-loopback", &place.name, (server, node), inside.clone());
         config.vms.push(LoopbackVm {
             address: place.address,
-            floating_ips: floating_ips.0.iter().map(|rule| rule.address).collect(),
+            floating_ips: floating_ips.addresses().collect(),
             to_server: builder.channel("loopback-vm", &place.name, (node, server), inside),
             from_server,
             to_host,

@@ -363,7 +363,7 @@ pub(crate) fn floating_ips(
             }
         }
     }
-    FloatingIps(floating_ips)
+    FloatingIps::new(floating_ips)
 }
 
 /// Changes a rule.

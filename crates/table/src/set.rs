@@ -59,6 +59,16 @@ impl<K: Hash + Eq> FixedSet<K> {
     }
 }
 
+impl<K: Hash + Eq> FromIterator<K> for FixedSet<K> {
+    fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
+        let mut set = Self::default();
+        for key in keys {
+            set.insert(key);
+        }
+        set
+    }
+}
+
 impl<K: Hash + Eq> Default for FixedSet<K> {
     fn default() -> Self {
         Self::new()

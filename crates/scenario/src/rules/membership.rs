@@ -1,16 +1,21 @@
 use super::Rules;
-use super::lints::{PL002, PL032, PL061, PL096, PL098};
-use crate::model::{Action, BackendVm, Event, RuleProtocol};
-use crate::units::PoolPath;
+use super::lints::{PL002, PL032, PL044, PL061, PL096, PL098};
+use crate::model::{Action, BackendVm, Event, Rule, RuleProtocol};
+use crate::units::{Name, PoolPath};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A machine's place: its name and a pool.
 type Seat<'s> = (String, &'s PoolPath);
+/// Where a rule leads: to a pool and a port.
+type Target<'s> = (&'s Name, u16);
+/// Where rules lead that were changed, by the places of their load balancer and themselves.
+type Targets<'s> = BTreeMap<(usize, usize), Target<'s>>;
 
 impl<'s> Rules<'s> {
     /// Events that change pools and rules: their keys, and that they find what they change.
     pub(super) fn memberships(&mut self) {
         let mut seats = self.seats_at_start();
+        let mut targets = Targets::new();
         let mut agenda: Vec<usize> = (0..self.scenario.event.len()).collect();
         agenda.sort_by_key(|&index| self.scenario.event[index].at);
         for index in agenda {
@@ -24,7 +29,10 @@ impl<'s> Rules<'s> {
                     self.leave(&path, event, &mut seats);
                 }
                 Action::SetAdminState => self.admin_state(&path, event, &seats),
-                Action::ChangeRule => self.change_rule(&path, event),
+                Action::ChangeRule => {
+                    self.change_rule(&path, event);
+                    self.change_target(&path, event, &mut targets);
+                }
                 _ => {}
             }
         }
@@ -213,6 +221,45 @@ impl<'s> Rules<'s> {
         }
     }
 
+    /// After an event, too, each rule has a destination of its own.
+    fn change_target(&mut self, path: &str, event: &'s Event, targets: &mut Targets<'s>) {
+        let found = event.rule.as_ref().and_then(|rule| self.index.rule(rule));
+        let Some((balancer, place)) = found else {
+            return;
+        };
+        let rules = &self.scenario.load_balancer[balancer].rule;
+        let of = |place: usize, rule: &'s Rule, targets: &Targets<'s>| {
+            let changed = targets.get(&(balancer, place)).copied();
+            changed.unwrap_or((&rule.backend_pool, rule.backend_port))
+        };
+        let (pool, port) = of(place, &rules[place], targets);
+        let pool = event
+            .backend_pool
+            .as_ref()
+            .map_or(pool, |path| &path.backend_pool);
+        let target = (pool, event.backend_port.unwrap_or(port));
+        targets.insert((balancer, place), target);
+        let rival = rules.iter().enumerate().find(|(other, rule)| {
+            *other != place && of(*other, rule, targets) == target && clash(&rules[place], rule)
+        });
+        if let Some((other, _)) = rival {
+            let message = format!(
+                "from {} on two rules lead to port {} of backend pool `{pool}`",
+                event.at.0, target.1
+            );
+            let key = match event.backend_port {
+                Some(_) => "backend_port",
+                None => "backend_pool",
+            };
+            self.report(PL044, &format!("{path}.{key}"), message)
+                .see(
+                    &format!("load_balancer[{balancer}].rule[{other}].name"),
+                    "the other one",
+                )
+                .help("use another backend port; with floating IP both may have it, if their frontends differ");
+        }
+    }
+
     /// A VM is in some pool, at the start or later.
     pub(super) fn idle_machines(&mut self) {
         let mut joining: BTreeMap<&str, ()> = BTreeMap::new();
@@ -238,4 +285,13 @@ impl<'s> Rules<'s> {
             }
         }
     }
+}
+
+/// Tells whether two rules to the same port of a pool have the same destination, or one on a frontend
+/// with floating IP and one without.
+fn clash(one: &Rule, other: &Rule) -> bool {
+    let mut protocols = one.protocol.protocols();
+    let alike = protocols.any(|protocol| other.protocol.carries(protocol));
+    let neither_floats = !one.floating_ip && !other.floating_ip;
+    alike && (neither_floats || one.frontend == other.frontend)
 }
