@@ -51,6 +51,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("serde", "scenario"),
     ("serde_json", "observe"),
     ("signal-hook", "cli"),
+    ("smoltcp", "host"),
     ("strsim", "scenario"),
     ("terminal_size", "cli"),
     ("toml", "scenario"),

@@ -8,6 +8,7 @@ use plsim_sim::{ChannelId, Context, Node, Wakeup};
 use plsim_table::FixedMap;
 use plsim_types::{DropReason, KeyedHash, Protocol};
 
+use crate::client_full::FullClients;
 use crate::client_tcp::{TcpClients, send};
 use crate::client_udp::UdpClients;
 use crate::config::{ClientVmsConfig, WorkloadConfig};
@@ -26,6 +27,7 @@ const TCP: u64 = 1;
 const UDP: u64 = 2;
 const FRAGMENTS: u64 = 3 << 32;
 const MODEL: u64 = 4;
+const FULL: u64 = 5;
 
 pub(crate) const fn tcp_token(position: u32) -> u64 {
     TCP << 32 | position as u64
@@ -33,6 +35,10 @@ pub(crate) const fn tcp_token(position: u32) -> u64 {
 
 pub(crate) const fn udp_token(position: u32) -> u64 {
     UDP << 32 | position as u64
+}
+
+pub(crate) const fn full_token(position: u32) -> u64 {
+    FULL << 32 | position as u64
 }
 
 /// The timer of what drives a workload.
@@ -53,6 +59,8 @@ pub struct ClientVms {
     workloads: Vec<Workload>,
     stats: Vec<WorkloadStats>,
     tcp: TcpClients,
+    /// The TCP of all workloads here, where it is the full one.
+    full: Option<FullClients>,
     udp: UdpClients,
     fragments: Fragments,
     wakeup: Wakeup,
@@ -118,6 +126,7 @@ impl ClientVms {
         let ClientVmsConfig {
             addresses,
             ephemeral_ports,
+            full,
             out,
             seed,
             workloads,
@@ -141,6 +150,10 @@ impl ClientVms {
         let key = |purpose| KeyedHash::new(seed, purpose);
         let (ports, vms) = (&ephemeral_ports, &addresses);
         let tcp = TcpClients::new(ports, vms, key("tcp ports"), &targets);
+        let full = full.map(|stack| {
+            let isns = key("full initial sequence numbers").word(0);
+            FullClients::new((stack, isns), ports, vms, key("tcp ports"), &targets)
+        });
         let udp = UdpClients::new(ports, vms, key("udp ports"), &targets);
         let group = Group {
             addresses,
@@ -160,6 +173,7 @@ impl ClientVms {
             workloads: Vec::new(),
             stats,
             tcp,
+            full,
             udp,
             fragments: Fragments::new(FragmentsConfig::HOST),
             wakeup: Wakeup::default(),
@@ -200,13 +214,18 @@ impl ClientVms {
     /// Returns the number of connections that hold a port now, those in TIME_WAIT included.
     #[must_use]
     pub const fn live(&self) -> usize {
-        self.tcp.live() + self.udp.live()
+        let full = match &self.full {
+            Some(full) => full.live(),
+            None => 0,
+        };
+        self.tcp.live() + full + self.udp.live()
     }
 
     /// Returns the bytes of heap memory held for connections, look-up and ports.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.tcp.memory_bytes() + self.udp.memory_bytes()
+        let full = self.full.as_ref().map_or(0, FullClients::memory_bytes);
+        self.tcp.memory_bytes() + full + self.udp.memory_bytes()
     }
 
     /// Returns the number of fragments that wait for others.
@@ -223,9 +242,10 @@ impl ClientVms {
         act: impl FnOnce(&mut Application, &mut dyn Connections, &mut Turn<'_, '_>),
     ) {
         let workload = &mut self.workloads[at];
-        let all: &mut dyn Connections = match workload.is_tcp() {
-            true => &mut self.tcp,
-            false => &mut self.udp,
+        let all: &mut dyn Connections = match (workload.is_tcp(), &mut self.full) {
+            (true, Some(full)) => full,
+            (true, None) => &mut self.tcp,
+            (false, _) => &mut self.udp,
         };
         let (mut turn, application) = turn(&self.group, workload, &mut self.stats[at], cx);
         act(application, all, &mut turn);
@@ -258,7 +278,10 @@ impl ClientVms {
         let Some(segment) = packet.tcp_segment() else {
             return cx.deliver(packet);
         };
-        let found = self.tcp.find(local, remote, &self.group);
+        let found = match &self.full {
+            Some(full) => full.find(local, remote, &self.group),
+            None => self.tcp.find(local, remote, &self.group),
+        };
         let Some((position, at)) = found else {
             if !self.group.owns(local.ip()) {
                 return cx.drop(packet, DropReason::NoHost);
@@ -271,6 +294,9 @@ impl ClientVms {
         };
         let is_idle_reset = matches!(packet.origin, Origin::Nat | Origin::LbTimer);
         let mss = packet.mss();
+        if let Some(full) = &mut self.full {
+            full.put(position, &packet, segment);
+        }
         cx.deliver(packet);
         let (mut turn, application) = turn(
             &self.group,
@@ -278,6 +304,10 @@ impl ClientVms {
             &mut self.stats[at],
             cx,
         );
+        if let Some(full) = &mut self.full {
+            let event = full.on_segment(position, (segment, is_idle_reset), &mut turn);
+            return application.follow(position, event, full, &mut turn);
+        }
         let input = (segment, mss, is_idle_reset);
         let event = self.tcp.on_segment(position, input, &mut turn);
         application.follow(position, event, &mut self.tcp, &mut turn);
@@ -345,7 +375,10 @@ impl ClientVms {
         let (protocol, error) = (packet.protocol(), packet.icmp_error());
         cx.deliver(packet);
         let found = match protocol {
-            Protocol::Tcp => self.tcp.find(local, remote, &self.group),
+            Protocol::Tcp => match &self.full {
+                Some(full) => full.find(local, remote, &self.group),
+                None => self.tcp.find(local, remote, &self.group),
+            },
             Protocol::Udp => self.udp.find(local, remote, &self.group),
         };
         let (Some((position, at)), Some(error)) = (found, error) else {
@@ -359,6 +392,10 @@ impl ClientVms {
         );
         match protocol {
             Protocol::Tcp if ends_attempt(&error) => {
+                if let Some(full) = &mut self.full {
+                    let event = full.on_error(position, error.sequence, &mut turn);
+                    return application.follow(position, event, full, &mut turn);
+                }
                 let event = self.tcp.on_error(position, error.sequence, &mut turn);
                 application.follow(position, event, &mut self.tcp, &mut turn);
             }
@@ -392,10 +429,11 @@ impl Node for ClientVms {
         if token >> 32 == MODEL {
             return self.run(position as usize, cx, Application::on_timer);
         }
-        let fired = if token >> 32 == TCP {
-            self.tcp.fired(position, cx.now(), &self.group)
-        } else {
-            self.udp.fired(position, cx.now(), &self.group)
+        let now = cx.now();
+        let fired = match (token >> 32, &mut self.full) {
+            (TCP, _) => self.tcp.fired(position, now, &self.group),
+            (FULL, Some(full)) => full.fired(position, now, &self.group),
+            _ => self.udp.fired(position, now, &self.group),
         };
         let Some(at) = fired else { return };
         self.run(at, cx, |application, all, turn| {

@@ -7,6 +7,7 @@ use plsim_types::{Duration, Instant, Protocol};
 use crate::application::Application;
 use crate::curve::Curve;
 use crate::destination::Destinations;
+use crate::full::FullStack;
 use crate::parameters::TcpParameters;
 use crate::ports::EphemeralPorts;
 use crate::server::{Admission, Behaviour};
@@ -27,6 +28,8 @@ pub struct ClientVmsConfig {
     pub addresses: Vec<Ipv4Addr>,
     /// Local ports of connections; Linux has 32768..=60999 (`ip_local_port_range`).
     pub ephemeral_ports: EphemeralPorts,
+    /// The TCP of the VMs: the light one, or smoltcp so configured.
+    pub full: Option<FullStack>,
     /// The link toward the VMs' virtual network.
     pub out: ChannelId,
     /// Decides where each VM's ports begin.
@@ -188,6 +191,9 @@ pub struct ServerVmConfig {
     pub admission: Admission,
     /// How the VM behaves, beyond its ports.
     pub behaviour: Behaviour,
+    /// The TCP of the VM: the light one, or smoltcp so configured. Health probes are answered by the
+    /// light one.
+    pub full: Option<FullStack>,
     /// Decides the order inside look-up tables; no packet depends on it.
     pub seed: u64,
 }

@@ -1,14 +1,15 @@
-//! Client and server VMs: light TCP and UDP endpoints and the workloads that start there.
+//! Client and server VMs: light and full TCP endpoints, UDP ones, and the workloads that start there.
 //!
 //! What it is: two nodes. [`ClientVms`] holds all VMs of one group and starts connections on them
-//! as their [`WorkloadConfig`]s say; [`ServerVm`] is one backend VM that answers. Both ends run the
-//! same TCP state machine: handshake, request, response, keepalive, FIN and RST, retransmission
+//! as their [`WorkloadConfig`]s say; [`ServerVm`] is one backend VM that answers. The light ends run
+//! the same TCP state machine: handshake, request, response, keepalive, FIN and RST, retransmission
 //! with back-off and go-back-N, the peer's window, resets checked as RFC 5961 asks.
 //!
-//! What it is not: a full TCP. There is no reassembly queue (a segment after a hole is dropped and
-//! sent again), no SACK, no round-trip estimate and no congestion control beyond slow start inside
+//! What it is not: where it is light, a full TCP. There is no reassembly queue (a segment after a hole is dropped
+//! and sent again), no SACK, no round-trip estimate and no congestion control beyond slow start inside
 //! a fixed window; two ends never open one connection at the same time (RFC 9293 §3.5, figure 7).
-//! That serves churn, port use and idle timeouts, not throughput under loss.
+//! That serves churn, port use and idle timeouts, not throughput under loss. For that, clients or servers
+//! can have smoltcp instead ([`FullStack`]); applications do not notice which of the two is below.
 //!
 //! The application protocol, over TCP and UDP alike: a request begins with its own length and the
 //! length of the wanted response, both u32 in network byte order; one that wants more than a response
@@ -26,8 +27,8 @@
 //!   connection is gone, TIME_WAIT included.
 //! - `requests = responses + awaiting + lost` ([`WorkloadStats::requests_accounted`]), and operations
 //!   and borrows add up as well.
-//! - A connection of an open loop needs its slot and a place to be found by, 128 bytes for both ends together: no
-//!   buffer, no list, one pending timer.
+//! - A light connection of an open loop needs its slot and a place to be found by, 128 bytes for both ends
+//!   together: no buffer, no list, one pending timer.
 //! - Every received packet ends delivered or dropped with a reason; every sent one is injected.
 //! - Two mismatched ends cannot answer each other for ever.
 #![forbid(unsafe_code)]
@@ -36,6 +37,7 @@ mod agenda;
 mod alarm;
 mod application;
 mod client;
+mod client_full;
 mod client_tcp;
 mod client_udp;
 mod config;
@@ -43,6 +45,7 @@ mod connection;
 mod curve;
 mod destination;
 mod due;
+mod full;
 mod histogram;
 mod parameters;
 mod ports;
@@ -64,6 +67,7 @@ pub use config::{
 };
 pub use curve::Curve;
 pub use destination::{DestinationStats, Destinations};
+pub use full::FullStack;
 pub use histogram::Histogram;
 pub use parameters::{TcpKeepalive, TcpParameters};
 pub use plsim_sim::Distribution;

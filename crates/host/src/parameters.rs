@@ -117,6 +117,17 @@ impl TcpParameters {
         }
     }
 
+    /// Returns how long a SYN, or SYN-ACK, without an answer is waited for in all.
+    pub(crate) fn open_patience(&self) -> Duration {
+        self.waited(self.open_retries.saturating_add(1))
+    }
+
+    /// Returns how long data, or a FIN, may stay unacknowledged.
+    pub(crate) fn data_patience(&self) -> Duration {
+        let all = || self.waited(self.retries.saturating_add(1));
+        self.user_timeout.unwrap_or_else(all)
+    }
+
     /// Returns the time from the first transmission to retransmission number `count`.
     fn waited(&self, count: u8) -> Duration {
         (0..count).fold(Duration::ZERO, |sum, sent| sum + self.rto(sent))

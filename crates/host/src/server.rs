@@ -1,3 +1,5 @@
+mod admission;
+mod full;
 mod late;
 mod queues;
 mod state;
@@ -22,9 +24,10 @@ use crate::request::{Extra, Request};
 use crate::segment::{Kind, answer_closed};
 use crate::stats::ServerStats;
 use crate::tcp::{State, Tcb, Verdict};
+use full::FullEnds;
 use late::Late;
 pub use queues::Admission;
-use queues::Queues;
+use queues::{Place, Queues};
 use state::Flaps;
 pub use state::{Behaviour, Flapping, VmState};
 
@@ -46,6 +49,8 @@ pub struct ServerVm {
     queues: Queues,
     hash: KeyedHash,
     stats: ServerStats,
+    /// The connections of all peers but health probes, where the VM has the full TCP.
+    full: Option<FullEnds>,
     fragments: Fragments,
     wakeup: Wakeup,
     behaviour: Behaviour,
@@ -77,6 +82,7 @@ const _: () = assert!(size_of::<Slot>() <= 48);
 const FRAGMENTS: u64 = 1 << 32;
 const FLAPS: u64 = FRAGMENTS + 1;
 const LATE: u64 = FRAGMENTS + 2;
+const FULL: u64 = 2 << 32;
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +113,10 @@ impl ServerVm {
             queues: Queues::new(config.admission),
             hash: KeyedHash::new(config.seed, "server look-up"),
             stats: ServerStats::default(),
+            full: config.full.map(|full| {
+                let isns = KeyedHash::new(config.seed, "full initial sequence numbers");
+                FullEnds::new(full, isns.word(0))
+            }),
             fragments: Fragments::new(FragmentsConfig::HOST),
             wakeup: Wakeup::default(),
             behaviour: config.behaviour,
@@ -140,7 +150,8 @@ impl ServerVm {
     /// Returns the bytes of heap memory held for connections and look-up.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.slots.memory_bytes()
+        let full = self.full.as_ref().map_or(0, FullEnds::memory_bytes);
+        self.slots.memory_bytes() + full
     }
 
     /// Returns the number of fragments that wait for others.
@@ -170,6 +181,9 @@ impl ServerVm {
         let Some(segment) = packet.tcp_segment() else {
             return cx.deliver(packet);
         };
+        if self.is_full(remote) {
+            return self.on_full(packet, &segment, cx);
+        }
         let mss = packet.mss();
         let is_known =
             |slot: &Slot| slot.local_port == local.port() && slot.remote_socket() == remote;
@@ -190,6 +204,7 @@ impl ServerVm {
         let slot = self.slots.entry_mut(position);
         let was_open = slot.tcb.is_open();
         let was_over = slot.tcb.state() == State::TimeWait;
+        let place = Place::Light(position);
         let before = slot.tcb.received();
         // Where the first byte that is new stands in the segment.
         let from = before.wrapping_sub(segment.sequence);
@@ -204,17 +219,13 @@ impl ServerVm {
             .tcb
             .on_segment(&segment, mss, cx.now(), &self.parameters);
         if !was_open && slot.tcb.is_open() {
-            self.stats.half_open -= 1;
-            self.stats.accepted += 1;
-            self.stats.live += 1;
-            self.queues.establish(local.port(), position);
+            self.count_open(place, local.port());
         }
+        let slot = self.slots.entry_mut(position);
         if slot.tcb.state() == State::TimeWait && !was_over {
-            self.stats.live -= 1;
-            self.stats.closed += 1;
-            self.stats.time_wait += 1;
-            self.queues.leave(local.port(), position);
+            self.count_linger(place, local.port());
         }
+        let slot = self.slots.entry_mut(position);
         // A FIN counts one in sequence numbers, but is no byte.
         let fresh = slot
             .tcb
@@ -268,7 +279,7 @@ impl ServerVm {
     /// Lets the response go whose request is here, or notes when it is due.
     fn respond(&mut self, position: u32, is_new: bool, cx: &mut Context<'_>) {
         let slot = self.slots.entry(position);
-        if self.queues.waits(slot.local_port, position) {
+        if self.queues.waits(slot.local_port, Place::Light(position)) {
             return;
         }
         let work = self
@@ -316,46 +327,6 @@ impl ServerVm {
         true
     }
 
-    /// Tells why a segment finds no room in the queues of its port, if it does not, and counts it.
-    fn refusal(
-        &mut self,
-        found: Option<u32>,
-        local_port: u16,
-        segment: &TcpSegment,
-    ) -> Option<DropReason> {
-        if !self.queues.are_limited() {
-            return None;
-        }
-        let tcb = found.map(|position| &self.slots.entry(position).tcb);
-        let opens = match tcb {
-            None => segment.flags.opens() && self.listens(Protocol::Tcp, local_port),
-            Some(tcb) => tcb.yields_to(segment),
-        };
-        let reason = if opens {
-            self.queues.refusal_of_syn(local_port)
-        } else if tcb.is_some_and(|tcb| tcb.is_established_by(segment)) {
-            self.queues.refusal_of_ack(local_port)
-        } else {
-            None
-        };
-        match reason {
-            Some(DropReason::SynQueueFull) => self.stats.overflow.syn_queue += 1,
-            Some(_) => self.stats.overflow.accept_queue += 1,
-            None => {}
-        }
-        reason
-    }
-
-    /// Lets the application accept the connections that it has room for.
-    fn accept_waiting(&mut self, cx: &mut Context<'_>) {
-        while let Some(position) = self.queues.accept() {
-            if self.slots.entry(position).tcb.is_satisfied() {
-                self.respond(position, true, cx);
-                self.conclude(position, Verdict::Continue, cx);
-            }
-        }
-    }
-
     /// Takes a segment that belongs to no connection.
     fn on_stranger(
         &mut self,
@@ -379,6 +350,17 @@ impl ServerVm {
             let position = self.slots.insert(self.key(remote, local_port), slot);
             return self.conclude(position, Verdict::Continue, cx);
         }
+        self.answer_stranger(remote, local_port, segment, cx);
+    }
+
+    /// Resets what belongs to no connection.
+    fn answer_stranger(
+        &mut self,
+        remote: SocketAddrV4,
+        local_port: u16,
+        segment: &TcpSegment,
+        cx: &mut Context<'_>,
+    ) {
         if let Some(answer) = answer_closed(segment) {
             // The prober counts its failures itself.
             let is_probe = *remote.ip() == probe::SOURCE;
@@ -428,14 +410,18 @@ impl ServerVm {
     fn refuse(&mut self, position: u32, failure: Failure, cx: &mut Context<'_>) {
         // The prober counts its failures itself.
         if *self.slots.entry(position).remote_socket().ip() != probe::SOURCE {
-            let reasons = &mut self.stats.failed_by;
-            *match failure {
-                Failure::UnexpectedHeader => &mut reasons.proxy_unexpected,
-                Failure::MissingHeader => &mut reasons.proxy_missing,
-                Failure::Unreadable => &mut reasons.unreadable,
-            } += 1;
+            self.count_failure(failure);
         }
         self.abort(position, cx);
+    }
+
+    const fn count_failure(&mut self, failure: Failure) {
+        let reasons = &mut self.stats.failed_by;
+        *match failure {
+            Failure::UnexpectedHeader => &mut reasons.proxy_unexpected,
+            Failure::MissingHeader => &mut reasons.proxy_missing,
+            Failure::Unreadable => &mut reasons.unreadable,
+        } += 1;
     }
 
     fn abort(&mut self, position: u32, cx: &mut Context<'_>) {
@@ -457,22 +443,13 @@ impl ServerVm {
         let key = self.key(slot.remote_socket(), slot.local_port);
         self.answers.forget(position);
         self.unusual.remove(&position);
-        let stats = &mut self.stats;
-        if slot.tcb.state() == State::TimeWait {
-            stats.time_wait -= 1;
-        } else if slot.tcb.is_open() {
-            self.queues.leave(slot.local_port, position);
-            stats.live -= 1;
-            match ended {
-                Ended::Closed => stats.closed += 1,
-                Ended::Reset => stats.reset += 1,
-                Ended::TimedOut => stats.timed_out += 1,
-                Ended::Aborted => stats.aborted += 1,
-            }
+        let state = slot.tcb.state();
+        let local_port = slot.local_port;
+        if state == State::TimeWait {
+            self.stats.time_wait -= 1;
         } else {
-            self.queues.give_up(slot.local_port);
-            stats.half_open -= 1;
-            stats.half_open_lost += 1;
+            let was_open = slot.tcb.is_open();
+            self.count_end(Place::Light(position), local_port, was_open, ended);
         }
         self.slots.remove(key, position);
     }
@@ -537,6 +514,10 @@ impl Node for ServerVm {
                 self.become_state(state, cx);
             }
             return;
+        }
+        if let Some(position) = token.checked_sub(FULL) {
+            self.on_full_timer(position as u32, cx);
+            return self.accept_waiting(cx);
         }
         if token == LATE {
             return self.answer_late(cx);

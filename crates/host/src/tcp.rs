@@ -6,6 +6,7 @@ mod transmit;
 use plsim_types::{Instant, TcpFlags, TcpSegment};
 
 use crate::due::Due;
+use crate::parameters::TcpParameters;
 use crate::segment::{Kind, Segment};
 
 /// The receive window of every endpoint, in bytes: the largest without scaling (RFC 7323).
@@ -138,6 +139,20 @@ impl Tcb {
         tcb.received = syn.sequence.wrapping_add(1);
         tcb.window = syn.window;
         tcb.limit_mss(mss);
+        tcb
+    }
+
+    /// Enters TIME_WAIT in place of another end, which has sent and received up to these numbers, both
+    /// FINs included.
+    pub(crate) fn linger(
+        sent: u32,
+        received: u32,
+        now: Instant,
+        parameters: &TcpParameters,
+    ) -> Self {
+        let mut tcb = Self::new(State::TimeWait, sent);
+        (tcb.end, tcb.received) = (sent.wrapping_sub(1), received);
+        tcb.rest(now, parameters);
         tcb
     }
 

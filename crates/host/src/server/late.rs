@@ -24,6 +24,15 @@ pub(super) enum Late {
         subject: u16,
         length: u32,
     },
+    /// The response over a connection of the full stack.
+    Full { position: u32, number: u64 },
+    /// News of a subject for a subscriber over a connection of the full stack.
+    FullMessage {
+        position: u32,
+        number: u64,
+        subject: u16,
+        length: u32,
+    },
     /// The answer to a datagram, in bytes.
     Datagrams {
         remote: SocketAddrV4,
@@ -47,6 +56,13 @@ impl ServerVm {
                     local,
                     response,
                 } => self.send_datagrams(local, remote, response, cx),
+                Late::Full { position, number } => self.answer_full(position, number, cx),
+                Late::FullMessage {
+                    position,
+                    number,
+                    subject,
+                    length,
+                } => self.publish_full((position, number), (subject, length), cx),
                 Late::Response {
                     remote,
                     local_port,

@@ -25,12 +25,19 @@ pub(super) struct Queues {
     ports: BTreeMap<u16, Queue>,
 }
 
+/// Where a connection stands: among the light ends, or those of the full TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Light(u32),
+    Full(u32),
+}
+
 #[derive(Debug, Default)]
 struct Queue {
     handshakes: u32,
     accepted: u32,
-    /// Positions, the one that waits longest first.
-    waiting: VecDeque<u32>,
+    /// The one that waits longest first.
+    waiting: VecDeque<Place>,
 }
 
 impl Queues {
@@ -77,7 +84,7 @@ impl Queues {
     }
 
     /// Ends a handshake: the connection is accepted, or waits.
-    pub(super) fn establish(&mut self, port: u16, position: u32) {
+    pub(super) fn establish(&mut self, port: u16, place: Place) {
         let Some(queue) = self.ports.get(&port) else {
             return;
         };
@@ -87,36 +94,36 @@ impl Queues {
         if accepts {
             queue.accepted += 1;
         } else {
-            queue.waiting.push_back(position);
+            queue.waiting.push_back(place);
         }
     }
 
     /// Tells whether a connection waits for the application.
-    pub(super) fn waits(&self, port: u16, position: u32) -> bool {
+    pub(super) fn waits(&self, port: u16, place: Place) -> bool {
         let queue = self.ports.get(&port);
-        queue.is_some_and(|queue| queue.waiting.contains(&position))
+        queue.is_some_and(|queue| queue.waiting.contains(&place))
     }
 
     /// Ends a connection.
-    pub(super) fn leave(&mut self, port: u16, position: u32) {
+    pub(super) fn leave(&mut self, port: u16, place: Place) {
         let Some(queue) = self.ports.get_mut(&port) else {
             return;
         };
-        match queue.waiting.iter().position(|&one| one == position) {
-            Some(place) => drop(queue.waiting.remove(place)),
+        match queue.waiting.iter().position(|&one| one == place) {
+            Some(at) => drop(queue.waiting.remove(at)),
             None => queue.accepted -= 1,
         }
     }
 
     /// Accepts the connection that waits longest, if there is room for one.
-    pub(super) fn accept(&mut self) -> Option<u32> {
+    pub(super) fn accept(&mut self) -> Option<Place> {
         let limit = self.admission.max_connections?;
         for queue in self.ports.values_mut() {
             if queue.accepted < limit
-                && let Some(position) = queue.waiting.pop_front()
+                && let Some(place) = queue.waiting.pop_front()
             {
                 queue.accepted += 1;
-                return Some(position);
+                return Some(place);
             }
         }
         None
@@ -142,6 +149,7 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
+    use super::Place::Light;
     use super::{Admission, Queues};
     use plsim_types::DropReason;
 
@@ -169,23 +177,24 @@ mod tests {
     fn one_more_than_the_backlog_waits_and_then_neither_syn_nor_ack_gets_in() {
         let mut queues = queues(1, 1);
         for position in 0..3 {
+            let place = Light(position);
             assert_eq!(queues.refusal_of_syn(80), None);
             queues.begin(80);
             assert_eq!(queues.refusal_of_ack(80), None);
-            queues.establish(80, position);
-            assert_eq!(queues.waits(80, position), position > 0);
+            queues.establish(80, place);
+            assert_eq!(queues.waits(80, place), position > 0);
         }
         assert_eq!(queues.waiting(), 2);
         queues.begin(80);
         assert_eq!(queues.refusal_of_ack(80), Some(DropReason::AcceptQueueFull));
         assert_eq!(queues.refusal_of_syn(80), Some(DropReason::AcceptQueueFull));
         assert_eq!(queues.accept(), None, "the application is full");
-        queues.leave(80, 0);
-        assert_eq!(queues.accept(), Some(1), "who waits longest");
+        queues.leave(80, Light(0));
+        assert_eq!(queues.accept(), Some(Light(1)), "who waits longest");
         assert_eq!(queues.accept(), None);
         assert_eq!(queues.refusal_of_ack(80), None);
-        queues.leave(80, 2);
-        queues.leave(80, 1);
+        queues.leave(80, Light(2));
+        queues.leave(80, Light(1));
         assert_eq!((queues.accept(), queues.waiting()), (None, 0));
     }
 
@@ -197,7 +206,7 @@ mod tests {
             assert_eq!(queues.refusal_of_syn(80), None);
             queues.begin(80);
             assert_eq!(queues.refusal_of_ack(80), None);
-            queues.establish(80, position);
+            queues.establish(80, Light(position));
         }
         assert_eq!(queues.waiting(), 0);
     }

@@ -160,6 +160,7 @@ impl ServerVm {
         }
         self.down_since = self.down_since.or(Some(cx.now()));
         self.late.clear();
+        self.end_all_full(state, cx);
         for position in 0..self.slots.positions() {
             let slot = self.slots.entry(position);
             let (tcb, is_probe) = (&slot.tcb, *slot.remote_socket().ip() == probe::SOURCE);

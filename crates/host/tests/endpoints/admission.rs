@@ -16,7 +16,7 @@ fn held(millis: u64) -> TcpSession {
 }
 
 #[test]
-fn whoever_finds_the_application_full_is_connected_but_waits_for_its_response() {
+pub(crate) fn whoever_finds_the_application_full_is_connected_but_waits_for_its_response() {
     let mut setup = Setup::new(at_once(held(500), 5));
     setup.admission = Admission {
         backlog: Some(10),
@@ -39,7 +39,7 @@ fn whoever_finds_the_application_full_is_connected_but_waits_for_its_response() 
 }
 
 #[test]
-fn syns_are_dropped_while_as_many_handshakes_are_under_way_as_the_backlog_says() {
+pub(crate) fn syns_are_dropped_while_as_many_handshakes_are_under_way_as_the_backlog_says() {
     let mut setup = Setup::new(at_once(held(0), 10));
     setup.admission.backlog = Some(4);
     let mut mini = setup.build();
@@ -57,7 +57,7 @@ fn syns_are_dropped_while_as_many_handshakes_are_under_way_as_the_backlog_says()
 }
 
 #[test]
-fn with_a_full_accept_queue_the_last_ack_is_ignored_and_syns_are_dropped() {
+pub(crate) fn with_a_full_accept_queue_the_last_ack_is_ignored_and_syns_are_dropped() {
     let session = TcpSession {
         close: Close::Abandon,
         ..held(0)

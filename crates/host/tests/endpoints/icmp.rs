@@ -16,7 +16,7 @@ fn unreachable(about: &Packet, code: u8) -> Packet {
 }
 
 #[test]
-fn an_error_about_the_syn_fails_the_attempt_at_once_as_linux_does() {
+pub(crate) fn an_error_about_the_syn_fails_the_attempt_at_once_as_linux_does() {
     for (code, ends) in [(0, true), (1, true), (3, true), (4, false), (13, true)] {
         let mut mini = Setup::new(at_once(session(), 1)).build();
         mini.set_deaf(true);
@@ -38,7 +38,7 @@ fn an_error_about_the_syn_fails_the_attempt_at_once_as_linux_does() {
 }
 
 #[test]
-fn an_error_about_another_sequence_number_is_ignored() {
+pub(crate) fn an_error_about_another_sequence_number_is_ignored() {
     let mut mini = Setup::new(at_once(session(), 1)).build();
     mini.set_deaf(true);
     mini.run_ms(1);
@@ -51,7 +51,7 @@ fn an_error_about_another_sequence_number_is_ignored() {
 }
 
 #[test]
-fn an_established_connection_takes_no_notice() {
+pub(crate) fn an_established_connection_takes_no_notice() {
     let abandoned = TcpSession {
         close: Close::Abandon,
         ..session()

@@ -4,6 +4,7 @@ mod admission;
 mod icmp;
 mod loss;
 mod machines;
+mod parity;
 mod resets;
 mod resources;
 mod sessions;

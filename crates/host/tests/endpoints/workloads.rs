@@ -70,7 +70,7 @@ fn each_connection_draws_its_destination() {
 }
 
 #[test]
-fn a_connection_makes_its_requests_at_the_interval_and_then_holds() {
+pub(crate) fn a_connection_makes_its_requests_at_the_interval_and_then_holds() {
     let session = TcpSession {
         requests: Some(3),
         interval: Some(Distribution::from(secs(10))),
@@ -90,7 +90,7 @@ fn a_connection_makes_its_requests_at_the_interval_and_then_holds() {
 }
 
 #[test]
-fn with_an_interval_alone_requests_go_on_until_the_hold_is_over() {
+pub(crate) fn with_an_interval_alone_requests_go_on_until_the_hold_is_over() {
     let session = TcpSession {
         interval: Some(Distribution::from(secs(10))),
         hold: Distribution::from(secs(25)),
@@ -104,7 +104,7 @@ fn with_an_interval_alone_requests_go_on_until_the_hold_is_over() {
 }
 
 #[test]
-fn the_server_works_on_a_request_for_its_service_time() {
+pub(crate) fn the_server_works_on_a_request_for_its_service_time() {
     let session = TcpSession {
         service_time: Distribution::from(secs(30)),
         ..session()
@@ -120,7 +120,7 @@ fn the_server_works_on_a_request_for_its_service_time() {
 }
 
 #[test]
-fn an_unanswered_request_is_given_up_at_its_timeout_to_the_nanosecond() {
+pub(crate) fn an_unanswered_request_is_given_up_at_its_timeout_to_the_nanosecond() {
     let session = TcpSession {
         response_timeout: Some(secs(3)),
         close: Close::Rst,
@@ -140,7 +140,7 @@ fn an_unanswered_request_is_given_up_at_its_timeout_to_the_nanosecond() {
 }
 
 #[test]
-fn a_connect_timeout_ends_an_attempt_before_the_syn_retries_do() {
+pub(crate) fn a_connect_timeout_ends_an_attempt_before_the_syn_retries_do() {
     let session = TcpSession {
         connect_timeout: Some(secs(2)),
         ..session()
@@ -157,7 +157,7 @@ fn a_connect_timeout_ends_an_attempt_before_the_syn_retries_do() {
 }
 
 #[test]
-fn a_server_that_closes_first_keeps_the_time_wait() {
+pub(crate) fn a_server_that_closes_first_keeps_the_time_wait() {
     let session = TcpSession {
         requests: Some(2),
         close: Close::Server,
@@ -188,7 +188,7 @@ pub(crate) fn held(connections: u64, session: TcpSession) -> WorkloadConfig {
 }
 
 #[test]
-fn constant_concurrency_replaces_what_ends() {
+pub(crate) fn constant_concurrency_replaces_what_ends() {
     let session = TcpSession {
         hold: Distribution::from(secs(10)),
         ..session()
@@ -202,7 +202,7 @@ fn constant_concurrency_replaces_what_ends() {
 }
 
 #[test]
-fn constant_concurrency_starts_nothing_at_stop() {
+pub(crate) fn constant_concurrency_starts_nothing_at_stop() {
     let session = TcpSession {
         hold: Distribution::from(secs(10)),
         ..session()
@@ -216,7 +216,7 @@ fn constant_concurrency_starts_nothing_at_stop() {
 }
 
 #[test]
-fn where_nobody_listens_the_next_attempt_waits_for_a_second() {
+pub(crate) fn where_nobody_listens_the_next_attempt_waits_for_a_second() {
     let mut setup = Setup::new(WorkloadConfig {
         model: Model::ConstantConcurrency {
             reconnect_delay: Duration::ZERO,
@@ -261,7 +261,7 @@ pub(crate) fn impatient() -> TcpSession {
 }
 
 #[test]
-fn a_client_of_a_closed_loop_keeps_its_connection_or_takes_a_new_one() {
+pub(crate) fn a_client_of_a_closed_loop_keeps_its_connection_or_takes_a_new_one() {
     for (keeping, connections) in [(Keeping::Keep, 2), (Keeping::PerRequest, 8)] {
         let kind = WorkloadKind::Tcp(session());
         let mut mini = Setup::new(clients(2, keeping, 1, kind)).build();
@@ -275,7 +275,7 @@ fn a_client_of_a_closed_loop_keeps_its_connection_or_takes_a_new_one() {
 }
 
 #[test]
-fn a_client_retries_with_back_off_and_gives_up() {
+pub(crate) fn a_client_retries_with_back_off_and_gives_up() {
     let kind = WorkloadKind::Tcp(impatient());
     let mut mini = Setup::new(clients(1, Keeping::Keep, 4, kind)).build();
     mini.set_deaf(true);
@@ -297,7 +297,7 @@ fn a_client_retries_with_back_off_and_gives_up() {
 }
 
 #[test]
-fn a_retry_after_a_lost_response_succeeds_on_a_new_connection() {
+pub(crate) fn a_retry_after_a_lost_response_succeeds_on_a_new_connection() {
     let kind = WorkloadKind::Tcp(impatient());
     let mut mini = Setup::new(clients(1, Keeping::Keep, 2, kind)).build();
     mini.run_ms(2);
@@ -368,7 +368,7 @@ pub(crate) fn borrowed(pool: PoolConfig, gap: Duration, session: TcpSession) -> 
 }
 
 #[test]
-fn a_pool_lends_one_connection_to_one_request_after_the_other() {
+pub(crate) fn a_pool_lends_one_connection_to_one_request_after_the_other() {
     let workload = borrowed(pool(), secs(10), session());
     let mut mini = Setup::new(workload).build();
     mini.run_ms(95_000);
@@ -380,7 +380,7 @@ fn a_pool_lends_one_connection_to_one_request_after_the_other() {
 }
 
 #[test]
-fn a_pool_opens_no_more_than_its_size_and_the_rest_waits_or_gives_up() {
+pub(crate) fn a_pool_opens_no_more_than_its_size_and_the_rest_waits_or_gives_up() {
     let slow = TcpSession {
         service_time: Distribution::from(secs(25)),
         ..session()
@@ -407,7 +407,7 @@ fn a_pool_opens_no_more_than_its_size_and_the_rest_waits_or_gives_up() {
 }
 
 #[test]
-fn a_pool_closes_what_rests_too_long_or_lives_too_long() {
+pub(crate) fn a_pool_closes_what_rests_too_long_or_lives_too_long() {
     for (max_idle, max_lifetime, evicted, retired) in [(Some(4), None, 3, 0), (None, Some(4), 0, 3)]
     {
         let pool = PoolConfig {
@@ -425,7 +425,7 @@ fn a_pool_closes_what_rests_too_long_or_lives_too_long() {
 }
 
 #[test]
-fn a_pool_keeps_its_least_number_through_all_of_that() {
+pub(crate) fn a_pool_keeps_its_least_number_through_all_of_that() {
     let pool = PoolConfig {
         min_idle: 2,
         max_idle: Some(secs(4)),
@@ -452,7 +452,7 @@ fn reset_by_nat(mini: &mut Mini) {
 }
 
 #[test]
-fn a_dead_connection_is_met_by_the_request_by_the_test_or_by_nobody() {
+pub(crate) fn a_dead_connection_is_met_by_the_request_by_the_test_or_by_nobody() {
     let tested = Validation {
         timeout: secs(5),
         after_idle: Some(secs(1)),
@@ -484,7 +484,7 @@ fn a_dead_connection_is_met_by_the_request_by_the_test_or_by_nobody() {
 }
 
 #[test]
-fn a_silent_death_is_met_at_the_timeout_of_the_request_or_of_the_test() {
+pub(crate) fn a_silent_death_is_met_at_the_timeout_of_the_request_or_of_the_test() {
     let tested = Validation {
         timeout: secs(1),
         after_idle: Some(secs(1)),
@@ -509,7 +509,7 @@ fn a_silent_death_is_met_at_the_timeout_of_the_request_or_of_the_test() {
 }
 
 #[test]
-fn a_pools_keepalive_is_a_small_request_and_does_not_count_as_use() {
+pub(crate) fn a_pools_keepalive_is_a_small_request_and_does_not_count_as_use() {
     let pool = PoolConfig {
         keepalive_time: Some(secs(3)),
         max_idle: Some(secs(10)),
@@ -524,7 +524,7 @@ fn a_pools_keepalive_is_a_small_request_and_does_not_count_as_use() {
 }
 
 #[test]
-fn subscribers_hear_every_message_and_say_nothing() {
+pub(crate) fn subscribers_hear_every_message_and_say_nothing() {
     let mut workload = at_once(session(), 3);
     workload.model = Model::PubSub {
         subject: Some(0),
@@ -544,7 +544,7 @@ fn subscribers_hear_every_message_and_say_nothing() {
 }
 
 #[test]
-fn publishers_send_at_the_interval_for_as_long_as_the_run_lasts() {
+pub(crate) fn publishers_send_at_the_interval_for_as_long_as_the_run_lasts() {
     let session = TcpSession {
         interval: Some(Distribution::from(secs(10))),
         ..session()
@@ -595,7 +595,7 @@ fn a_udp_stream_sends_at_the_interval_until_its_hold_is_over() {
 }
 
 #[test]
-fn a_message_that_is_drawn_without_a_byte_has_one() {
+pub(crate) fn a_message_that_is_drawn_without_a_byte_has_one() {
     let session = TcpSession {
         response: Distribution::Uniform { low: 0, high: 1 },
         ..session()

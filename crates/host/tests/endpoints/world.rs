@@ -1,10 +1,11 @@
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_host::{
     Admission, Application, Arrival, Behaviour, ClientVms, ClientVmsConfig, Close, Curve,
-    Distribution, EphemeralPorts, Model, ServerStats, ServerVm, ServerVmConfig, TcpKeepalive,
-    TcpParameters, TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
+    Distribution, EphemeralPorts, FullStack, Model, ServerStats, ServerVm, ServerVmConfig,
+    TcpKeepalive, TcpParameters, TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
 };
 use plsim_packet::{Origin, Packet, PacketId, Payload, TcpHeader};
 use plsim_sim::{
@@ -114,6 +115,17 @@ impl Observer for Log {
     fn tapped(&mut self, _now: Instant, _tap: TapId, _packet: &Packet) {}
 }
 
+thread_local! {
+    static PAIRING: Cell<[bool; 2]> = const { Cell::new([false; 2]) };
+}
+
+/// Runs tests with the full TCP at clients, at the server, or not.
+pub(crate) fn in_pairing(full: [bool; 2], tests: impl FnOnce()) {
+    let before = PAIRING.replace(full);
+    tests();
+    PAIRING.set(before);
+}
+
 /// What a test may change of the world.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
@@ -127,6 +139,8 @@ pub(crate) struct Setup {
     pub(crate) keep: bool,
     pub(crate) server_tcp: TcpParameters,
     pub(crate) admission: Admission,
+    /// Whether the clients, and the server, have the full TCP.
+    pub(crate) full: [bool; 2],
 }
 
 impl Setup {
@@ -143,6 +157,7 @@ impl Setup {
             keep: true,
             server_tcp: TcpParameters::LINUX_SERVER,
             admission: Admission::default(),
+            full: PAIRING.get(),
         }
     }
 
@@ -160,6 +175,9 @@ impl Setup {
         };
         let up = builder.channel("link", "up", (client, server), link.clone());
         let down = builder.channel("link", "down", (server, client), link);
+        let full = self
+            .full
+            .map(|is_full| is_full.then_some(FullStack::DEFAULT));
         let first = CLIENT.to_bits();
         let clients = ClientVms::new(ClientVmsConfig {
             addresses: (first..first + self.clients)
@@ -170,6 +188,7 @@ impl Setup {
                 even_first: false,
                 shared: false,
             },
+            full: full[0],
             out: up,
             seed: self.seed,
             workloads: self.workloads,
@@ -184,6 +203,7 @@ impl Setup {
             tcp: self.server_tcp,
             admission: self.admission,
             behaviour: Behaviour::default(),
+            full: full[1],
             seed: self.seed,
         }));
         let nodes = vec![

@@ -1,0 +1,457 @@
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use plsim_packet::{Packet, Payload};
+use plsim_types::{Duration, Instant, KeyedHash, TcpFlags, TcpSegment};
+
+use crate::alarm::Alarm;
+use crate::client::{Group, full_token};
+use crate::client_tcp::send;
+use crate::config::Close;
+use crate::connection::{Asked, Connections, Event, Turn};
+use crate::full::{Connection, FullStack, Stack, Turned};
+use crate::ports::{EphemeralPorts, Ports};
+use crate::segment::Kind;
+use crate::slots::Slots;
+use crate::stats::Outcome;
+use crate::tcp::{Tcb, Verdict};
+
+/// When an application wants to be woken that waits for nothing.
+const ASLEEP: Instant = Instant::from_nanos(u64::MAX);
+
+/// The client ends of TCP connections that smoltcp keeps.
+#[derive(Debug)]
+pub(crate) struct FullClients {
+    stack: Stack,
+    slots: Slots<Slot>,
+    ports: Ports,
+}
+
+/// One client end. Vacant slots have an alarm that no timer matches.
+#[derive(Debug, Default)]
+struct Slot {
+    end: End,
+    alarm: Alarm,
+    /// As in the light end's slot.
+    mark: Instant,
+    /// Of the latest request: how long its response may take, and how long that is.
+    timeout: Option<Duration>,
+    response: u32,
+    vm: u16,
+    port: u16,
+    destination: u16,
+    phase: Phase,
+}
+
+#[derive(Debug, Default)]
+enum End {
+    #[default]
+    Vacant,
+    Open(Box<Connection>),
+    /// In TIME_WAIT: counted as closed, keeps its port.
+    Lingering(Tcb),
+}
+
+/// Where the conversation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    #[default]
+    Connecting,
+    /// Open, nothing is asked.
+    Idle,
+    AwaitingResponse,
+    /// Open, a message of the server is waited for.
+    Listening,
+    /// The application is through with it.
+    Done,
+}
+
+impl Slot {
+    fn connection(&mut self) -> Option<&mut Connection> {
+        match &mut self.end {
+            End::Open(connection) => Some(connection),
+            End::Vacant | End::Lingering(_) => None,
+        }
+    }
+
+    fn open(&mut self) -> &mut Connection {
+        self.connection()
+            .expect("broken invariant: the application works with an open connection")
+    }
+}
+
+impl FullClients {
+    pub(crate) fn new(
+        (config, seed): (FullStack, u64),
+        ports: &EphemeralPorts,
+        addresses: &[Ipv4Addr],
+        key: KeyedHash,
+        targets: &[SocketAddrV4],
+    ) -> Self {
+        Self {
+            stack: Stack::new(config, seed),
+            slots: Slots::new(),
+            ports: Ports::new(ports, addresses, key, targets),
+        }
+    }
+
+    pub(crate) const fn live(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.slots.memory_bytes() + self.ports.memory_bytes() + self.stack.memory_bytes()
+    }
+
+    /// Finds the connection at a local address and port to this remote one, and its workload.
+    pub(crate) fn find(
+        &self,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+        group: &Group,
+    ) -> Option<(u32, usize)> {
+        let vm = group.vm(local.ip())?;
+        let position = self.ports.find(vm, local.port(), remote)?;
+        let destination = group.destination(self.slots.entry(position).destination);
+        (destination.socket == remote).then_some((position, usize::from(destination.workload)))
+    }
+
+    /// Hands in the packet that [`on_segment`](Self::on_segment) is about.
+    pub(crate) fn put(&mut self, position: u32, packet: &Packet, segment: TcpSegment) {
+        if matches!(self.slots.entry(position).end, End::Open(_)) {
+            self.stack.put(packet, segment);
+        }
+    }
+
+    /// Takes the segment of the packet that was handed in (and whether an idle timer made it).
+    pub(crate) fn on_segment(
+        &mut self,
+        position: u32,
+        (segment, is_idle_reset): (TcpSegment, bool),
+        turn: &mut Turn<'_, '_>,
+    ) -> Option<Event> {
+        if let End::Lingering(tcb) = &mut self.slots.entry_mut(position).end {
+            let parameters = &turn.traffic.parameters;
+            let verdict = tcb.on_segment(&segment, None, turn.cx.now(), parameters);
+            return self.linger(position, verdict, turn);
+        }
+        let turned = self.turn(position, turn);
+        self.conclude(position, turned, is_idle_reset, turn)
+    }
+
+    /// Takes an ICMP error that quotes a segment with this sequence number, as the light end does.
+    pub(crate) fn on_error(
+        &mut self,
+        position: u32,
+        sequence: Option<u32>,
+        turn: &mut Turn<'_, '_>,
+    ) -> Option<Event> {
+        let connection = self.slots.entry_mut(position).connection()?;
+        let syn = connection.unanswered_syn()?;
+        if sequence != Some(syn) {
+            return None;
+        }
+        self.end(position, Outcome::Unreachable, turn)
+    }
+
+    /// Tells whose timer fired; `None` if it was a stale one.
+    pub(crate) fn fired(&mut self, position: u32, now: Instant, group: &Group) -> Option<usize> {
+        let slot = self.slots.entry_mut(position);
+        let workload = group.destination(slot.destination).workload;
+        slot.alarm.fired(now).then_some(usize::from(workload))
+    }
+
+    /// Lets the stack work on an open connection, and sends what it has to say.
+    fn turn(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Turned {
+        let slot = self.slots.entry_mut(position);
+        let local = turn.group.socket(slot.vm, slot.port);
+        let turned = self.stack.turn(slot.open(), local, turn.cx.now());
+        self.send(turn);
+        turned
+    }
+
+    fn send(&mut self, turn: &mut Turn<'_, '_>) {
+        while let Some((packet, kind)) = self.stack.poll_sent() {
+            match kind {
+                Kind::Plain => {}
+                Kind::Retransmission if opens(&packet) => turn.stats.syn_retransmissions += 1,
+                Kind::Retransmission => turn.stats.retransmissions += 1,
+                Kind::Probe => turn.stats.keepalive_probes += 1,
+            }
+            let packet = turn.cx.inject(packet);
+            turn.cx.send(turn.group.out, packet);
+        }
+    }
+
+    /// Draws the consequences of a turn.
+    fn conclude(
+        &mut self,
+        position: u32,
+        turned: Turned,
+        is_idle_reset: bool,
+        turn: &mut Turn<'_, '_>,
+    ) -> Option<Event> {
+        let outcome = match turned {
+            Turned::Goes => return None,
+            Turned::Lingers => {
+                self.begin_to_linger(position, turn);
+                return None;
+            }
+            Turned::Refused => Outcome::Refused,
+            Turned::Reset if is_idle_reset => Outcome::IdleExpired,
+            Turned::Reset => Outcome::Reset,
+            Turned::TimedOut => Outcome::TimedOut,
+            Turned::Gone => Outcome::Closed,
+        };
+        self.end(position, outcome, turn)
+    }
+
+    /// Enters TIME_WAIT: smoltcp gets its buffers back.
+    fn begin_to_linger(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
+        let now = turn.now();
+        let slot = self.slots.entry_mut(position);
+        let remains = slot.open().remains(now, &turn.traffic.parameters);
+        if let End::Open(connection) = std::mem::replace(&mut slot.end, End::Lingering(remains)) {
+            self.stack.recycle(connection);
+        }
+        turn.stats.ended(Outcome::Closed);
+    }
+
+    /// Draws the consequences of what happened in TIME_WAIT.
+    fn linger(
+        &mut self,
+        position: u32,
+        verdict: Verdict,
+        turn: &mut Turn<'_, '_>,
+    ) -> Option<Event> {
+        match verdict {
+            Verdict::Challenged => turn.stats.challenge_acks += 1,
+            Verdict::Reset | Verdict::Closed => return self.end(position, Outcome::Closed, turn),
+            _ => {}
+        }
+        None
+    }
+
+    /// Counts a connection that ended, and forgets it; an event if its application is to know.
+    fn end(&mut self, position: u32, outcome: Outcome, turn: &mut Turn<'_, '_>) -> Option<Event> {
+        let slot = self.slots.remove(position);
+        self.ports.release(slot.destination, slot.vm, slot.port);
+        let End::Open(connection) = slot.end else {
+            return None;
+        };
+        self.stack.recycle(connection);
+        match slot.phase {
+            Phase::Connecting => {
+                turn.failed(slot.destination, outcome);
+                return Some(Event::Failed(outcome));
+            }
+            Phase::AwaitingResponse => turn.stats.lost(outcome, turn.cx.now().since(slot.mark)),
+            Phase::Idle | Phase::Listening | Phase::Done => {}
+        }
+        turn.stats.ended(outcome);
+        (slot.phase != Phase::Done).then_some(Event::Gone(outcome))
+    }
+
+    /// Returns when the application has something to hear, or the wait for it ends.
+    fn due(&self, position: u32, turn: &Turn<'_, '_>) -> Option<Instant> {
+        let slot = self.slots.entry(position);
+        let limit = match slot.phase {
+            Phase::Connecting => turn.traffic.connect_timeout,
+            Phase::AwaitingResponse => slot.timeout,
+            Phase::Idle => return Some(slot.mark).filter(|&mark| mark != ASLEEP),
+            Phase::Listening | Phase::Done => None,
+        };
+        limit.map(|limit| slot.mark + limit)
+    }
+}
+
+impl Connections for FullClients {
+    fn outlives_silence(&self) -> bool {
+        // The late response would be taken for that to the next request.
+        false
+    }
+
+    fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
+        let destination = turn.choose();
+        let Some((vm, port)) = self.ports.take(destination) else {
+            turn.lacked_port(destination);
+            return None;
+        };
+        turn.started(destination);
+        let now = turn.now();
+        let local = turn.group.socket(vm, port);
+        let remote = turn.group.destination(destination).socket;
+        let parameters = &turn.traffic.parameters;
+        let connection = self.stack.connect(local, remote, parameters, now);
+        let slot = Slot {
+            end: End::Open(connection),
+            mark: now,
+            vm,
+            port,
+            destination,
+            ..Slot::default()
+        };
+        let position = self.slots.insert(slot);
+        self.ports.assign(destination, vm, port, position);
+        self.settle(position, turn);
+        Some(position)
+    }
+
+    fn ask(&mut self, position: u32, asked: Asked, turn: &mut Turn<'_, '_>) {
+        let now = turn.now();
+        let slot = self.slots.entry_mut(position);
+        let request = asked.request;
+        let head = request.head_length();
+        let Payload::Bytes(bytes) = request.to_payload(head as u16) else {
+            unreachable!("broken invariant: a head is not all zeros");
+        };
+        slot.response = request.response;
+        let connection = slot.open();
+        connection.write(bytes, request.request - head);
+        connection.skip(request.response);
+        (slot.mark, slot.timeout, slot.phase) = (now, asked.timeout, Phase::AwaitingResponse);
+        turn.stats.asked();
+        self.settle(position, turn);
+    }
+
+    fn listen(&mut self, position: u32, _turn: &mut Turn<'_, '_>) {
+        let slot = self.slots.entry_mut(position);
+        let length = slot.response;
+        slot.open().skip(length);
+        slot.phase = Phase::Listening;
+    }
+
+    fn wake(&mut self, position: u32, at: Instant, turn: &mut Turn<'_, '_>) {
+        self.slots.entry_mut(position).mark = at;
+        self.settle(position, turn);
+    }
+
+    fn close(&mut self, position: u32, how: Close, turn: &mut Turn<'_, '_>) {
+        let slot = self.slots.entry_mut(position);
+        if slot.phase == Phase::AwaitingResponse {
+            let after = turn.cx.now().since(slot.mark);
+            turn.stats.lost(Outcome::Closed, after);
+        }
+        slot.phase = Phase::Done;
+        let connection = slot.open();
+        connection.ignore();
+        match how {
+            // The server has closed, or will: the answer to its FIN is the own one.
+            Close::Server => {}
+            Close::Fin => connection.close(),
+            Close::Abandon => connection.fall_silent(),
+            Close::Rst => {
+                // What is due leaves first, such as the ACK of the response.
+                self.turn(position, turn);
+                self.slots.entry_mut(position).open().abort();
+            }
+        }
+        self.settle(position, turn);
+    }
+
+    fn poll(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event> {
+        let now = turn.now();
+        let slot = self.slots.entry_mut(position);
+        let (phase, mark) = (slot.phase, slot.mark);
+        let connection = slot.connection()?;
+        let is_whole = connection.is_skipped();
+        let is_left = connection.is_closed_by_peer();
+        let event = match phase {
+            Phase::Connecting if connection.was_open() => {
+                turn.stats.connected(now.since(mark));
+                Some(Event::Opened)
+            }
+            Phase::AwaitingResponse if is_whole && connection.is_acknowledged() => {
+                turn.stats.responded(now.since(mark));
+                Some(Event::Responded)
+            }
+            Phase::Listening if is_whole => {
+                turn.stats.messages += 1;
+                Some(Event::Message)
+            }
+            _ => None,
+        };
+        if event.is_some() {
+            (slot.phase, slot.mark) = (Phase::Idle, ASLEEP);
+            return event;
+        }
+        if is_left && phase != Phase::Connecting {
+            connection.ignore();
+            connection.close();
+            if phase == Phase::AwaitingResponse {
+                turn.stats.lost(Outcome::Closed, now.since(mark));
+            }
+            slot.phase = Phase::Done;
+            return (phase != Phase::Done).then_some(Event::Gone(Outcome::Closed));
+        }
+        if self.due(position, turn).is_none_or(|due| due > now) {
+            return None;
+        }
+        match phase {
+            Phase::Connecting => self.end(position, Outcome::TimedOut, turn),
+            Phase::AwaitingResponse => {
+                let slot = self.slots.entry_mut(position);
+                let waited = now.since(slot.mark);
+                (slot.phase, slot.mark) = (Phase::Idle, ASLEEP);
+                turn.stats.lost(Outcome::TimedOut, waited);
+                Some(Event::Unanswered)
+            }
+            Phase::Idle => {
+                self.slots.entry_mut(position).mark = ASLEEP;
+                Some(Event::Woken)
+            }
+            Phase::Listening | Phase::Done => None,
+        }
+    }
+
+    fn expire(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event> {
+        let now = turn.now();
+        let slot = self.slots.entry_mut(position);
+        let local = turn.group.socket(slot.vm, slot.port);
+        let turned = match &mut slot.end {
+            End::Vacant => return None,
+            End::Open(connection) => self.stack.expire(connection, local, now),
+            End::Lingering(tcb) => {
+                if tcb.deadline().is_none_or(|at| at > now) {
+                    return None;
+                }
+                let verdict = tcb.on_timer(now, &turn.traffic.parameters);
+                return self.linger(position, verdict, turn);
+            }
+        };
+        self.send(turn);
+        self.conclude(position, turned, false, turn)
+    }
+
+    fn settle(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
+        if matches!(self.slots.entry(position).end, End::Open(_)) {
+            let turned = self.turn(position, turn);
+            // The application has ended it itself, so there is nothing to tell it.
+            self.conclude(position, turned, false, turn);
+        }
+        let now = turn.now();
+        let due = self.due(position, turn);
+        let slot = self.slots.entry_mut(position);
+        let own = match &mut slot.end {
+            End::Vacant => return,
+            End::Open(connection) => self.stack.deadline(connection, now),
+            End::Lingering(tcb) => {
+                let source = turn.group.socket(slot.vm, slot.port);
+                let target = turn.group.destination(slot.destination).socket;
+                while let Some(segment) = tcb.poll_transmit(now, &turn.traffic.parameters) {
+                    send(source, target, &segment, None, turn.group.out, turn.cx);
+                }
+                tcb.deadline()
+            }
+        };
+        let deadline = [own, due].into_iter().flatten().min();
+        // What is due now is done by the timer that is firing, or about to.
+        let deadline = deadline.filter(|at| *at > now);
+        slot.alarm.arm(deadline, full_token(position), turn.cx);
+    }
+}
+
+/// Tells whether a packet is a SYN.
+fn opens(packet: &Packet) -> bool {
+    let segment = packet.tcp_segment();
+    segment.is_some_and(|segment| segment.flags.has(TcpFlags::SYN))
+}
