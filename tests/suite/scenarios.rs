@@ -81,6 +81,7 @@ fn the_small_scenarios_meet_their_expectations() {
         "all-backends-down",
         "rolling-upgrade",
         "lossy-link",
+        "mixed-fidelity",
         "idle-pool-hikari",
         "kafka-idle-partitions",
         "long-query-keepalive",

@@ -202,7 +202,7 @@ impl<'a> Site<'a> {
                 .push(Room::Clients(Box::new(ClientVms::new(ClientVmsConfig {
                     addresses: place.addresses.clone(),
                     ephemeral_ports: host::ephemeral_ports(self.scenario, place.group),
-                    full: None,
+                    full: host::client_stack(self.scenario, place.group),
                     out,
                     seed: self.entity_seed(kind, name),
                     workloads: workload::workloads(self.scenario, self.layout, index, self.seed),
@@ -518,7 +518,7 @@ impl<'a> Site<'a> {
             tcp: host::server_tcp(&self.scenario.backend_vm[place.group]),
             admission: host::admission(&self.scenario.backend_vm[place.group]),
             behaviour: crate::probe::behaviour(&self.scenario.backend_vm[place.group]),
-            full: None,
+            full: host::server_stack(&self.scenario.backend_vm[place.group]),
             seed: self.entity_seed("backend-vm", name),
         });
         (host, server_vm)

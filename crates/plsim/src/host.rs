@@ -1,6 +1,6 @@
 //! What the operating systems of client and backend VMs make of TCP.
 
-use plsim_host::{Admission, EphemeralPorts, TcpKeepalive, TcpParameters};
+use plsim_host::{Admission, EphemeralPorts, FullStack, TcpKeepalive, TcpParameters};
 use plsim_scenario as file;
 use plsim_scenario::{EphemeralPortOrder, Scenario};
 
@@ -54,6 +54,28 @@ pub(crate) fn server_tcp(group: &file::BackendVm) -> TcpParameters {
         delayed_ack: group.delayed_ack.0,
         time_wait: group.time_wait.0,
         ..TcpParameters::LINUX_SERVER
+    }
+}
+
+/// Returns the full TCP of a group of VMs with workloads, if they have it.
+pub(crate) fn client_stack(scenario: &Scenario, group: ClientGroup) -> Option<FullStack> {
+    match group {
+        ClientGroup::Client(index) => scenario.client_vm[index].full_tcp().map(full_stack),
+        ClientGroup::Backend(index) => server_stack(&scenario.backend_vm[index]),
+    }
+}
+
+/// Returns the full TCP of a group of backend VMs, if they have it.
+pub(crate) fn server_stack(group: &file::BackendVm) -> Option<FullStack> {
+    group.full_tcp().map(full_stack)
+}
+
+fn full_stack(full: file::FullTcp) -> FullStack {
+    let bytes = |size: file::ByteSize| usize::try_from(size.0).unwrap_or(usize::MAX);
+    FullStack {
+        receive_buffer: bytes(full.receive_buffer),
+        send_buffer: bytes(full.send_buffer),
+        no_delay: full.no_delay,
     }
 }
 

@@ -44,14 +44,15 @@ pub use model::{
     Action, AdminDown, AdminState, Application, Arrival, BackendPool, BackendVm, Bursts,
     CertificateChain, ClientEndpointLink, ClientOs, ClientVm, Close, ConnectionState, Destination,
     Distribution, EdgeHostLink, EndpointEdgeLink, EphemeralPortOrder, Event, Expect, ExpectValue,
-    Flapping, Fragments, Frontend, GeModel, HashStrength, HashTuple, HeldPorts, HostVmLink, Jitter,
-    JitterDistribution, LatePackets, LbIdleAction, Link, LinkDirection, LinkName, LinkSettings,
-    LoadBalancer, LoneBackend, NatIpSelection, NetworkPolicies, NoHealthyBackends, NoticeClose,
-    OnExhaustion, OnIdle, Output, Pool, PoolConfiguration, PoolOrder, PortAllocation, PortSpace,
-    Preset, PrivateEndpoint, PrivateLinkService, Probe, ProbePhase, ProbePreset, ProbeProtocol,
-    ProbeProxyHeader, Profile, ProxyDestination, Publisher, RegionLatency, Rehash, Reorder, Retry,
-    Rule, RuleProtocol, Run, Scenario, Skew, Sku, Subnet, TimerSet, TlsVersion, Transport,
-    VirtualNetwork, VirtualNetworkPeering, VmState, Workload, WorkloadModel, Zipf,
+    Flapping, Fragments, Frontend, FullTcp, GeModel, HashStrength, HashTuple, HeldPorts,
+    HostVmLink, Jitter, JitterDistribution, LatePackets, LbIdleAction, Link, LinkDirection,
+    LinkName, LinkSettings, LoadBalancer, LoneBackend, NatIpSelection, NetworkPolicies,
+    NoHealthyBackends, NoticeClose, OnExhaustion, OnIdle, Output, Pool, PoolConfiguration,
+    PoolOrder, PortAllocation, PortSpace, Preset, PrivateEndpoint, PrivateLinkService, Probe,
+    ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader, Profile, ProxyDestination, Publisher,
+    RegionLatency, Rehash, Reorder, Retry, Rule, RuleProtocol, Run, Scenario, Skew, Sku, Subnet,
+    TcpStack, TimerSet, TlsVersion, Transport, VirtualNetwork, VirtualNetworkPeering, VmState,
+    Workload, WorkloadModel, Zipf,
 };
 pub use profile::Filled;
 pub use read::{MAX_BYTES, ReadError, read_beside, read_file};

@@ -59,6 +59,34 @@ fn a_vm_flaps_no_faster_than_every_millisecond() {
     );
 }
 
+/// Both ends' buffers count where they have any.
+#[test]
+fn connections_of_the_full_tcp_need_memory_for_their_buffers() {
+    let limit = (
+        "duration = \"120s\"",
+        "duration = \"120s\"\nmemory_limit = \"64MiB\"",
+    );
+    let stack = |section: &'static str, full: bool| {
+        let keys = match full {
+            true => format!("{section}\ntcp_stack = \"full\"\nreceive_buffer = \"256KiB\""),
+            false => section.to_owned(),
+        };
+        (section, keys)
+    };
+    for (client, server) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (client_vm, backend_vm) = (
+            stack("[[client_vm]]", client),
+            stack("[[backend_vm]]", server),
+        );
+        let text = reported(&[
+            limit,
+            (client_vm.0, &client_vm.1),
+            (backend_vm.0, &backend_vm.1),
+        ]);
+        assert_eq!(text.contains("error[PL004]"), client || server, "{text}");
+    }
+}
+
 /// The VM would be addressed in two ways on one port of one service.
 #[test]
 fn a_backend_port_of_a_frontend_has_floating_ip_or_has_not() {

@@ -1,6 +1,7 @@
 use super::distribution::AdminState;
+use super::tcp_stack::{FullTcp, TcpStack, TcpStackKeys};
 use crate::units::{
-    DelayedAck, FlowLimit, Keepalive, Name, PoolPath, PortRange, SubnetPath, TimeSpan,
+    ByteSize, DelayedAck, FlowLimit, Keepalive, Name, PoolPath, PortRange, SubnetPath, TimeSpan,
 };
 use core::net::Ipv4Addr;
 use plsim_types::Duration;
@@ -34,6 +35,16 @@ pub struct ClientVm {
     /// How long a TCP connection that the client closed first keeps its port: 60s in Linux (KERN), 120s
     /// in Windows (WIN-PORT). Linux with tcp_tw_reuse = 1 and timestamps comes close to 1s.
     pub time_wait: Option<TimeSpan>,
+    /// Which TCP they have.
+    #[serde(default)]
+    pub tcp_stack: TcpStack,
+    /// The receive buffer of each connection, which is its largest window: 1 KiB to 16 MiB, 16 KiB if
+    /// not given (full TCP only).
+    pub receive_buffer: Option<ByteSize>,
+    /// The send buffer of each connection: 1 KiB to 16 MiB, 16 KiB if not given (full TCP only).
+    pub send_buffer: Option<ByteSize>,
+    /// Whether small segments leave at once (`TCP_NODELAY`); true if not given (full TCP only).
+    pub no_delay: Option<bool>,
 }
 
 /// The operating system of clients.
@@ -97,6 +108,21 @@ impl ClientVm {
         };
         self.time_wait
             .map_or(Duration::from_secs(default), |TimeSpan(span)| span)
+    }
+
+    /// Returns the full TCP of the machines; `None` if they have the light one.
+    #[must_use]
+    pub fn full_tcp(&self) -> Option<FullTcp> {
+        self.tcp_keys().full()
+    }
+
+    pub(crate) const fn tcp_keys(&self) -> TcpStackKeys {
+        TcpStackKeys {
+            stack: self.tcp_stack,
+            receive_buffer: self.receive_buffer,
+            send_buffer: self.send_buffer,
+            no_delay: self.no_delay,
+        }
     }
 
     /// Returns the names of the group's machines in order: `NAME-0`, `NAME-1` and so on, in a group
@@ -183,6 +209,16 @@ pub struct BackendVm {
     /// (I#107193).
     #[serde(default)]
     pub tls_min_version: TlsVersion,
+    /// Which TCP they have.
+    #[serde(default)]
+    pub tcp_stack: TcpStack,
+    /// The receive buffer of each connection, which is its largest window: 1 KiB to 16 MiB, 16 KiB if
+    /// not given (full TCP only).
+    pub receive_buffer: Option<ByteSize>,
+    /// The send buffer of each connection: 1 KiB to 16 MiB, 16 KiB if not given (full TCP only).
+    pub send_buffer: Option<ByteSize>,
+    /// Whether small segments leave at once (`TCP_NODELAY`); true if not given (full TCP only).
+    pub no_delay: Option<bool>,
 }
 
 /// What a backend VM is good for.
@@ -271,6 +307,21 @@ impl BackendVm {
         }
     }
 
+    /// Returns the full TCP of the machines; `None` if they have the light one.
+    #[must_use]
+    pub fn full_tcp(&self) -> Option<FullTcp> {
+        self.tcp_keys().full()
+    }
+
+    pub(crate) const fn tcp_keys(&self) -> TcpStackKeys {
+        TcpStackKeys {
+            stack: self.tcp_stack,
+            receive_buffer: self.receive_buffer,
+            send_buffer: self.send_buffer,
+            no_delay: self.no_delay,
+        }
+    }
+
     /// Returns the names of the group's machines in order.
     pub fn machines(&self) -> impl Iterator<Item = String> {
         machines(&self.name, self.count)
@@ -302,7 +353,7 @@ const fn azure_flow_limit() -> FlowLimit {
 
 #[cfg(test)]
 mod tests {
-    use super::{ClientOs, ClientVm, EphemeralPortOrder};
+    use super::{ClientOs, ClientVm, EphemeralPortOrder, TcpStack};
     use plsim_types::Duration;
 
     fn client(os: Option<ClientOs>) -> ClientVm {
@@ -316,6 +367,10 @@ mod tests {
             ephemeral_port_order: None,
             ephemeral_port_sharing: None,
             time_wait: None,
+            tcp_stack: TcpStack::Light,
+            receive_buffer: None,
+            send_buffer: None,
+            no_delay: None,
         }
     }
 

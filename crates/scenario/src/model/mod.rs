@@ -13,6 +13,7 @@ mod private_link;
 mod probe;
 mod profile;
 mod run;
+mod tcp_stack;
 mod workload;
 
 pub use arrival::{Arrival, Bursts};
@@ -44,6 +45,8 @@ pub use probe::{
 };
 pub use profile::Profile;
 pub use run::{Output, Run};
+pub(crate) use tcp_stack::TcpStackKeys;
+pub use tcp_stack::{FullTcp, TcpStack};
 pub use workload::{
     Close, Jitter, NoticeClose, Pool, PoolOrder, Publisher, Retry, Workload, WorkloadModel,
 };

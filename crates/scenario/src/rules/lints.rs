@@ -130,6 +130,9 @@ lints! {
     PL131 Error None, "what a pool and its tests may do fits together";
     PL132 Error None, "a client tries again after waits that grow";
     PL133 Warning Some("DP-5"), "connections are not meant to rest for longer than the network lets them";
+    PL140 Error None, "buffers of 1 KiB to 16 MiB belong to the full TCP";
+    PL141 Error None, "the full TCP measures its retransmission timeout";
+    PL142 Warning None, "nothing leaves an old connection behind at a full TCP, which has no challenge ACK";
     PL150 Error None, "a workload lists each destination once";
     PL151 Error None, "a skew fits the destinations that it is over";
     PL160 Warning Some("GCP-DPA"), "Google's Cloud NAT reserves ports in powers of two, up to 65 536 for a VM";

@@ -25,6 +25,10 @@ impl Rules<'_> {
                 Arrival::AtOnce | Arrival::Bursts(_) => CONNECTION_BYTES + PACKET_BYTES,
                 Arrival::Constant | Arrival::Poisson | Arrival::File(_) => CONNECTION_BYTES,
             };
+            let each = match workload.protocol {
+                Transport::Tcp => each + self.full_ends(workload),
+                Transport::Udp => each,
+            };
             connections = connections.saturating_add(live);
             needed = needed.saturating_add(live.saturating_mul(each));
         }
@@ -44,6 +48,14 @@ impl Rules<'_> {
             self.report(PL004, "run.memory_limit", message)
                 .help("lower the rates or holds, or raise `memory_limit` if the machine has more");
         }
+    }
+
+    /// Returns the bytes that the ends of a TCP connection of a workload take where they are full ones.
+    fn full_ends(&self, workload: &Workload) -> u64 {
+        let servers = self.scenario.backend_vm.iter();
+        let server = servers.filter_map(|group| Some(group.full_tcp()?.bytes()));
+        let client = self.full_clients(workload).map_or(0, |full| full.bytes());
+        client.saturating_add(server.max().unwrap_or(0))
     }
 }
 

@@ -18,6 +18,7 @@ mod proxy;
 mod run;
 mod sense;
 mod service;
+mod tcp_stack;
 mod topology;
 mod traffic;
 mod workload;
@@ -59,6 +60,7 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
     rules.proxy_protocol();
     rules.distributions();
     rules.idle();
+    rules.tcp_stacks();
     rules.traffic();
     rules.frontend_clients();
     rules.events();

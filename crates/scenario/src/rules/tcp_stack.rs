@@ -1,0 +1,101 @@
+use super::Rules;
+use super::lints::{PL140, PL141, PL142};
+use crate::model::{FullTcp, OnIdle, TcpStackKeys, Transport, Workload};
+use crate::units::ByteSize;
+use plsim_types::Duration;
+use std::ops::RangeInclusive;
+
+/// What a buffer may have: less than a segment would stand still, more than this is nobody's default.
+const BUFFERS: RangeInclusive<u64> = 1 << 10..=16 << 20;
+
+impl Rules<'_> {
+    /// The TCP of client and backend VMs.
+    pub(super) fn tcp_stacks(&mut self) {
+        let scenario = self.scenario;
+        for (index, group) in scenario.client_vm.iter().enumerate() {
+            self.tcp_stack(&format!("client_vm[{index}]"), group.tcp_keys());
+        }
+        for (index, group) in scenario.backend_vm.iter().enumerate() {
+            self.tcp_stack(&format!("backend_vm[{index}]"), group.tcp_keys());
+        }
+        for (index, workload) in scenario.workload.iter().enumerate() {
+            let is_full =
+                workload.protocol == Transport::Tcp && self.full_clients(workload).is_some();
+            if is_full && workload.initial_rto.0 != Duration::from_secs(1) {
+                let path = format!("workload[{index}].initial_rto");
+                let message = "the full TCP measures its retransmission timeout, from 1 s on";
+                self.report(PL141, &path, message)
+                    .label("means nothing to these clients")
+                    .help("remove it, or give the clients tcp_stack = \"light\"");
+            }
+        }
+        self.stale_connections();
+    }
+
+    fn tcp_stack(&mut self, path: &str, keys: TcpStackKeys) {
+        let given = [
+            ("receive_buffer", keys.receive_buffer.is_some()),
+            ("send_buffer", keys.send_buffer.is_some()),
+            ("no_delay", keys.no_delay.is_some()),
+        ];
+        let is_full = keys.full().is_some();
+        for (key, _) in given.into_iter().filter(|(_, given)| *given && !is_full) {
+            let message = format!("`{key}` belongs to the full TCP");
+            self.report(PL140, &format!("{path}.{key}"), message).help(
+                "add tcp_stack = \"full\", or remove it: the light TCP has a window of 65535 bytes",
+            );
+        }
+        let buffers = [
+            ("receive_buffer", keys.receive_buffer),
+            ("send_buffer", keys.send_buffer),
+        ];
+        for (key, size) in buffers {
+            if let Some(size) = size.filter(|size: &ByteSize| !BUFFERS.contains(&size.0)) {
+                let message = format!("`{key}` cannot be {size}");
+                self.report(PL140, &format!("{path}.{key}"), message)
+                    .label("not 1 KiB to 16 MiB")
+                    .help("16KiB is the default; more than 64KiB also announces a scaled window (RFC 7323)");
+            }
+        }
+    }
+
+    /// A service that forgets silently leaves connections behind at servers; the next client on such a
+    /// NAT port is challenged by a light server, and waits in vain for a full one.
+    fn stale_connections(&mut self) {
+        let mut groups = self.scenario.backend_vm.iter();
+        let Some(group) = groups.position(|group| group.full_tcp().is_some()) else {
+            return;
+        };
+        for (index, service) in self.scenario.private_link_service.iter().enumerate() {
+            if service.on_idle == Some(OnIdle::Silent) {
+                let message = "a port that is used again meets the old connection at a full TCP, which \
+                               drops its SYNs without an answer";
+                self.report(
+                    PL142,
+                    &format!("private_link_service[{index}].on_idle"),
+                    message,
+                )
+                .label("leaves old connections behind")
+                .see(
+                    &format!("backend_vm[{group}].tcp_stack"),
+                    "this one has no challenge ACK",
+                )
+                .help(
+                    "servers with keepalive notice; the light TCP answers as Linux does (RFC 5961)",
+                );
+            }
+        }
+    }
+
+    /// Returns the full TCP of the machines that a workload starts at, if they have it.
+    pub(super) fn full_clients(&self, workload: &Workload) -> Option<FullTcp> {
+        let scenario = self.scenario;
+        if let Some(name) = &workload.backend_vm {
+            let mut groups = scenario.backend_vm.iter();
+            return groups.find(|group| group.name == *name)?.full_tcp();
+        }
+        let name = workload.client_vm.as_ref()?;
+        let mut groups = scenario.client_vm.iter();
+        groups.find(|group| group.name == *name)?.full_tcp()
+    }
+}
