@@ -45,6 +45,8 @@ mod outages;
 #[cfg(test)]
 mod output;
 #[cfg(test)]
+mod parity;
+#[cfg(test)]
 mod private_link;
 #[cfg(test)]
 mod probes;

@@ -4,7 +4,7 @@ use plsim_host::{Close, Distribution, TcpKeepalive, TcpParameters, TcpSession, W
 use plsim_packet::{Origin, TcpHeader};
 use plsim_types::{Duration, TcpFlags};
 
-use crate::world::{Mini, Setup, at_once, in_pairing, ms, probed, session};
+use crate::world::{Mini, SERVER, Setup, at_once, in_pairing, ms, probed, session};
 use crate::{admission, icmp, workloads};
 
 const PAIRINGS: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
@@ -256,6 +256,52 @@ fn under_loss_every_conversation_ends_in_good_order() {
             );
             assert_eq!((server.requests, server.request_bytes), (50, 250_000));
         }
+    }
+}
+
+/// What a full end cannot show, as docs/workloads.md says: challenge ACKs (RFC 5961).
+#[test]
+fn a_stray_syn_or_reset_is_challenged_by_a_light_server_only() {
+    let abandoned = TcpSession {
+        close: Close::Abandon,
+        ..session()
+    };
+    for full in PAIRINGS {
+        let is_light = u64::from(!full[1]);
+        let mut setup = Setup::new(at_once(abandoned.clone(), 1));
+        setup.full = full;
+        let mut mini = setup.build();
+        mini.run_ms(1_000);
+        let latest = mini.latest(false);
+        let syn = TcpHeader {
+            flags: TcpFlags::SYN,
+            sequence: latest.sequence.wrapping_add(100_000),
+            mss: Some(1_460),
+            ..latest
+        };
+        mini.forge(&syn, Origin::Nat);
+        mini.run_ms(2_000);
+        let server = mini.server_stats();
+        assert_eq!(
+            (server.live, server.challenge_acks),
+            (1, is_light),
+            "{full:?}"
+        );
+        let answered = mini
+            .log()
+            .sent
+            .iter()
+            .any(|(at, packet)| *at >= ms(1_000) && *packet.source().ip() == SERVER);
+        assert_eq!(answered, is_light == 1, "{full:?}");
+        let inexact = TcpHeader {
+            flags: TcpFlags::RST,
+            sequence: latest.sequence.wrapping_add(10),
+            ..latest
+        };
+        mini.forge(&inexact, Origin::Nat);
+        mini.run_ms(3_000);
+        assert_eq!(mini.server_stats().live, is_light, "{full:?}");
+        mini.check();
     }
 }
 
