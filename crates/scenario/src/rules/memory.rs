@@ -11,6 +11,8 @@ const CONNECTION_BYTES: u64 = 400;
 const PACKET_BYTES: u64 = 500;
 /// How long a connection outlives its close: TIME_WAIT and hold-down are about a minute.
 const AFTERLIFE: Duration = Duration::from_secs(65);
+/// How long its buffers do, where it has any: both FINs, and those of them that are lost.
+const DRAINING: Duration = Duration::from_secs(5);
 
 impl Rules<'_> {
     /// The run as a whole: how many connections may live at once, and what they take.
@@ -18,21 +20,28 @@ impl Rules<'_> {
         let end = self.scenario.run.duration.0;
         let limit = self.scenario.run.memory_limit;
         let mut connections = 0_u64;
-        let mut needed = 0_u64;
+        let (mut needed, mut buffers) = (0_u64, 0_u64);
         for workload in &self.scenario.workload {
-            let live = live(workload, end, &self.scenario.files);
+            let files = &self.scenario.files;
+            let live = alive(workload, (end, AFTERLIFE), files);
             let each = match workload.effective_arrival() {
                 Arrival::AtOnce | Arrival::Bursts(_) => CONNECTION_BYTES + PACKET_BYTES,
                 Arrival::Constant | Arrival::Poisson | Arrival::File(_) => CONNECTION_BYTES,
             };
-            let each = match workload.protocol {
-                Transport::Tcp => each + self.full_ends(workload),
-                Transport::Udp => each,
-            };
             connections = connections.saturating_add(live);
             needed = needed.saturating_add(live.saturating_mul(each));
+            if workload.protocol == Transport::Tcp {
+                let live = alive(workload, (end, DRAINING), files);
+                buffers = buffers.saturating_add(live.saturating_mul(self.full_ends(workload)));
+            }
         }
+        needed = needed.saturating_add(buffers);
         if needed > limit.0 {
+            let help = if buffers > needed / 2 {
+                "the full TCP takes most of it: make its buffers smaller, or write tcp_stack = \"light\""
+            } else {
+                "lower the rates or holds, or raise `memory_limit` if the machine has more"
+            };
             // In the unit of the limit where both are large.
             let unit = if limit.0.is_multiple_of(1 << 30) && needed >= 1 << 30 {
                 30
@@ -45,8 +54,7 @@ impl Rules<'_> {
                 "about {connections} connections may live at once and need up to {needed} of \
                  memory; the limit is {limit}"
             );
-            self.report(PL004, "run.memory_limit", message)
-                .help("lower the rates or holds, or raise `memory_limit` if the machine has more");
+            self.report(PL004, "run.memory_limit", message).help(help);
         }
     }
 
@@ -72,8 +80,8 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// Returns how many connections of a workload may live at once.
-fn live(workload: &Workload, end: Duration, files: &Files) -> u64 {
+/// Returns how many connections of a workload may live at once, if each outlives its close by so much.
+fn alive(workload: &Workload, (end, afterlife): (Duration, Duration), files: &Files) -> u64 {
     if let Some(pool) = &workload.pool {
         return u64::from(pool.size);
     }
@@ -90,7 +98,7 @@ fn live(workload: &Workload, end: Duration, files: &Files) -> u64 {
     let lifetime = if abandoned {
         Duration::MAX
     } else {
-        hold + AFTERLIFE
+        hold + afterlife
     };
     let span = lifetime.min(workload.span(end));
     let most = match (&workload.arrival, &workload.rate) {

@@ -1,0 +1,104 @@
+//! Whole connections through the whole path, light and full TCP at either end, in connections per second
+//! of wall time: 1 000 client VMs, 8 backend VMs, handshake, request, response and FIN both ways.
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use plsim_benches::run;
+
+/// 100 000 connections within a second of virtual time, and 4 s for the last ones.
+const CONNECTIONS: u64 = 100_000;
+const SCENARIO: &str = r#"
+[run]
+duration = "5s"
+
+[output]
+interval = "1s"
+
+[[virtual_network]]
+name = "consumer"
+address_space = ["10.1.0.0/16"]
+[[virtual_network.subnet]]
+name = "default"
+prefix = "10.1.0.0/20"
+
+[[client_vm]]
+name = "client"
+subnet = "consumer/default"
+count = 1000
+
+[[private_endpoint]]
+name = "endpoint"
+subnet = "consumer/default"
+private_link_service = "service"
+
+[[virtual_network]]
+name = "provider"
+address_space = ["10.2.0.0/16"]
+[[virtual_network.subnet]]
+name = "nat"
+prefix = "10.2.0.0/24"
+private_link_service_network_policies = "Disabled"
+[[virtual_network.subnet]]
+name = "backend"
+prefix = "10.2.1.0/24"
+
+[[private_link_service]]
+name = "service"
+load_balancer_frontend = "balancer/frontend"
+nat_subnet = "provider/nat"
+
+[[load_balancer]]
+name = "balancer"
+[[load_balancer.frontend]]
+name = "frontend"
+subnet = "provider/backend"
+[[load_balancer.backend_pool]]
+name = "pool"
+[[load_balancer.rule]]
+name = "https"
+frontend = "frontend"
+backend_pool = "pool"
+frontend_port = 443
+backend_port = 443
+
+[[backend_vm]]
+name = "vm"
+subnet = "provider/backend"
+count = 8
+backend_pools = ["balancer/pool"]
+
+[[workload]]
+name = "requests"
+client_vm = "client"
+private_endpoint = "endpoint"
+port = 443
+rate = "100000/s"
+connections = 100000
+request_size = "200B"
+response_size = "1kB"
+"#;
+
+fn connections(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("connections");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements(CONNECTIONS));
+    for (client, server) in [
+        ("light", "light"),
+        ("light", "full"),
+        ("full", "light"),
+        ("full", "full"),
+    ] {
+        let overrides = [
+            format!("client_vm.client.tcp_stack={client}"),
+            format!("backend_vm.vm.tcp_stack={server}"),
+        ];
+        let overrides = overrides.each_ref().map(String::as_str);
+        let summary = run(SCENARIO, &overrides).summary;
+        assert_eq!(summary.connections.closed, CONNECTIONS, "all of them end");
+        let name = format!("{client}_to_{server}");
+        group.bench_function(name, |bencher| bencher.iter(|| run(SCENARIO, &overrides)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, connections);
+criterion_main!(benches);
