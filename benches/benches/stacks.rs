@@ -92,10 +92,12 @@ fn connections(criterion: &mut Criterion) {
             format!("backend_vm.vm.tcp_stack={server}"),
         ];
         let overrides = overrides.each_ref().map(String::as_str);
-        let summary = run(SCENARIO, &overrides).summary;
-        assert_eq!(summary.connections.closed, CONNECTIONS, "all of them end");
-        let name = format!("{client}_to_{server}");
-        group.bench_function(name, |bencher| bencher.iter(|| run(SCENARIO, &overrides)));
+        group.bench_function(format!("{client}_to_{server}"), |bencher| {
+            bencher.iter(|| {
+                let closed = run(SCENARIO, &overrides).summary.connections.closed;
+                assert_eq!(closed, CONNECTIONS, "all of them end");
+            });
+        });
     }
     group.finish();
 }

@@ -294,9 +294,10 @@ impl ClientVms {
         };
         let is_idle_reset = matches!(packet.origin, Origin::Nat | Origin::LbTimer);
         let mss = packet.mss();
-        if let Some(full) = &mut self.full {
-            full.put(position, &packet, segment);
-        }
+        let full = self.full.as_mut().map(|full| {
+            let turned = full.take(position, (&packet, &segment), cx.now());
+            (full, turned)
+        });
         cx.deliver(packet);
         let (mut turn, application) = turn(
             &self.group,
@@ -304,8 +305,9 @@ impl ClientVms {
             &mut self.stats[at],
             cx,
         );
-        if let Some(full) = &mut self.full {
-            let event = full.on_segment(position, (segment, is_idle_reset), &mut turn);
+        if let Some((full, turned)) = full {
+            let input = (segment, turned, is_idle_reset);
+            let event = full.on_segment(position, input, &mut turn);
             return application.follow(position, event, full, &mut turn);
         }
         let input = (segment, mss, is_idle_reset);

@@ -115,26 +115,32 @@ impl FullClients {
         (destination.socket == remote).then_some((position, usize::from(destination.workload)))
     }
 
-    /// Hands in the packet that [`on_segment`](Self::on_segment) is about.
-    pub(crate) fn put(&mut self, position: u32, packet: &Packet, segment: TcpSegment) {
-        if matches!(self.slots.entry(position).end, End::Open(_)) {
-            self.stack.put(packet, segment);
+    /// Has the stack take a packet, which [`on_segment`](Self::on_segment) then draws the consequences of.
+    pub(crate) fn take(
+        &mut self,
+        position: u32,
+        packet: (&Packet, &TcpSegment),
+        now: Instant,
+    ) -> Turned {
+        match &mut self.slots.entry_mut(position).end {
+            End::Open(connection) => self.stack.take(connection, packet, now),
+            End::Vacant | End::Lingering(_) => Turned::Goes,
         }
     }
 
-    /// Takes the segment of the packet that was handed in (and whether an idle timer made it).
+    /// Takes the segment of a packet (and whether an idle timer made it).
     pub(crate) fn on_segment(
         &mut self,
         position: u32,
-        (segment, is_idle_reset): (TcpSegment, bool),
+        (segment, turned, is_idle_reset): (TcpSegment, Turned, bool),
         turn: &mut Turn<'_, '_>,
     ) -> Option<Event> {
+        self.send(turn);
         if let End::Lingering(tcb) = &mut self.slots.entry_mut(position).end {
             let parameters = &turn.traffic.parameters;
             let verdict = tcb.on_segment(&segment, None, turn.cx.now(), parameters);
             return self.linger(position, verdict, turn);
         }
-        let turned = self.turn(position, turn);
         self.conclude(position, turned, is_idle_reset, turn)
     }
 
@@ -358,7 +364,10 @@ impl Connections for FullClients {
         let event = match phase {
             Phase::Connecting if connection.was_open() => {
                 turn.stats.connected(now.since(mark));
-                Some(Event::Opened)
+                (slot.phase, slot.mark) = (Phase::Idle, ASLEEP);
+                // The handshake's ACK leaves before the application gets to write.
+                self.turn(position, turn);
+                return Some(Event::Opened);
             }
             Phase::AwaitingResponse if is_whole && connection.is_acknowledged() => {
                 turn.stats.responded(now.since(mark));
@@ -433,7 +442,7 @@ impl Connections for FullClients {
         let slot = self.slots.entry_mut(position);
         let own = match &mut slot.end {
             End::Vacant => return,
-            End::Open(connection) => self.stack.deadline(connection, now),
+            End::Open(connection) => connection.deadline(),
             End::Lingering(tcb) => {
                 let source = turn.group.socket(slot.vm, slot.port);
                 let target = turn.group.destination(slot.destination).socket;

@@ -32,6 +32,10 @@ pub(crate) struct Connection {
     pub(super) remote: SocketAddrV4,
     /// One after the number of the peer's FIN, once it has come.
     pub(super) fin: u32,
+    /// When smoltcp wants a turn.
+    pub(super) next: Option<Instant>,
+    /// Whether anything has happened since its latest turn.
+    pub(super) is_changed: bool,
 }
 
 /// Bytes the application has written and smoltcp has not taken: some of its own, then zeros.
@@ -53,6 +57,7 @@ impl Connection {
 
     /// Adds bytes to send, and so many zeros after them; they leave with the next turn.
     pub(crate) fn write(&mut self, bytes: Box<[u8]>, zeros: u32) {
+        self.is_changed = true;
         self.outbox.push_back(Written {
             bytes,
             done: 0,
@@ -62,6 +67,7 @@ impl Connection {
 
     /// Closes once everything written has been sent.
     pub(crate) const fn close(&mut self) {
+        self.is_changed |= !self.is_closing;
         self.is_closing = true;
     }
 
@@ -74,10 +80,12 @@ impl Connection {
     pub(crate) fn ignore(&mut self) {
         self.inbox.clear();
         self.unwanted = u64::MAX;
+        self.read();
     }
 
     /// Resets the connection; the RST leaves with the next turn.
     pub(crate) fn abort(&mut self) {
+        self.is_changed = true;
         self.outbox.clear();
         self.socket_mut().abort();
     }
@@ -140,9 +148,9 @@ impl Connection {
     pub(crate) fn skip(&mut self, length: u32) {
         let waiting = self.inbox.len().min(length as usize);
         self.inbox.drain(..waiting);
-        self.unwanted = self
-            .unwanted
-            .saturating_add(u64::from(length) - waiting as u64);
+        let rest = u64::from(length) - waiting as u64;
+        self.unwanted = self.unwanted.saturating_add(rest);
+        self.read();
     }
 
     /// Tells whether everything passed over has come.
@@ -158,9 +166,11 @@ impl Connection {
             inbox,
             unwanted,
             received,
+            is_changed,
             ..
         } = self;
         let socket = sockets.get_mut::<Socket<'_>>(*handle);
+        *is_changed |= socket.can_recv();
         while socket.can_recv() && inbox.len() < INBOX {
             let read = socket.recv(|bytes| {
                 let skipped = (*unwanted).min(bytes.len() as u64) as usize;

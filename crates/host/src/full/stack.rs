@@ -39,8 +39,6 @@ impl FullStack {
 pub(crate) struct Stack {
     interface: Interface,
     nic: Nic,
-    /// The packet that was handed in for the next turn.
-    handed_in: Option<TcpSegment>,
     /// What leaves, and why.
     sent: VecDeque<(Packet, Kind)>,
     config: FullStack,
@@ -87,7 +85,6 @@ impl Stack {
         Self {
             interface,
             nic,
-            handed_in: None,
             sent: VecDeque::new(),
             config,
             address: Ipv4Addr::UNSPECIFIED,
@@ -161,9 +158,12 @@ impl Stack {
                 sent: Sent::default(),
                 remote,
                 fin: 0,
+                next: None,
+                is_changed: true,
             })
         });
         (connection.watch, connection.remote) = (watch, remote);
+        (connection.next, connection.is_changed) = (None, true);
         let socket = connection.socket_mut();
         // Anew for each: it also forgets what was learnt of the path.
         socket.set_congestion_control(CongestionControl::Cubic);
@@ -185,47 +185,74 @@ impl Stack {
         self.spare.push(connection);
     }
 
-    /// Hands in the packet that the next turn is about.
-    pub(crate) fn put(&mut self, packet: &Packet, segment: TcpSegment) {
+    /// Has a connection take a packet, and read what comes with it. What the application does about it
+    /// leaves together with the acknowledgement, by [`Stack::turn`] in the same instant.
+    pub(crate) fn take(
+        &mut self,
+        connection: &mut Connection,
+        (packet, segment): (&Packet, &TcpSegment),
+        now: Instant,
+    ) -> Turned {
+        self.become_host(*packet.destination().ip());
+        let before = connection.socket().state();
         self.nic.put(packet);
-        self.handed_in = Some(segment);
+        self.interface
+            .poll_ingress_single(at(now), &mut self.nic, &mut connection.sockets);
+        self.collect(connection);
+        connection.hear(segment, now);
+        connection.read();
+        let state = connection.socket().state();
+        connection.was_open |= !matches!(
+            state,
+            State::Listen | State::SynSent | State::SynReceived | State::Closed
+        );
+        // A socket that waited for a SYN waits again once that attempt is reset.
+        if !matches!(state, State::Closed | State::Listen) {
+            return Turned::Goes;
+        }
+        match before {
+            State::Closed | State::Listen => Turned::Gone,
+            State::SynSent if segment.flags.has(TcpFlags::RST) => Turned::Refused,
+            _ if segment.flags.has(TcpFlags::RST) => Turned::Reset,
+            // The ACK of our FIN.
+            _ => Turned::Gone,
+        }
     }
 
-    /// Lets a connection take the packet that was handed in, if one was, and send; what it sends is in
-    /// [`Stack::poll_sent`].
-    ///
-    /// What the application asks for as a consequence leaves with another turn, in the same instant.
-    /// Without a packet nothing ends but what the application has aborted.
+    /// Lets a connection send what it has to say now; the packets are in [`Stack::poll_sent`]. Nothing
+    /// ends by it but what the application has aborted.
     pub(crate) fn turn(
         &mut self,
         connection: &mut Connection,
         local: SocketAddrV4,
         now: Instant,
     ) -> Turned {
-        self.become_host(*local.ip());
-        let before = connection.socket().state();
-        let packet = self.handed_in.take();
-        if let Some(segment) = &packet {
-            let Self { interface, nic, .. } = self;
-            interface.poll_ingress_single(at(now), nic, &mut connection.sockets);
-            connection.hear(segment, now);
+        if !connection.is_due(now) {
+            return Turned::Goes;
         }
-        connection.read();
-        self.send(connection, now);
-        let state = connection.socket().state();
-        connection.was_open |= !matches!(
-            state,
-            State::Listen | State::SynSent | State::SynReceived | State::Closed
-        );
-        let is_reset = packet.is_some_and(|segment| segment.flags.has(TcpFlags::RST));
-        match (before, state) {
-            (_, State::TimeWait) if connection.has_acknowledged_fin() => Turned::Lingers,
-            // A socket that waited for a SYN waits again once that attempt is reset.
-            (State::SynSent, State::Closed) if is_reset => Turned::Refused,
-            (State::Closed | State::Listen, State::Closed | State::Listen) => Turned::Gone,
-            (_, State::Closed | State::Listen) if is_reset => Turned::Reset,
-            // The ACK of our FIN.
-            (_, State::Closed | State::Listen) => Turned::Gone,
+        self.become_host(*local.ip());
+        connection.feed();
+        connection.look(now);
+        if connection.is_overdue(now) {
+            // It is given up at this instant instead of repeating itself.
+            return Turned::Goes;
+        }
+        let Self { interface, nic, .. } = self;
+        let next = loop {
+            interface.poll_egress(at(now), nic, &mut connection.sockets);
+            connection.feed();
+            let next = interface.poll_at(at(now), &connection.sockets);
+            if next.is_none_or(|next| next > at(now)) {
+                break next;
+            }
+        };
+        connection.next = next.map(instant);
+        connection.is_changed = false;
+        connection.look(now);
+        self.collect(connection);
+        match connection.socket().state() {
+            State::Closed => Turned::Gone,
+            State::TimeWait if connection.has_acknowledged_fin() => Turned::Lingers,
             _ => Turned::Goes,
         }
     }
@@ -254,24 +281,9 @@ impl Stack {
         Turned::Goes
     }
 
-    /// Sends what smoltcp has to say now.
-    fn send(&mut self, connection: &mut Connection, now: Instant) {
-        let Self { interface, nic, .. } = self;
-        connection.feed();
-        let is_waiting = connection.is_waiting();
-        connection.watch.look(is_waiting, now);
-        if connection.is_overdue(now) {
-            // It is given up at this instant instead of repeating itself.
-            return;
-        }
-        interface.poll_egress(at(now), nic, &mut connection.sockets);
-        while connection.is_due(interface, at(now)) {
-            interface.poll_egress(at(now), nic, &mut connection.sockets);
-            connection.feed();
-        }
-        let is_waiting = connection.is_waiting();
-        connection.watch.look(is_waiting, now);
-        while let Some(packet) = nic.take() {
+    /// Takes what smoltcp has sent.
+    fn collect(&mut self, connection: &mut Connection) {
+        while let Some(packet) = self.nic.take() {
             let segment = packet.tcp_segment();
             let segment = segment.expect("broken invariant: smoltcp sends TCP here");
             let kind = connection.sent.note(&segment);
@@ -288,18 +300,6 @@ impl Stack {
     /// Takes the next packet that leaves, and why it does.
     pub(crate) fn poll_sent(&mut self) -> Option<(Packet, Kind)> {
         self.sent.pop_front()
-    }
-
-    /// Returns when the connection wants a [`turn`](Self::turn), or is to [`expire`](Self::expire).
-    pub(crate) fn deadline(&mut self, connection: &Connection, now: Instant) -> Option<Instant> {
-        let next = self.interface.poll_at(at(now), &connection.sockets);
-        let next = next.map(|at| {
-            let micros = u64::try_from(at.total_micros()).unwrap_or(0);
-            let next = Instant::from_nanos(micros.saturating_mul(1_000));
-            next.max(now + Duration::from_nanos(1_000))
-        });
-        let watch = connection.watch.deadline(connection.socket().state());
-        [next, watch].into_iter().flatten().min()
     }
 
     /// Gives the interface the address of the VM whose turn it is: to smoltcp all the world is in its
@@ -320,10 +320,21 @@ impl Stack {
 }
 
 impl Connection {
-    /// Tells whether smoltcp has something to do now.
-    fn is_due(&self, interface: &mut Interface, now: smoltcp::time::Instant) -> bool {
-        let at = interface.poll_at(now, &self.sockets);
-        at.is_some_and(|at| at <= now)
+    /// Returns when it wants a [`turn`](Stack::turn), or is to [`expire`](Stack::expire).
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let watch = self.watch.deadline(self.socket().state());
+        [self.next, watch].into_iter().flatten().min()
+    }
+
+    /// Tells whether a turn would do anything.
+    fn is_due(&self, now: Instant) -> bool {
+        self.is_changed || self.next.is_some_and(|next| next <= now)
+    }
+
+    /// Notes whether the peer has anything to acknowledge.
+    fn look(&mut self, now: Instant) {
+        let is_waiting = self.is_waiting();
+        self.watch.look(is_waiting, now);
     }
 
     /// Tells whether [`Stack::expire`] has something to do now.
@@ -334,6 +345,7 @@ impl Connection {
 
     /// Takes note of a segment of the peer that smoltcp has seen.
     fn hear(&mut self, segment: &TcpSegment, now: Instant) {
+        self.is_changed = true;
         let is_open = !matches!(
             self.socket().state(),
             State::Listen | State::SynSent | State::SynReceived
@@ -365,6 +377,12 @@ impl Connection {
 /// The virtual time in smoltcp's units, which are microseconds: never later than it is.
 fn at(now: Instant) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_micros((now.as_nanos() / 1_000) as i64)
+}
+
+/// The other way round. What is due now, which smoltcp says by a time long ago, has been done.
+fn instant(at: smoltcp::time::Instant) -> Instant {
+    let micros = u64::try_from(at.total_micros()).unwrap_or(0);
+    Instant::from_nanos(micros.saturating_mul(1_000))
 }
 
 fn duration(span: Duration) -> smoltcp::time::Duration {

@@ -182,9 +182,14 @@ impl ServerVm {
             cx.deliver(packet);
             return self.linger(position, verdict, cx);
         }
-        self.ends().stack.put(&packet, *segment);
+        let (stack, connection) = self.ends().both(position);
+        let turned = stack.take(connection, (&*packet, segment), cx.now());
         cx.deliver(packet);
-        self.turn(position, cx);
+        self.send_full(cx);
+        self.count(position);
+        if self.conclude_full(position, turned, cx) {
+            self.turn(position, cx);
+        }
     }
 
     fn listen(
@@ -212,25 +217,20 @@ impl ServerVm {
         ends.slots.insert(key, slot)
     }
 
-    /// Lets stack and application work on an open connection until neither has anything to do.
+    /// Lets the application do what it has to on an open connection, and sends what comes of it.
     fn turn(&mut self, position: u32, cx: &mut Context<'_>) {
-        loop {
-            let local = self.local_end(position);
-            let (stack, connection) = self.ends().both(position);
-            let turned = stack.turn(connection, local, cx.now());
-            self.send_full(cx);
+        while self.serve(position, cx) {
             self.count(position);
-            if !self.conclude_full(position, turned, cx) {
-                return;
-            }
-            if !self.serve(position, cx) {
-                break;
-            }
         }
+        let local = self.local_end(position);
         let (stack, connection) = self.ends().both(position);
-        let deadline = stack.deadline(connection, cx.now());
-        let alarm = &mut self.ends().slot(position).alarm;
-        alarm.arm(deadline, FULL + u64::from(position), cx);
+        let turned = stack.turn(connection, local, cx.now());
+        let deadline = connection.deadline();
+        self.send_full(cx);
+        if self.conclude_full(position, turned, cx) {
+            let alarm = &mut self.ends().slot(position).alarm;
+            alarm.arm(deadline, FULL + u64::from(position), cx);
+        }
     }
 
     fn local_end(&mut self, position: u32) -> SocketAddrV4 {
@@ -248,7 +248,7 @@ impl ServerVm {
         }
     }
 
-    /// Counts what has come in a turn.
+    /// Counts what has come.
     fn count(&mut self, position: u32) {
         let slot = self.ends().slot(position);
         let (local_port, counted, phase) = (slot.local_port, slot.counted, slot.phase);
@@ -318,12 +318,17 @@ impl ServerVm {
             .arm(tcb.deadline(), FULL + u64::from(position), cx);
     }
 
-    /// Does what the application has to do; true if that is something for the stack.
+    /// Does what the application has to do next; false if that is nothing.
     fn serve(&mut self, position: u32, cx: &mut Context<'_>) -> bool {
         let slot = self.ends().slot(position);
         let (phase, local_port) = (slot.phase, slot.local_port);
         if self.queues.waits(local_port, Place::Full(position)) {
             return false;
+        }
+        let connection = self.ends().connection(position);
+        let has_input = !connection.inbox().is_empty() && !connection.is_closing();
+        if phase == Phase::Idle && has_input && self.read(position) {
+            return true;
         }
         let connection = self.ends().connection(position);
         match phase {
@@ -339,9 +344,6 @@ impl ServerVm {
                 self.delay(delay, Late::Full { position, number }, cx);
                 // The peer may have closed by now.
                 true
-            }
-            Phase::Idle if !connection.inbox().is_empty() && !connection.is_closing() => {
-                self.read(position)
             }
             // Applications here close when the peer does; what they work on is void.
             Phase::Idle | Phase::Reading(_) | Phase::Working(_)
@@ -423,9 +425,7 @@ impl ServerVm {
 
     /// Lets the application work on a connection that it has accepted.
     pub(super) fn serve_full(&mut self, position: u32, cx: &mut Context<'_>) {
-        if self.serve(position, cx) {
-            self.turn(position, cx);
-        }
+        self.turn(position, cx);
     }
 
     /// Lets a response go that was due later.
