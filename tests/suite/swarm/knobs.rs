@@ -113,6 +113,7 @@ const KNOBS: &[Knob] = &[
     knob(Section::Balancer, "flow_table_limit", 5, Values::Number(1, 60)),
     knob(Section::Backend, "vm_flow_limit", 15, Values::Number(1, 60)),
     knob(Section::Backend, "nat_table_limit", 10, Values::Number(1, 80)),
+    knob(Section::Backend, "tcp_stack", 30, Values::Words(&["full"])),
     knob(Section::Endpoint, "ttl_decrement", 30, Values::Number(0, 70)),
     knob(Section::Workload, "hold", 70, Values::Nanos(MS, 3_000 * MS)),
     knob(Section::Workload, "hold", 30, Values::Law("ns", MS, 3_000 * MS)),

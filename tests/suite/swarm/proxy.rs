@@ -43,9 +43,15 @@ pub(super) fn is_inward(before: &Wire, server: &[u8], after: &Wire, client: &[u8
             && smaller <= LENGTH
             && size(server) - size(client) == LENGTH;
     }
-    let changed = [28..32, 34..36];
+    let (mut changed, blocks) = (vec![28..32, 34..36], sack_edges(server));
+    changed.extend(blocks.iter().map(|&at| at..at + 4));
+    let moved_back = |&at: &usize| {
+        let edge = |bytes: &[u8]| u32::from_be_bytes([0, 1, 2, 3].map(|byte| bytes[at + byte]));
+        edge(server).wrapping_sub(edge(client)) <= LENGTH
+    };
     // What the header lacks of an acknowledgement is missing in the window.
     same(server, &changed) == same(client, &changed)
+        && blocks.iter().all(moved_back)
         && if before.tcp.has(ACK) {
             back <= LENGTH && (smaller == 0 || smaller == LENGTH - back)
         } else {
@@ -61,6 +67,24 @@ fn header(segment: &Wire) -> Vec<u8> {
     bytes.extend(segment.source.port().to_be_bytes());
     bytes.extend(segment.destination.port().to_be_bytes());
     bytes
+}
+
+/// Returns where the edges of SACK blocks stand (RFC 2018 §3).
+fn sack_edges(bytes: &[u8]) -> Vec<usize> {
+    let end = (20 + 4 * usize::from(bytes[32] >> 4)).min(bytes.len());
+    let (mut at, mut edges) = (40, Vec::new());
+    while at + 1 < end {
+        let length = match bytes[at] {
+            0 => break,
+            1 => 1,
+            _ => usize::from(bytes[at + 1]).max(2),
+        };
+        if bytes[at] == 5 {
+            edges.extend((at + 2..(at + length).min(end)).step_by(4));
+        }
+        at += length;
+    }
+    edges
 }
 
 /// Sets what a NAT may change to zero, and these fields.
