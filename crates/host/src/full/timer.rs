@@ -13,6 +13,10 @@ const FIN_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Watch {
     parameters: TcpParameters,
+    /// How long a SYN, or SYN-ACK, is waited for.
+    open: Duration,
+    /// How long data and FIN are.
+    data: Duration,
     /// When the peer was last heard, or this end began to wait for it.
     since: Instant,
     /// Keepalive probes in a row without an answer.
@@ -33,9 +37,11 @@ pub(super) enum Overdue {
 }
 
 impl Watch {
-    pub(super) const fn new(parameters: TcpParameters, now: Instant) -> Self {
+    pub(super) fn new(parameters: TcpParameters, now: Instant) -> Self {
         Self {
             parameters,
+            open: parameters.open_patience(),
+            data: parameters.data_patience(),
             since: now,
             probes: 0,
             is_waiting: true,
@@ -64,9 +70,9 @@ impl Watch {
     pub(super) fn deadline(&self, state: State) -> Option<Instant> {
         let span = match state {
             State::Listen | State::Closed | State::TimeWait => return None,
-            State::SynSent | State::SynReceived => self.parameters.open_patience(),
+            State::SynSent | State::SynReceived => self.open,
             State::FinWait2 => FIN_WAIT,
-            _ if self.is_waiting => self.parameters.data_patience(),
+            _ if self.is_waiting => self.data,
             _ => {
                 let keepalive = &self.parameters.keepalive?;
                 keepalive.time + keepalive.interval.times(self.probes.into())

@@ -55,7 +55,7 @@ impl ServerVm {
             let position = match place {
                 Place::Light(position) => position,
                 Place::Full(position) => {
-                    self.serve_full(position, cx);
+                    self.turn(position, cx);
                     continue;
                 }
             };

@@ -218,7 +218,7 @@ impl ServerVm {
     }
 
     /// Lets the application do what it has to on an open connection, and sends what comes of it.
-    fn turn(&mut self, position: u32, cx: &mut Context<'_>) {
+    pub(super) fn turn(&mut self, position: u32, cx: &mut Context<'_>) {
         while self.serve(position, cx) {
             self.count(position);
         }
@@ -421,11 +421,6 @@ impl ServerVm {
             };
             self.publish(subject, late, cx);
         }
-    }
-
-    /// Lets the application work on a connection that it has accepted.
-    pub(super) fn serve_full(&mut self, position: u32, cx: &mut Context<'_>) {
-        self.turn(position, cx);
     }
 
     /// Lets a response go that was due later.

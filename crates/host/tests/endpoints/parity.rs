@@ -1,6 +1,8 @@
 //! The light TCP beside a full one: the same conversations in all four pairings, with one outcome.
 
-use plsim_host::{Close, Distribution, TcpKeepalive, TcpParameters, TcpSession, WorkloadStats};
+use plsim_host::{
+    Arrival, Close, Distribution, Rate, TcpKeepalive, TcpParameters, TcpSession, WorkloadStats,
+};
 use plsim_packet::{Origin, TcpHeader};
 use plsim_types::{Duration, TcpFlags};
 
@@ -256,6 +258,37 @@ fn under_loss_every_conversation_ends_in_good_order() {
             );
             assert_eq!((server.requests, server.request_bytes), (50, 250_000));
         }
+    }
+}
+
+/// TIME_WAIT is the light end's at both: it lasts 60 s, and yields to the next connection on its port.
+#[test]
+fn time_wait_yields_to_a_new_connection_and_ends_after_60_s() {
+    let closed_by_server = TcpSession {
+        close: Close::Server,
+        ..session()
+    };
+    for full in PAIRINGS {
+        let mut workload = at_once(closed_by_server.clone(), 5);
+        workload.arrival = Arrival::Constant;
+        workload.rate = Some(Rate {
+            count: 1,
+            per: secs(10),
+        });
+        let mut setup = Setup::new(workload);
+        (setup.full, setup.ports) = (full, (5_000, 5_000));
+        let mut mini = setup.build();
+        mini.run_ms(60_000);
+        assert_eq!(
+            (mini.stats().closed, mini.stats().failed),
+            (5, 0),
+            "{full:?}"
+        );
+        let server = mini.server_stats();
+        assert_eq!((server.accepted, server.time_wait), (5, 1), "{full:?}");
+        mini.run_ms(105_000);
+        assert_eq!(mini.server_stats().time_wait, 0, "{full:?}");
+        mini.check();
     }
 }
 
