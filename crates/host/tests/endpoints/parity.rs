@@ -343,6 +343,7 @@ fn a_stray_syn_or_reset_is_challenged_by_a_light_server_only() {
 fn the_tests_of_workloads_queues_and_icmp_hold_in_every_pairing() {
     for full in PAIRINGS {
         in_pairing(full, || {
+            workloads::each_connection_draws_its_destination();
             workloads::a_connection_makes_its_requests_at_the_interval_and_then_holds();
             workloads::with_an_interval_alone_requests_go_on_until_the_hold_is_over();
             workloads::the_server_works_on_a_request_for_its_service_time();

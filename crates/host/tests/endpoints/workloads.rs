@@ -33,7 +33,7 @@ fn opened(mini: &Mini) -> Vec<u64> {
 }
 
 #[test]
-fn each_connection_draws_its_destination() {
+pub(crate) fn each_connection_draws_its_destination() {
     let closed = SocketAddrV4::new(SERVER, PORT + 1);
     let all = Destinations {
         sockets: vec![SocketAddrV4::new(SERVER, PORT), closed],
