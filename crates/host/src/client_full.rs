@@ -4,6 +4,7 @@ use plsim_packet::{Packet, Payload};
 use plsim_types::{Duration, Instant, KeyedHash, TcpFlags, TcpSegment};
 
 use crate::alarm::Alarm;
+use crate::client::state::End as VmEnd;
 use crate::client::{Group, full_token};
 use crate::client_tcp::send;
 use crate::config::Close;
@@ -157,6 +158,16 @@ impl FullClients {
             return None;
         }
         self.end(position, Outcome::Unreachable, turn)
+    }
+
+    /// Takes its ports from a VM; returns the positions of its connections.
+    pub(crate) fn halt(&mut self, vm: u16) -> Vec<u32> {
+        self.ports.halt(vm)
+    }
+
+    /// Gives a VM its ports again, when all of its connections are gone.
+    pub(crate) fn boot(&mut self, vm: u16, address: Ipv4Addr) {
+        self.ports.boot(vm, address);
     }
 
     /// Tells whose timer fired; `None` if it was a stale one.
@@ -410,6 +421,24 @@ impl Connections for FullClients {
             }
             Phase::Listening | Phase::Done => None,
         }
+    }
+
+    fn workload(&self, position: u32, group: &Group) -> usize {
+        let destination = self.slots.entry(position).destination;
+        usize::from(group.destination(destination).workload)
+    }
+
+    fn lose(&mut self, position: u32, end: VmEnd, turn: &mut Turn<'_, '_>) -> Option<Event> {
+        let slot = self.slots.entry_mut(position);
+        let was_open = slot.phase != Phase::Connecting;
+        if end == VmEnd::Stop
+            && was_open
+            && let Some(connection) = slot.connection()
+        {
+            connection.abort();
+            self.turn(position, turn);
+        }
+        self.end(position, Outcome::VmDown, turn)
     }
 
     fn expire(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event> {

@@ -11,7 +11,7 @@ use plsim_observe::Interface;
 use plsim_scenario::{Diagnostics, LinkName, Scenario, SubnetPath};
 use plsim_sim::{ChannelConfig, ChannelId, NodeId, TapId, WorldBuilder};
 use plsim_table::FixedMap;
-use plsim_types::{Duration, KeyedHash};
+use plsim_types::KeyedHash;
 use plsim_vnet::{EndpointId, PrivateEndpoint, VirtualNetwork, VnetId};
 
 use crate::configure;

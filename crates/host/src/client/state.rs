@@ -43,7 +43,10 @@ impl ClientVms {
             return;
         }
         let address = *self.group.socket(vm, 0).ip();
-        self.tcp.boot(vm, address);
+        match &mut self.full {
+            Some(full) => full.boot(vm, address),
+            None => self.tcp.boot(vm, address),
+        }
         self.udp.boot(vm, address);
         for at in 0..self.workloads.len() {
             self.run(at, cx, Application::on_timer);
@@ -55,10 +58,18 @@ impl ClientVms {
         if !self.group.down.insert(vm) {
             return 0;
         }
-        let tcp = self.tcp.halt(vm);
+        let tcp: (&mut dyn Connections, Vec<u32>) = match &mut self.full {
+            Some(full) => {
+                let own = full.halt(vm);
+                (full, own)
+            }
+            None => {
+                let own = self.tcp.halt(vm);
+                (&mut self.tcp, own)
+            }
+        };
         let udp = self.udp.halt(vm);
-        let all: [(&mut dyn Connections, Vec<u32>); 2] =
-            [(&mut self.tcp, tcp), (&mut self.udp, udp)];
+        let all: [(&mut dyn Connections, Vec<u32>); 2] = [tcp, (&mut self.udp, udp)];
         let mut count = 0;
         for (all, positions) in all {
             for position in positions {

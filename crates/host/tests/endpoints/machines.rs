@@ -35,7 +35,7 @@ fn resets(mini: &Mini, since: u64) -> usize {
 }
 
 #[test]
-fn a_vm_that_crashes_tells_nobody_and_comes_back_with_other_ports() {
+pub(crate) fn a_vm_that_crashes_tells_nobody_and_comes_back_with_other_ports() {
     let mut mini = Setup::new(held(5, long())).build();
     mini.run_ms(10_000);
     let before = ports(&mini, 0);
@@ -64,7 +64,7 @@ fn a_vm_that_crashes_tells_nobody_and_comes_back_with_other_ports() {
 }
 
 #[test]
-fn a_vm_that_is_shut_down_resets_its_connections() {
+pub(crate) fn a_vm_that_is_shut_down_resets_its_connections() {
     let mut mini = Setup::new(held(5, long())).build();
     mini.run_ms(10_000);
     mini.with_clients(|vms, cx| assert_eq!(vms.stop(0, cx), 5));
@@ -79,7 +79,7 @@ fn a_vm_that_is_shut_down_resets_its_connections() {
 }
 
 #[test]
-fn handshakes_and_time_wait_end_with_the_vm_without_a_reset() {
+pub(crate) fn handshakes_and_time_wait_end_with_the_vm_without_a_reset() {
     // The server hears nothing of the second connection.
     let mut mini = Setup::new(at_once(session(), 1)).build();
     mini.run_ms(1_000);
@@ -95,7 +95,7 @@ fn handshakes_and_time_wait_end_with_the_vm_without_a_reset() {
 }
 
 #[test]
-fn the_other_vms_of_the_group_take_over() {
+pub(crate) fn the_other_vms_of_the_group_take_over() {
     let mut setup = Setup::new(held(10, long()));
     setup.clients = 2;
     let mut mini = setup.build();
@@ -114,7 +114,7 @@ fn the_other_vms_of_the_group_take_over() {
 }
 
 #[test]
-fn a_borrow_whose_time_is_over_while_it_is_tested_ends_with_the_vm() {
+pub(crate) fn a_borrow_whose_time_is_over_while_it_is_tested_ends_with_the_vm() {
     let mut tested = pool();
     tested.size = 1;
     tested.borrow_timeout = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use plsim_packet::{Origin, TcpHeader};
 use plsim_types::{Duration, TcpFlags};
 
 use crate::world::{Mini, SERVER, Setup, at_once, in_pairing, ms, probed, session};
-use crate::{admission, icmp, workloads};
+use crate::{admission, icmp, machines, workloads};
 
 const PAIRINGS: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
 
@@ -343,6 +343,11 @@ fn a_stray_syn_or_reset_is_challenged_by_a_light_server_only() {
 fn the_tests_of_workloads_queues_and_icmp_hold_in_every_pairing() {
     for full in PAIRINGS {
         in_pairing(full, || {
+            machines::a_vm_that_crashes_tells_nobody_and_comes_back_with_other_ports();
+            machines::a_vm_that_is_shut_down_resets_its_connections();
+            machines::handshakes_and_time_wait_end_with_the_vm_without_a_reset();
+            machines::the_other_vms_of_the_group_take_over();
+            machines::a_borrow_whose_time_is_over_while_it_is_tested_ends_with_the_vm();
             workloads::each_connection_draws_its_destination();
             workloads::a_connection_makes_its_requests_at_the_interval_and_then_holds();
             workloads::with_an_interval_alone_requests_go_on_until_the_hold_is_over();
