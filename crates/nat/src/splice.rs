@@ -123,7 +123,7 @@ impl Splice {
         let offset = distance(self.base, segment.sequence);
         // A keepalive stands one before the stream. What stands further back is an old segment of a
         // connection before this one, which the header must not travel with.
-        if offset > 0 || offset < -1 || self.acknowledged == self.length {
+        if !(-1..=0).contains(&offset) || self.acknowledged == self.length {
             return Outward::Shift(shifted);
         }
         if segment.flags.has(TcpFlags::RST) {

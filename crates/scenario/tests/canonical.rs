@@ -9,8 +9,8 @@ fn shipped() -> Vec<PathBuf> {
     let files = folders.iter().flat_map(|folder| {
         folder
             .read_dir()
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
+            .expect("the folder of scenarios is there")
+            .map(|entry| entry.expect("an entry can be read").path())
     });
     let files = files.filter(|path| path.extension().is_some_and(|ending| ending == "toml"));
     files.collect()
