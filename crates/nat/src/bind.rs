@@ -243,7 +243,7 @@ impl NatEngine {
             Err(NoPort::GaveUp { probes }) => probes,
             Err(NoPort::Full) => 0,
         });
-        self.expect_change(change);
+        self.expect_change(change, now);
         found.map(|allocated| allocated.port)
     }
 }

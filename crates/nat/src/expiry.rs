@@ -81,6 +81,7 @@ impl NatEngine {
             self.end(position);
         }
         self.wake = self.wheel.next_wake();
+        self.change_reservations(now);
     }
 
     /// Asks for what the ends of bindings that are due soon will read: the binding, later the index
@@ -246,7 +247,7 @@ impl NatEngine {
         space.release(binding.nat_port, pool.subscriber(&binding.key), at);
         pool.full = [None; 2];
         let change = space.ports.next_change();
-        self.expect_change(change);
+        self.expect_change(change, at);
     }
 
     pub(crate) fn reset_both(&mut self, binding: &Binding, by: Sender) {

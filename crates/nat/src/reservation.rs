@@ -5,11 +5,13 @@ use crate::port::PortAllocator;
 use plsim_types::Instant;
 
 impl NatEngine {
-    /// Keeps the time of a port space's next change, if it is the first of all.
+    /// Keeps the time of a port space's next change, if it is the first of all; one without delay is
+    /// made at once.
     #[inline]
-    pub(crate) fn expect_change(&mut self, at: Option<Instant>) {
+    pub(crate) fn expect_change(&mut self, at: Option<Instant>, now: Instant) {
         if let Some(at) = at {
             self.next_change = Some(self.next_change.map_or(at, |first| first.min(at)));
+            self.change_reservations(now);
         }
     }
 

@@ -5,7 +5,7 @@ use plsim_nat::{
     Allocation, ConfigError, HeldPorts, LimitRefusals, NatEngine, NatError, OnExhaustion, Original,
     Pace, PortSpace, Reply,
 };
-use plsim_types::{DropReason, LinkId, Protocol};
+use plsim_types::{DropReason, Duration, LinkId, Protocol};
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
@@ -162,6 +162,27 @@ fn limits_of_zero_and_reuse_with_an_allocator_that_gives_up_are_refused() {
         with(|config| config.pools[0].ports = 0..=9),
         Some(ConfigError::PortRange(0, 9))
     );
+}
+
+#[test]
+fn a_reservation_without_delay_changes_at_once_and_wakes_nobody_for_it() {
+    let mut config = small(1, 16);
+    config.pools[0].allocator = Allocation::ReservedBlocks {
+        size: 2,
+        most: 8,
+        pace: Pace {
+            delay: Duration::ZERO,
+            rest: Duration::ZERO,
+            ..Pace::DEFAULT
+        },
+    };
+    let mut nat = Nat::new(config);
+    for number in 0..8 {
+        // The share has doubled by the time that the next one comes.
+        assert!(to_port(&mut nat, 8_000, number).is_ok(), "{number}");
+        let wake = nat.engine.poll_timeout();
+        assert!(wake.is_some_and(|wake| wake > nat.instant()), "{wake:?}");
+    }
 }
 
 /// A flow to another port of the same VM.
