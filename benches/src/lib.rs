@@ -221,6 +221,17 @@ pub fn fill(nat: &mut NatEngine, count: u32, now: Instant) -> Vec<Translation> {
 /// If the scenario is invalid or the run fails.
 #[must_use]
 pub fn run(text: &str, overrides: &[&str]) -> Report {
+    let mut simulation = simulation(text, overrides);
+    while simulation.step(u64::MAX).expect("the run goes on") == Step::Running {}
+    simulation.finish().expect("the run ends")
+}
+
+/// Builds the run of a scenario text, without output.
+///
+/// # Panics
+/// If the scenario is invalid.
+#[must_use]
+pub fn simulation(text: &str, overrides: &[&str]) -> Simulation {
     let overrides: Vec<String> = overrides.iter().map(|&pair| pair.to_owned()).collect();
     let parsed = plsim_scenario::parse("bench.toml", text.as_bytes(), &overrides);
     let (scenario, _) = parsed.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
@@ -231,7 +242,5 @@ pub fn run(text: &str, overrides: &[&str]) -> Report {
         seed: None,
     };
     let built = Simulation::new(case, Outputs::none());
-    let mut simulation = built.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
-    while simulation.step(u64::MAX).expect("the run goes on") == Step::Running {}
-    simulation.finish().expect("the run ends")
+    built.unwrap_or_else(|problems| panic!("{}", problems.render(false)))
 }

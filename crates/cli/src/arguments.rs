@@ -70,7 +70,7 @@ pub(crate) struct RunOptions {
     /// Print no tables, only errors and warnings (and JSON, if asked for)
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// Run twice and compare every byte of the outputs
+    /// Run twice, the second time on one thread, and compare every byte of the outputs
     #[arg(long)]
     pub(crate) check_determinism: bool,
 }

@@ -154,7 +154,7 @@ impl Runner<'_> {
             None if check => first.outputs(|_| Ok(Box::new(io::sink())), capture, check)?,
             None => Outputs::none(),
         };
-        let mut pass = self.pass(outputs)?;
+        let mut pass = self.pass(outputs, self.options.threads.into())?;
         if check && pass.signal.is_none() {
             self.run_again(&mut pass, &first)?;
         }
@@ -167,12 +167,12 @@ impl Runner<'_> {
         Ok(pass)
     }
 
-    /// Runs a second time and compares every byte that the first run wrote.
+    /// Runs a second time, on one thread, and compares every byte that the first run wrote.
     fn run_again(&self, first: &mut Pass, expected: &Fingerprints) -> Result<(), RunError> {
         let second = Fingerprints::default();
         let capture = self.case.scenario.output.capture;
         let outputs = second.outputs(|_| Ok(Box::new(io::sink())), capture, true)?;
-        let again = self.pass(outputs)?;
+        let again = self.pass(outputs, 1)?;
         if again.signal.is_some() {
             // Nothing was compared; the first run's result stands, and the signal is obeyed.
             first.signal = again.signal;
@@ -187,13 +187,13 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn pass(&self, outputs: Outputs) -> Result<Pass, RunError> {
+    fn pass(&self, outputs: Outputs, threads: usize) -> Result<Pass, RunError> {
         let started = now();
         exit::note_running(self.replay());
         let built = Simulation::new(self.case.clone(), outputs);
         let mut simulation =
             built.map_err(|problems| RunError::Internal(problems.render(false)))?;
-        simulation.set_threads(Threads::UpTo(self.options.threads.into()));
+        simulation.set_threads(Threads::UpTo(threads));
         let progress = Progress::new(&self.case.name, &simulation, self.options.quiet);
         let signal = loop {
             if let Some(signal) = self.signals.received() {
@@ -280,13 +280,18 @@ impl Runner<'_> {
         let seconds = pass.seconds;
         let packets = pass.report.summary.ledger.injected();
         let rate = format!("{:.2}", rate(packets, seconds) / 1e6);
-        let checked = if pass.identical {
-            ", run twice: identical"
-        } else {
-            ""
+        let checked = match (pass.identical, self.options.threads) {
+            (false, _) => "",
+            (true, 1) => ", run twice: identical",
+            (true, _) => ", run again on one thread: identical",
+        };
+        let alone = self.options.threads > 1 && pass.report.summary.shards.count == 1;
+        let alone = match alone {
+            true => ", one shard, so one thread",
+            false => "",
         };
         self.terminal.message(&format!(
-            "{}: {} and {} events in {seconds:.2} s ({rate} million packets/s){checked}\n",
+            "{}: {} and {} events in {seconds:.2} s ({rate} million packets/s){alone}{checked}\n",
             self.case.name,
             counted(packets, "packet"),
             grouped(pass.report.events),
