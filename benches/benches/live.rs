@@ -1,9 +1,9 @@
 //! Live connections that go on working: end-to-end packets per second of wall time through endpoint, load
 //! balancer and NAT, with all statistics, and bytes of memory per connection, on one thread and on two.
 //!
-//! 4 consumer networks, 8 NAT IPs on 10 VMs. The connections open within 20 s of virtual time. Measured is what
-//! comes then: 100 000 requests and responses per second in all, three packets each, at connections whose state has
-//! left the caches if there are many.
+//! 4 consumer networks, 8 NAT IPs on 10 VMs. 100 000 connections open in a second of virtual time until all are
+//! there; then each has its turn again: 100 000 requests and responses per second, three packets each, at
+//! connections whose state has left the caches if there are many. That is measured.
 //!
 //! `cargo bench -p plsim-benches --bench live` takes all rows; `-- 64512 1032192` takes those.
 
@@ -19,8 +19,7 @@ const ROWS: [u64; 3] = [64_512, 1_032_192, 4_128_768];
 /// Requests in a second of virtual time.
 const REQUESTS: u64 = 100_000;
 const NETWORKS: u64 = 4;
-/// When all connections have been open for a second, and how long is measured.
-const OPEN: u64 = 21;
+/// How many seconds of virtual time are measured.
 const SPAN: u64 = 10;
 
 const PROVIDER: &str = r#"
@@ -64,9 +63,15 @@ count = 10
 vm_flow_limit = "off"
 "#;
 
+/// Returns when all connections have been open for a second, in seconds.
+const fn open(flows: u64) -> u64 {
+    flows.div_ceil(REQUESTS) + 1
+}
+
 fn scenario(flows: u64) -> String {
-    let mut text = format!("[run]\nduration = \"{}s\"\n{PROVIDER}", OPEN + SPAN);
-    let (share, rate) = (flows / NETWORKS, flows / NETWORKS / 20);
+    let duration = open(flows) + SPAN;
+    let mut text = format!("[run]\nduration = \"{duration}s\"\n{PROVIDER}");
+    let (share, rate) = (flows / NETWORKS, REQUESTS / NETWORKS);
     let interval = flows * 1_000_000 / REQUESTS;
     for network in 0..NETWORKS {
         write!(
@@ -118,10 +123,10 @@ fn measure(flows: u64, threads: Threads, span: u64) -> Row {
     let before = resident();
     let mut simulation = simulation(&scenario(flows), &[]);
     simulation.set_threads(threads);
-    run_to(&mut simulation, OPEN);
+    run_to(&mut simulation, open(flows));
     let bytes = resident().saturating_sub(before) / flows;
     let (packets, from) = (simulation.packets(), now());
-    run_to(&mut simulation, OPEN + span);
+    run_to(&mut simulation, open(flows) + span);
     let wall = from.elapsed();
     Row {
         packets: simulation.packets() - packets,
