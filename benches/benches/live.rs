@@ -12,7 +12,7 @@ use std::fs;
 use std::time::{Duration as Wall, Instant as WallClock};
 
 use plsim::{Simulation, Step, Threads};
-use plsim_benches::{say, simulation};
+use plsim_benches::{PROVIDER, say, simulation};
 use plsim_types::{Duration, Instant};
 
 const ROWS: [u64; 3] = [64_512, 1_032_192, 4_128_768];
@@ -22,46 +22,12 @@ const NETWORKS: u64 = 4;
 /// How many seconds of virtual time are measured.
 const SPAN: u64 = 10;
 
-const PROVIDER: &str = r#"
-[[virtual_network]]
-name = "provider"
-address_space = ["10.2.0.0/16"]
-[[virtual_network.subnet]]
-name = "nat"
-prefix = "10.2.0.0/24"
-private_link_service_network_policies = "Disabled"
-[[virtual_network.subnet]]
-name = "backend"
-prefix = "10.2.1.0/24"
-
-[[private_link_service]]
-name = "service"
-load_balancer_frontend = "balancer/frontend"
-nat_subnet = "provider/nat"
-nat_ip_count = 8
-
-[[load_balancer]]
-name = "balancer"
-[[load_balancer.frontend]]
-name = "frontend"
-subnet = "provider/backend"
-[[load_balancer.backend_pool]]
-name = "pool"
-[[load_balancer.rule]]
-name = "https"
-frontend = "frontend"
-backend_pool = "pool"
-frontend_port = 443
-backend_port = 443
-idle_timeout = "30min"
-
-[[backend_vm]]
-name = "vm"
-subnet = "provider/backend"
-backend_pools = ["balancer/pool"]
-count = 10
-vm_flow_limit = "off"
-"#;
+/// A service of the largest size.
+const LARGE: [&str; 3] = [
+    "private_link_service.service.nat_ip_count=8",
+    "backend_vm.vm.count=10",
+    "backend_vm.vm.vm_flow_limit=off",
+];
 
 /// Returns when all connections have been open for a second, in seconds.
 const fn open(flows: u64) -> u64 {
@@ -121,7 +87,7 @@ struct Row {
 
 fn measure(flows: u64, threads: Threads, span: u64) -> Row {
     let before = resident();
-    let mut simulation = simulation(&scenario(flows), &[]);
+    let mut simulation = simulation(&scenario(flows), &LARGE);
     simulation.set_threads(threads);
     run_to(&mut simulation, open(flows));
     let bytes = resident().saturating_sub(before) / flows;

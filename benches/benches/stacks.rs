@@ -2,11 +2,11 @@
 //! of wall time: 1 000 client VMs, 8 backend VMs, handshake, request, response and FIN both ways.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use plsim_benches::run;
+use plsim_benches::{PROVIDER, run};
 
 /// 100 000 connections within a second of virtual time, and 4 s for the last ones.
 const CONNECTIONS: u64 = 100_000;
-const SCENARIO: &str = r#"
+const CONSUMER: &str = r#"
 [run]
 duration = "5s"
 
@@ -30,42 +30,6 @@ name = "endpoint"
 subnet = "consumer/default"
 private_link_service = "service"
 
-[[virtual_network]]
-name = "provider"
-address_space = ["10.2.0.0/16"]
-[[virtual_network.subnet]]
-name = "nat"
-prefix = "10.2.0.0/24"
-private_link_service_network_policies = "Disabled"
-[[virtual_network.subnet]]
-name = "backend"
-prefix = "10.2.1.0/24"
-
-[[private_link_service]]
-name = "service"
-load_balancer_frontend = "balancer/frontend"
-nat_subnet = "provider/nat"
-
-[[load_balancer]]
-name = "balancer"
-[[load_balancer.frontend]]
-name = "frontend"
-subnet = "provider/backend"
-[[load_balancer.backend_pool]]
-name = "pool"
-[[load_balancer.rule]]
-name = "https"
-frontend = "frontend"
-backend_pool = "pool"
-frontend_port = 443
-backend_port = 443
-
-[[backend_vm]]
-name = "vm"
-subnet = "provider/backend"
-count = 8
-backend_pools = ["balancer/pool"]
-
 [[workload]]
 name = "requests"
 client_vm = "client"
@@ -78,6 +42,7 @@ response_size = "1kB"
 "#;
 
 fn connections(criterion: &mut Criterion) {
+    let scenario = format!("{CONSUMER}{PROVIDER}");
     let mut group = criterion.benchmark_group("connections");
     group.sample_size(10);
     group.throughput(Throughput::Elements(CONNECTIONS));
@@ -94,7 +59,7 @@ fn connections(criterion: &mut Criterion) {
         let overrides = overrides.each_ref().map(String::as_str);
         group.bench_function(format!("{client}_to_{server}"), |bencher| {
             bencher.iter(|| {
-                let closed = run(SCENARIO, &overrides).summary.connections.closed;
+                let closed = run(&scenario, &overrides).summary.connections.closed;
                 assert_eq!(closed, CONNECTIONS, "all of them end");
             });
         });

@@ -20,6 +20,45 @@ use plsim_types::{BackendId, Duration, Instant, LinkId, PlsId, Protocol, TcpFlag
 /// The backend VM of every bench.
 pub const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 2, 1, 4);
 
+/// The provider's side of a scenario: the service `service`, its load balancer, 8 backend VMs `vm`.
+pub const PROVIDER: &str = r#"
+[[virtual_network]]
+name = "provider"
+address_space = ["10.2.0.0/16"]
+[[virtual_network.subnet]]
+name = "nat"
+prefix = "10.2.0.0/24"
+private_link_service_network_policies = "Disabled"
+[[virtual_network.subnet]]
+name = "backend"
+prefix = "10.2.1.0/24"
+
+[[private_link_service]]
+name = "service"
+load_balancer_frontend = "balancer/frontend"
+nat_subnet = "provider/nat"
+
+[[load_balancer]]
+name = "balancer"
+[[load_balancer.frontend]]
+name = "frontend"
+subnet = "provider/backend"
+[[load_balancer.backend_pool]]
+name = "pool"
+[[load_balancer.rule]]
+name = "https"
+frontend = "frontend"
+backend_pool = "pool"
+frontend_port = 443
+backend_port = 443
+
+[[backend_vm]]
+name = "vm"
+subnet = "provider/backend"
+count = 8
+backend_pools = ["balancer/pool"]
+"#;
+
 /// A NAT with this many NAT IPs and no flow limit.
 #[must_use]
 pub fn nat(nat_ips: u8, allocation: plsim_nat::Allocation) -> NatEngine {
