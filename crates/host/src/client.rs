@@ -279,8 +279,8 @@ impl ClientVms {
             return cx.deliver(packet);
         };
         let found = match &self.full {
-            Some(full) => full.find(local, remote, &self.group),
-            None => self.tcp.find(local, remote, &self.group),
+            Some(full) => full.slots.find(local, remote, &self.group),
+            None => self.tcp.slots.find(local, remote, &self.group),
         };
         let Some((position, at)) = found else {
             if !self.group.owns(local.ip()) {
@@ -317,7 +317,7 @@ impl ClientVms {
 
     fn on_udp(&mut self, packet: Box<Packet>, cx: &mut Context<'_>) {
         let (local, remote) = (packet.destination(), packet.source());
-        let found = self.udp.find(local, remote, &self.group);
+        let found = self.udp.slots.find(local, remote, &self.group);
         let Some((position, at)) = found else {
             let is_ours = self.group.owns(local.ip());
             let reason = if is_ours {
@@ -378,10 +378,10 @@ impl ClientVms {
         cx.deliver(packet);
         let found = match protocol {
             Protocol::Tcp => match &self.full {
-                Some(full) => full.find(local, remote, &self.group),
-                None => self.tcp.find(local, remote, &self.group),
+                Some(full) => full.slots.find(local, remote, &self.group),
+                None => self.tcp.slots.find(local, remote, &self.group),
             },
-            Protocol::Udp => self.udp.find(local, remote, &self.group),
+            Protocol::Udp => self.udp.slots.find(local, remote, &self.group),
         };
         let (Some((position, at)), Some(error)) = (found, error) else {
             return;
@@ -433,9 +433,9 @@ impl Node for ClientVms {
         }
         let now = cx.now();
         let fired = match (token >> 32, &mut self.full) {
-            (TCP, _) => self.tcp.fired(position, now, &self.group),
-            (FULL, Some(full)) => full.fired(position, now, &self.group),
-            _ => self.udp.fired(position, now, &self.group),
+            (TCP, _) => self.tcp.slots.fired(position, now, &self.group),
+            (FULL, Some(full)) => full.slots.fired(position, now, &self.group),
+            _ => self.udp.slots.fired(position, now, &self.group),
         };
         let Some(at) = fired else { return };
         self.run(at, cx, |application, all, turn| {

@@ -12,7 +12,7 @@ use crate::connection::{Asked, Connections, Event, Turn};
 use crate::full::{Connection, FullStack, Stack, Turned};
 use crate::ports::{EphemeralPorts, Ports};
 use crate::segment::Kind;
-use crate::slots::Slots;
+use crate::slots::{ClientEnd, Slots};
 use crate::stats::Outcome;
 use crate::tcp::{Tcb, Verdict};
 
@@ -23,13 +23,12 @@ const ASLEEP: Instant = Instant::from_nanos(u64::MAX);
 #[derive(Debug)]
 pub(crate) struct FullClients {
     stack: Stack,
-    slots: Slots<Slot>,
-    ports: Ports,
+    pub(crate) slots: Slots<Slot>,
 }
 
 /// One client end. Vacant slots have an alarm that no timer matches.
 #[derive(Debug, Default)]
-struct Slot {
+pub(crate) struct Slot {
     end: End,
     alarm: Alarm,
     /// As in the light end's slot.
@@ -66,6 +65,16 @@ enum Phase {
     Done,
 }
 
+impl ClientEnd for Slot {
+    fn destination(&self) -> u16 {
+        self.destination
+    }
+
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+}
+
 impl Slot {
     fn connection(&mut self) -> Option<&mut Connection> {
         match &mut self.end {
@@ -90,8 +99,7 @@ impl FullClients {
     ) -> Self {
         Self {
             stack: Stack::new(config, seed),
-            slots: Slots::new(),
-            ports: Ports::new(ports, addresses, key, targets),
+            slots: Slots::new(Ports::new(ports, addresses, key, targets)),
         }
     }
 
@@ -100,20 +108,7 @@ impl FullClients {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.slots.memory_bytes() + self.ports.memory_bytes() + self.stack.memory_bytes()
-    }
-
-    /// Finds the connection at a local address and port to this remote one, and its workload.
-    pub(crate) fn find(
-        &self,
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
-        group: &Group,
-    ) -> Option<(u32, usize)> {
-        let vm = group.vm(local.ip())?;
-        let position = self.ports.find(vm, local.port(), remote)?;
-        let destination = group.destination(self.slots.entry(position).destination);
-        (destination.socket == remote).then_some((position, usize::from(destination.workload)))
+        self.slots.memory_bytes() + self.stack.memory_bytes()
     }
 
     /// Has the stack take a packet, which [`on_segment`](Self::on_segment) then draws the consequences of.
@@ -158,23 +153,6 @@ impl FullClients {
             return None;
         }
         self.end(position, Outcome::Unreachable, turn)
-    }
-
-    /// Takes its ports from a VM; returns the positions of its connections.
-    pub(crate) fn halt(&mut self, vm: u16) -> Vec<u32> {
-        self.ports.halt(vm)
-    }
-
-    /// Gives a VM its ports again, when all of its connections are gone.
-    pub(crate) fn boot(&mut self, vm: u16, address: Ipv4Addr) {
-        self.ports.boot(vm, address);
-    }
-
-    /// Tells whose timer fired; `None` if it was a stale one.
-    pub(crate) fn fired(&mut self, position: u32, now: Instant, group: &Group) -> Option<usize> {
-        let slot = self.slots.entry_mut(position);
-        let workload = group.destination(slot.destination).workload;
-        slot.alarm.fired(now).then_some(usize::from(workload))
     }
 
     /// Lets the stack work on an open connection, and sends what it has to say.
@@ -251,7 +229,9 @@ impl FullClients {
     /// Counts a connection that ended, and forgets it; an event if its application is to know.
     fn end(&mut self, position: u32, outcome: Outcome, turn: &mut Turn<'_, '_>) -> Option<Event> {
         let slot = self.slots.remove(position);
-        self.ports.release(slot.destination, slot.vm, slot.port);
+        self.slots
+            .ports
+            .release(slot.destination, slot.vm, slot.port);
         let End::Open(connection) = slot.end else {
             return None;
         };
@@ -289,7 +269,7 @@ impl Connections for FullClients {
 
     fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
         let destination = turn.choose();
-        let Some((vm, port)) = self.ports.take(destination) else {
+        let Some((vm, port)) = self.slots.ports.take(destination) else {
             turn.lacked_port(destination);
             return None;
         };
@@ -308,7 +288,7 @@ impl Connections for FullClients {
             ..Slot::default()
         };
         let position = self.slots.insert(slot);
-        self.ports.assign(destination, vm, port, position);
+        self.slots.ports.assign(destination, vm, port, position);
         self.settle(position, turn);
         Some(position)
     }
@@ -424,8 +404,7 @@ impl Connections for FullClients {
     }
 
     fn workload(&self, position: u32, group: &Group) -> usize {
-        let destination = self.slots.entry(position).destination;
-        usize::from(group.destination(destination).workload)
+        self.slots.workload(position, group)
     }
 
     fn lose(&mut self, position: u32, end: VmEnd, turn: &mut Turn<'_, '_>) -> Option<Event> {

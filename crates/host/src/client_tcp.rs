@@ -12,7 +12,7 @@ use crate::config::Close;
 use crate::connection::{Asked, Connections, Event, Turn};
 use crate::ports::{EphemeralPorts, Ports};
 use crate::segment::{Kind, Segment};
-use crate::slots::Slots;
+use crate::slots::{ClientEnd, Slots};
 use crate::stats::Outcome;
 use crate::tcp::{MSS, State, Tcb, Verdict, WINDOW};
 
@@ -22,15 +22,14 @@ const ASLEEP: Instant = Instant::from_nanos(u64::MAX);
 /// The client ends of TCP connections.
 #[derive(Debug)]
 pub(crate) struct TcpClients {
-    slots: Slots<Slot>,
-    ports: Ports,
+    pub(crate) slots: Slots<Slot>,
     /// The latest requests that are not the workload's usual one, by position.
     unusual: FixedMap<u32, Asked>,
 }
 
 /// One client end. Vacant slots have a closed [`Tcb`] and an alarm that no timer matches.
 #[derive(Debug, Default)]
-struct Slot {
+pub(crate) struct Slot {
     tcb: Tcb,
     alarm: Alarm,
     /// While connecting, when the SYN was first sent; while a response is due, when the request was
@@ -60,6 +59,16 @@ enum Phase {
     Lingering,
 }
 
+impl ClientEnd for Slot {
+    fn destination(&self) -> u16 {
+        self.destination
+    }
+
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+}
+
 impl Slot {
     fn is_vacant(&self) -> bool {
         self.tcb.state() == State::Closed
@@ -74,8 +83,7 @@ impl TcpClients {
         targets: &[SocketAddrV4],
     ) -> Self {
         Self {
-            slots: Slots::new(),
-            ports: Ports::new(ports, addresses, key, targets),
+            slots: Slots::new(Ports::new(ports, addresses, key, targets)),
             unusual: FixedMap::new(),
         }
     }
@@ -85,21 +93,7 @@ impl TcpClients {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.slots.memory_bytes() + self.ports.memory_bytes()
-    }
-
-    /// Finds the connection at a local address and port to this remote one, and its workload.
-    #[inline]
-    pub(crate) fn find(
-        &self,
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
-        group: &Group,
-    ) -> Option<(u32, usize)> {
-        let vm = group.vm(local.ip())?;
-        let position = self.ports.find(vm, local.port(), remote)?;
-        let destination = group.destination(self.slots.entry(position).destination);
-        (destination.socket == remote).then_some((position, usize::from(destination.workload)))
+        self.slots.memory_bytes()
     }
 
     /// Takes a segment (with its MSS option, and whether the NAT made it).
@@ -130,23 +124,6 @@ impl TcpClients {
             return None;
         }
         self.end(position, Outcome::Unreachable, turn)
-    }
-
-    /// Takes its ports from a VM; returns the positions of its connections.
-    pub(crate) fn halt(&mut self, vm: u16) -> Vec<u32> {
-        self.ports.halt(vm)
-    }
-
-    /// Gives a VM its ports again, when all of its connections are gone.
-    pub(crate) fn boot(&mut self, vm: u16, address: Ipv4Addr) {
-        self.ports.boot(vm, address);
-    }
-
-    /// Tells whose timer fired; `None` if it was a stale one.
-    pub(crate) fn fired(&mut self, position: u32, now: Instant, group: &Group) -> Option<usize> {
-        let slot = self.slots.entry_mut(position);
-        let workload = group.destination(slot.destination).workload;
-        slot.alarm.fired(now).then_some(usize::from(workload))
     }
 
     /// Draws the consequences of a verdict.
@@ -205,7 +182,9 @@ impl TcpClients {
             Phase::Lingering => None,
         };
         let slot = self.slots.remove(position);
-        self.ports.release(slot.destination, slot.vm, slot.port);
+        self.slots
+            .ports
+            .release(slot.destination, slot.vm, slot.port);
         self.unusual.remove(&position);
         event
     }
@@ -267,7 +246,7 @@ impl Connections for TcpClients {
     fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
         let isn = turn.traffic.isn(turn.stats.attempted);
         let destination = turn.choose();
-        let Some((vm, port)) = self.ports.take(destination) else {
+        let Some((vm, port)) = self.slots.ports.take(destination) else {
             turn.lacked_port(destination);
             return None;
         };
@@ -282,7 +261,7 @@ impl Connections for TcpClients {
             phase: Phase::Connecting,
         };
         let position = self.slots.insert(slot);
-        self.ports.assign(destination, vm, port, position);
+        self.slots.ports.assign(destination, vm, port, position);
         self.settle(position, turn);
         Some(position)
     }
@@ -399,8 +378,7 @@ impl Connections for TcpClients {
     }
 
     fn workload(&self, position: u32, group: &Group) -> usize {
-        let destination = self.slots.entry(position).destination;
-        usize::from(group.destination(destination).workload)
+        self.slots.workload(position, group)
     }
 
     fn lose(&mut self, position: u32, end: End, turn: &mut Turn<'_, '_>) -> Option<Event> {

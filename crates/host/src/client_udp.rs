@@ -10,21 +10,20 @@ use crate::client::{Group, udp_token};
 use crate::config::Close;
 use crate::connection::{Asked, Connections, Event, Turn};
 use crate::ports::{EphemeralPorts, Ports};
-use crate::slots::Slots;
+use crate::slots::{ClientEnd, Slots};
 use crate::stats::Outcome;
 
 /// The client ends of UDP flows.
 #[derive(Debug)]
 pub(crate) struct UdpClients {
-    slots: Slots<Slot>,
-    ports: Ports,
+    pub(crate) slots: Slots<Slot>,
     /// The latest requests that are not the workload's usual one, by position.
     unusual: FixedMap<u32, Asked>,
 }
 
 /// One client end. Vacant slots have an alarm that no timer matches.
 #[derive(Debug, Default)]
-struct Slot {
+pub(crate) struct Slot {
     alarm: Alarm,
     /// While a response is due, when the request was sent; else when the application wants to be
     /// woken.
@@ -56,6 +55,16 @@ enum Phase {
 
 const ASLEEP: Instant = Instant::from_nanos(u64::MAX);
 
+impl ClientEnd for Slot {
+    fn destination(&self) -> u16 {
+        self.destination
+    }
+
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+}
+
 impl UdpClients {
     pub(crate) fn new(
         ports: &EphemeralPorts,
@@ -68,8 +77,7 @@ impl UdpClients {
             ..ports.clone()
         };
         Self {
-            slots: Slots::new(),
-            ports: Ports::new(&ports, addresses, key, targets),
+            slots: Slots::new(Ports::new(&ports, addresses, key, targets)),
             unusual: FixedMap::new(),
         }
     }
@@ -79,20 +87,7 @@ impl UdpClients {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.slots.memory_bytes() + self.ports.memory_bytes()
-    }
-
-    /// Finds the flow at a local address and port to this remote one, and its workload.
-    pub(crate) fn find(
-        &self,
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
-        group: &Group,
-    ) -> Option<(u32, usize)> {
-        let vm = group.vm(local.ip())?;
-        let position = self.ports.find(vm, local.port(), remote)?;
-        let destination = group.destination(self.slots.entry(position).destination);
-        (destination.socket == remote).then_some((position, usize::from(destination.workload)))
+        self.slots.memory_bytes()
     }
 
     /// Takes a datagram of the server.
@@ -124,23 +119,6 @@ impl UdpClients {
         Some(Event::Gone(Outcome::Unreachable))
     }
 
-    /// Takes its ports from a VM; returns the positions of its connections.
-    pub(crate) fn halt(&mut self, vm: u16) -> Vec<u32> {
-        self.ports.halt(vm)
-    }
-
-    /// Gives a VM its ports again, when all of its connections are gone.
-    pub(crate) fn boot(&mut self, vm: u16, address: Ipv4Addr) {
-        self.ports.boot(vm, address);
-    }
-
-    /// Tells whose timer fired; `None` if it was a stale one.
-    pub(crate) fn fired(&mut self, position: u32, now: Instant, group: &Group) -> Option<usize> {
-        let slot = self.slots.entry_mut(position);
-        let workload = group.destination(slot.destination).workload;
-        slot.alarm.fired(now).then_some(usize::from(workload))
-    }
-
     fn asked(&self, position: u32, turn: &Turn<'_, '_>) -> Asked {
         let unusual = self.unusual.get(&position);
         *unusual.unwrap_or(&turn.traffic.usual)
@@ -167,7 +145,9 @@ impl UdpClients {
             turn.failed(slot.destination, outcome);
         }
         let slot = self.slots.remove(position);
-        self.ports.release(slot.destination, slot.vm, slot.port);
+        self.slots
+            .ports
+            .release(slot.destination, slot.vm, slot.port);
         self.unusual.remove(&position);
     }
 }
@@ -179,7 +159,7 @@ impl Connections for UdpClients {
 
     fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
         let destination = turn.choose();
-        let Some((vm, port)) = self.ports.take(destination) else {
+        let Some((vm, port)) = self.slots.ports.take(destination) else {
             turn.lacked_port(destination);
             return None;
         };
@@ -193,7 +173,7 @@ impl Connections for UdpClients {
             ..Slot::default()
         };
         let position = self.slots.insert(slot);
-        self.ports.assign(destination, vm, port, position);
+        self.slots.ports.assign(destination, vm, port, position);
         Some(position)
     }
 
@@ -274,8 +254,7 @@ impl Connections for UdpClients {
     }
 
     fn workload(&self, position: u32, group: &Group) -> usize {
-        let destination = self.slots.entry(position).destination;
-        usize::from(group.destination(destination).workload)
+        self.slots.workload(position, group)
     }
 
     fn lose(&mut self, position: u32, _end: End, turn: &mut Turn<'_, '_>) -> Option<Event> {

@@ -44,10 +44,10 @@ impl ClientVms {
         }
         let address = *self.group.socket(vm, 0).ip();
         match &mut self.full {
-            Some(full) => full.boot(vm, address),
-            None => self.tcp.boot(vm, address),
+            Some(full) => full.slots.boot(vm, address),
+            None => self.tcp.slots.boot(vm, address),
         }
-        self.udp.boot(vm, address);
+        self.udp.slots.boot(vm, address);
         for at in 0..self.workloads.len() {
             self.run(at, cx, Application::on_timer);
         }
@@ -60,15 +60,15 @@ impl ClientVms {
         }
         let tcp: (&mut dyn Connections, Vec<u32>) = match &mut self.full {
             Some(full) => {
-                let own = full.halt(vm);
+                let own = full.slots.halt(vm);
                 (full, own)
             }
             None => {
-                let own = self.tcp.halt(vm);
+                let own = self.tcp.slots.halt(vm);
                 (&mut self.tcp, own)
             }
         };
-        let udp = self.udp.halt(vm);
+        let udp = self.udp.slots.halt(vm);
         let all: [(&mut dyn Connections, Vec<u32>); 2] = [tcp, (&mut self.udp, udp)];
         let mut count = 0;
         for (all, positions) in all {
