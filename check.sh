@@ -50,6 +50,21 @@ run_swarm() {
     { grep -v 'nothing violated' || true; }
 }
 
+# The scripts beside the code: that they can be read, and that what they start is there.
+check_scripts() {
+  bash -n check.sh .ci/run docs/laboratory/*.sh
+  if ! command -v python3 >/dev/null; then
+    echo "note: python3 is not installed; benches/peers is not checked"
+    return
+  fi
+  python3 -B benches/peers/compare.py --list >/dev/null
+  python3 -B -m doctest benches/peers/table.py
+  target/debug/plsim validate --quiet benches/peers/scenarios/*.toml
+  target/debug/engine known 1000 1000 balancer >/dev/null
+  target/debug/engine new 1000 >/dev/null
+  target/debug/engine full 1 >/dev/null
+}
+
 command -v tshark >/dev/null ||
   echo "note: tshark is not installed; the tests that open captures with it will be skipped"
 command -v valgrind >/dev/null ||
@@ -59,6 +74,7 @@ step "format" cargo fmt --all --check
 step "lints" cargo clippy --workspace --all-targets --quiet
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 step "build" cargo build --workspace --bins --quiet
+step "scripts" check_scripts
 step "tests" cargo test --workspace --quiet
 step "planted faults" cargo test --quiet -p plsim-tests --features canary --test canary
 if [ "$full" = yes ]; then step "a larger swarm" run_swarm; fi

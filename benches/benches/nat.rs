@@ -7,7 +7,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use plsim_benches::{
-    BACKEND, CpuTime, balancer, fill, nat, nat_of, original, packet, pool, read, reply, say, write,
+    BACKEND, CpuTime, balancer, fill, nat, nat_of, original, packet, pool, read, reply, say,
+    scattered, write,
 };
 use plsim_lb::{FrontendId, LoadBalancer};
 use plsim_nat::{Allocation, NatEngine, OnIdle, Original, PoolConfig, Reply, Translation};
@@ -17,11 +18,6 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
-
-/// Visits flows in an order that no prefetcher foresees: the high bits of a product by an odd number.
-const fn scattered(step: u32, count: u32) -> u32 {
-    ((step.wrapping_mul(2_654_435_761) as u64 * count as u64) >> 32) as u32
-}
 
 /// Full NAT IPs and the VMs that they stand on: one, one with eight, eight with eight each.
 const SIZES: [(u32, u8); 3] = [(1, 1), (1, 8), (8, 8)];

@@ -119,13 +119,23 @@ pub fn original(flow: u32, flags: TcpFlags) -> Original {
 /// The client's next packet of a flow, as it comes to the NAT.
 #[must_use]
 pub fn packet(flow: u32) -> Packet {
-    let original = original(flow, TcpFlags::ACK);
+    client_packet(flow, TcpFlags::ACK)
+}
+
+/// The client's first packet of a flow, as it comes to the NAT.
+#[must_use]
+pub fn syn(flow: u32) -> Packet {
+    client_packet(flow, TcpFlags::SYN)
+}
+
+fn client_packet(flow: u32, flags: TcpFlags) -> Packet {
+    let original = original(flow, flags);
     let header = TcpHeader {
         source: original.client,
         destination: original.endpoint,
         sequence: 1,
         acknowledgement: 2,
-        flags: TcpFlags::ACK,
+        flags,
         window: 65_535,
         mss: None,
     };
@@ -134,6 +144,12 @@ pub fn packet(flow: u32) -> Packet {
     packet.encap.link = original.link;
     packet.encap.backend_port = original.backend_port;
     packet
+}
+
+/// Visits flows in an order that no prefetcher foresees: the high bits of a product by an odd number.
+#[must_use]
+pub const fn scattered(step: u32, count: u32) -> u32 {
+    ((step.wrapping_mul(2_654_435_761) as u64 * count as u64) >> 32) as u32
 }
 
 /// Reads a packet's headers.
@@ -238,20 +254,25 @@ pub fn balancer(vms: u16, may_change: bool) -> LoadBalancer {
 /// If a flow is refused.
 #[must_use]
 pub fn fill(nat: &mut NatEngine, count: u32, now: Instant) -> Vec<Translation> {
-    let open = |flow| {
-        let there = nat
-            .original(&original(flow, TcpFlags::SYN), now)
-            .expect("a port is free");
-        let syn_ack = TcpFlags::SYN | TcpFlags::ACK;
-        let back = nat
-            .reply(&reply(&there, syn_ack), now)
-            .expect("the binding is there");
-        assert_eq!(back.destination, original(flow, TcpFlags::SYN).client);
-        nat.original(&original(flow, TcpFlags::ACK), now)
-            .expect("the binding is there");
-        there
-    };
-    (0..count).map(open).collect()
+    (0..count).map(|flow| open(nat, flow, now)).collect()
+}
+
+/// Opens a flow with a complete handshake and returns how it is translated.
+///
+/// # Panics
+/// If it is refused.
+pub fn open(nat: &mut NatEngine, flow: u32, now: Instant) -> Translation {
+    let there = nat
+        .original(&original(flow, TcpFlags::SYN), now)
+        .expect("a port is free");
+    let syn_ack = TcpFlags::SYN | TcpFlags::ACK;
+    let back = nat
+        .reply(&reply(&there, syn_ack), now)
+        .expect("the binding is there");
+    assert_eq!(back.destination, original(flow, TcpFlags::SYN).client);
+    nat.original(&original(flow, TcpFlags::ACK), now)
+        .expect("the binding is there");
+    there
 }
 
 /// Runs a scenario text to its end, without output.

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Measures plsim beside ns-3 and the Linux kernel in one run, and writes one table with ratios.
+
+All programs run one after the other on one processor; peers and plsim take turns, forwards in the first pair,
+backwards in the second, and so on. A peer that cannot run here is skipped, and a line says what it misses.
+What the rows mean: README.md beside this file.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import kernel
+import ns3
+import ours
+import rows
+import table
+from measure import Failed, Missing, Pinned, need
+
+PEERS = {"ns3": ns3, "kernel": kernel}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    udp_packets: int = 300_000
+    ns3_connections: int = 5_000
+    connections: int = 100_000
+    # Packets of known flows.
+    packets: int = 500_000
+    # How many flows are known or new.
+    flows: tuple = (64_512, 516_096)
+    new_flows: int = 500_000
+    # How often the engine fills a port space: the kernel's one filling takes as long as hundreds.
+    rounds: int = 32
+
+
+QUICK = Sizes(30_000, 1_000, 10_000, 100_000, (64_512,), 64_512, 4)
+
+
+def arguments():
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    last = max(os.sched_getaffinity(0))
+    parser.add_argument("--pairs", type=int, default=5, metavar="N", help="how often all is measured (5)")
+    parser.add_argument("--quick", action="store_true", help="measure a tenth: for a first look")
+    parser.add_argument("--only", choices=PEERS, help="measure beside one peer only")
+    parser.add_argument("--cpu", type=int, default=last, metavar="N", help=f"the processor ({last})")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write peers.md, peers.json and peers.csv")
+    parser.add_argument("--list", action="store_true", help="print the rows and measure nothing")
+    chosen = parser.parse_args()
+    if chosen.pairs < 1:
+        parser.error("--pairs must be at least 1")
+    if chosen.cpu not in os.sched_getaffinity(0):
+        parser.error(f"there is no processor {chosen.cpu} for this process")
+    return chosen
+
+
+def tables(sizes, only):
+    """Returns the rows of each peer."""
+    found = {"ns3": rows.simulators(), "kernel": rows.kernel(sizes)}
+    return {name: found[name] for name in PEERS if only in (None, name)}
+
+
+def in_turn(rows_of_peers, measures):
+    """Returns the measures that the rows need, each beside what it is compared with."""
+    sides = ((row.minus, row.peer, row.ours) for some in rows_of_peers.values() for row in some)
+    names = [figure.split("/")[0] for side in sides for figure in side if figure]
+    return {name: measures[name] for name in names if name in measures}
+
+
+def measure(order, count):
+    """Takes all measures so many times, every other time in reverse."""
+    pairs = []
+    for number in range(count):
+        pair = {}
+        for name, run in order if number % 2 == 0 else reversed(order):
+            if sys.stderr.isatty():
+                print(f"pair {number + 1} of {count}: {name:<32}", end="\r", file=sys.stderr, flush=True)
+            pair[name] = run()
+        pairs.append(pair)
+    return pairs
+
+
+def processor():
+    """Returns the name of the processor."""
+    names = (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    return next(names, f":{platform.machine()}").split(":")[1].strip()
+
+
+class Session:
+    """The peers that are there, from the first to the last measurement."""
+
+    def __init__(self, options, folder):
+        self.options = options
+        self.sizes = QUICK if options.quick else Sizes()
+        self.rows = tables(self.sizes, options.only)
+        self.pinned = Pinned(options.cpu)
+        parts = self.pinned, self.sizes, folder
+        self.ours = ours.Peer(*parts)
+        self.peers = {name: PEERS[name].Peer(*parts) for name in self.rows}
+        self.skipped, self.versions, self.load = {}, {}, os.getloadavg()[0]
+
+    def list(self):
+        """Prints the rows, and fails if nobody measures one of their figures."""
+        everything = {}
+        for peer in (self.ours, *self.peers.values()):
+            everything.update(peer.measures())
+        measured = in_turn(self.rows, everything)
+        for name, some in self.rows.items():
+            for row in some:
+                for figure in filter(None, (row.minus, row.peer, row.ours)):
+                    assert figure.split("/")[0] in measured, f"nobody measures {figure}"
+                print(f"{name}: {row.work} ({row.unit}): {row.peer or '-'} | {row.ours or '-'}")
+
+    def run(self):
+        """Measures, and leaves nothing of the peers behind."""
+        need("taskset", "util-linux")
+        with ExitStack() as stack:
+            stack.enter_context(self.ours)
+            self.versions["plsim"] = self.ours.version()
+            measures = self.ours.measures()
+            for name, peer in self.peers.items():
+                try:
+                    stack.enter_context(peer)
+                except Missing as missing:
+                    self.skipped[name] = str(missing)
+                    print(f"skipped: {PEERS[name].NAME}: {missing}", file=sys.stderr)
+                    continue
+                self.versions[name] = peer.version()
+                measures.update(peer.measures())
+            return measure(list(in_turn(self.rows, measures).items()), self.options.pairs)
+
+    def text(self, pairs):
+        """Writes what was measured, for people."""
+        said = ", ".join(f"{name}: {version}" for name, version in self.versions.items())
+        head = f"{processor()}, processor {self.options.cpu}, load {self.load:.1f} before; {said}."
+        count = f"{len(pairs)} pairs" if len(pairs) > 1 else "1 pair"
+        shares = [f"{100 * share:.0f} %" for share in (median(self.pinned.shares), min(self.pinned.shares))]
+        had = f"A program had the processor for {shares[0]} of its time in the median run, {shares[1]} in the worst."
+        parts = [f"{head} {count}, wall time: median (least - most). {had}\n"]
+        for name, some in self.rows.items():
+            if name in self.skipped:
+                parts.append(f"Skipped: {PEERS[name].NAME}: {self.skipped[name]}\n")
+            parts.append(table.markdown(PEERS[name].NAME, some, pairs, name in self.skipped))
+        return "\n".join(parts)
+
+    def write(self, folder, text, pairs):
+        """Writes the table, the figures and the rows into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "peers.md").write_text(text)
+        machine = {"processor": processor(), "kernel": platform.release(), "load": self.load}
+        about = {"machine": machine, "versions": self.versions, "skipped": self.skipped}
+        about["processor_shares"] = self.pinned.shares
+        (folder / "peers.json").write_text(json.dumps({**about, "pairs": pairs}, indent=1) + "\n")
+        with (folder / "peers.csv").open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            columns = ["peer", "work", "unit", "peer is", "plsim is", "pair"]
+            writer.writerow([*columns, "peer's figure", "plsim's figure", "times as fast"])
+            for name, some in self.rows.items():
+                writer.writerows(table.csv_lines(name, some, pairs))
+
+
+def main():
+    """Measures as the command line says."""
+    options = arguments()
+    # Whoever ends the run ends it tidily: namespaces go, limits come back.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with tempfile.TemporaryDirectory(prefix="plsim-peers-") as folder:
+        session = Session(options, Path(folder))
+        if options.list:
+            session.list()
+            return
+        try:
+            pairs = session.run()
+        except (Failed, Missing) as failed:
+            sys.exit(f"error: {failed}")
+    text = session.text(pairs)
+    print(text)
+    if options.out:
+        session.write(options.out, text, pairs)
+
+
+if __name__ == "__main__":
+    main()
