@@ -86,7 +86,7 @@ class Peer:
             "plsim.udp-flows": lambda: self.udp(64_512, 4 * self.sizes.udp_packets),
             "plsim.tcp-light": lambda: self.tcp("light"),
             "plsim.tcp-full": lambda: self.tcp("full"),
-            "plsim.new": lambda: self.udp(self.sizes.new_flows, 0),
+            "plsim.new": lambda: self.udp(self.sizes.flows[-1], 0),
             "plsim.full": lambda: self.udp(64_512, 0, vms=1),
             "engine.full": lambda: self.engine("full", self.sizes.rounds),
         }
