@@ -56,6 +56,8 @@ def arguments():
     parser.add_argument("--only", choices=PEERS, help="measure beside one peer only")
     parser.add_argument("--cpu", type=int, default=last, metavar="N", help=f"the processor ({last})")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write peers.md, peers.json and peers.csv")
+    again = "print the table of a peers.json again"
+    parser.add_argument("--from", dest="again", type=Path, metavar="FILE", help=again)
     parser.add_argument("--list", action="store_true", help="print the rows and measure nothing")
     chosen = parser.parse_args()
     if chosen.pairs < 1:
@@ -111,13 +113,22 @@ class Session:
 
     def __init__(self, options, folder):
         self.options = options
-        self.sizes = QUICK if options.quick else Sizes()
-        self.rows = tables(self.sizes, options.only)
+        sizes = QUICK if options.quick else Sizes()
+        self.rows = tables(sizes, options.only)
         self.pinned = Pinned(options.cpu)
-        parts = self.pinned, self.sizes, folder
+        parts = self.pinned, sizes, folder
         self.ours = ours.Peer(*parts)
         self.peers = {name: PEERS[name].Peer(*parts) for name in self.rows}
-        self.skipped, self.versions, self.load = {}, {}, os.getloadavg()[0]
+        # What is kept: `--from` makes the same table of it again.
+        self.record = {
+            "processor": processor(),
+            "cpu": options.cpu,
+            "load": round(os.getloadavg()[0], 1),
+            "quick": options.quick,
+            "only": options.only,
+            "versions": {},
+            "skipped": {},
+        }
 
     def list(self):
         """Prints the rows, and fails if nobody measures one of their figures."""
@@ -132,72 +143,77 @@ class Session:
                 print(f"{name}: {row.work} ({row.unit}): {row.peer or '-'} | {row.ours or '-'}")
 
     def run(self):
-        """Measures, and leaves nothing of the peers behind."""
+        """Measures, leaves nothing of the peers behind, and returns the record."""
         need("taskset", "util-linux")
         with ExitStack() as stack:
             stack.enter_context(self.ours)
-            self.versions["plsim"] = self.ours.version()
+            versions = self.record["versions"]
+            versions["plsim"] = self.ours.version()
             measures = self.ours.measures()
             for name, peer in self.peers.items():
                 try:
                     stack.enter_context(peer)
                 except Missing as missing:
-                    self.skipped[name] = str(missing)
+                    self.record["skipped"][name] = str(missing)
                     print(f"skipped: {PEERS[name].NAME}: {missing}", file=sys.stderr)
                     continue
-                self.versions[name] = peer.version()
+                versions[name] = peer.version()
                 measures.update(peer.measures())
-            return measure(list(in_turn(self.rows, measures).items()), self.options.pairs)
+            pairs = measure(list(in_turn(self.rows, measures).items()), self.options.pairs)
+        return {**self.record, "shares": self.pinned.shares, "pairs": pairs}
 
-    def text(self, pairs):
-        """Writes what was measured, for people."""
-        said = ", ".join(f"{name}: {version}" for name, version in self.versions.items())
-        head = f"{processor()}, processor {self.options.cpu}, load {self.load:.1f} before; {said}."
-        count = f"{len(pairs)} pairs" if len(pairs) > 1 else "1 pair"
-        shares = [f"{100 * share:.0f} %" for share in (median(self.pinned.shares), min(self.pinned.shares))]
-        had = f"A program had the processor for {shares[0]} of its time in the median run, {shares[1]} in the worst."
-        parts = [f"{head} {count}, wall time: median (least - most). {had}\n"]
-        for name, some in self.rows.items():
-            if name in self.skipped:
-                parts.append(f"Skipped: {PEERS[name].NAME}: {self.skipped[name]}\n")
-            parts.append(table.markdown(PEERS[name].NAME, some, pairs, name in self.skipped))
-        return "\n".join(parts)
 
-    def write(self, folder, text, pairs):
-        """Writes the table, the figures and the rows into a folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "peers.md").write_text(text)
-        machine = {"processor": processor(), "kernel": platform.release(), "load": self.load}
-        about = {"machine": machine, "versions": self.versions, "skipped": self.skipped}
-        about["processor_shares"] = self.pinned.shares
-        (folder / "peers.json").write_text(json.dumps({**about, "pairs": pairs}, indent=1) + "\n")
-        with (folder / "peers.csv").open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            columns = ["peer", "work", "unit", "peer is", "plsim is", "pair"]
-            writer.writerow([*columns, "peer's figure", "plsim's figure", "times as fast"])
-            for name, some in self.rows.items():
-                writer.writerows(table.csv_lines(name, some, pairs))
+def text_of(record):
+    """Writes what was measured, for people."""
+    versions, pairs, shares = record["versions"], record["pairs"], record["shares"]
+    count = f"{len(pairs)} pairs" if len(pairs) > 1 else "1 pair"
+    parts = [
+        f"{record['processor']}, processor {record['cpu']}, load {record['load']} before; "
+        f"{'; '.join(versions.values())}. {count}, wall time: median (least - most). A program had the processor "
+        f"for {100 * median(shares):.0f} % of its time in the median run, {100 * min(shares):.0f} % in the worst.\n"
+    ]
+    for name, some in tables(QUICK if record["quick"] else Sizes(), record["only"]).items():
+        skipped = record["skipped"].get(name)
+        if skipped:
+            parts.append(f"Skipped: {PEERS[name].NAME}: {skipped}\n")
+        parts.append(table.markdown(PEERS[name].NAME, some, pairs, skipped))
+    return "\n".join(parts)
+
+
+def write(folder, record, rows_of_peers):
+    """Writes the table, the figures and the rows into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "peers.md").write_text(text_of(record))
+    (folder / "peers.json").write_text(json.dumps(record, indent=1) + "\n")
+    with (folder / "peers.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        columns = ["peer", "work", "unit", "peer is", "plsim is", "pair"]
+        writer.writerow([*columns, "peer's figure", "plsim's figure", "times as fast"])
+        for name, some in rows_of_peers.items():
+            writer.writerows(table.csv_lines(name, some, record["pairs"]))
 
 
 def main():
     """Measures as the command line says."""
     options = arguments()
     signal.signal(signal.SIGTERM, interrupt)
+    if options.again:
+        print(text_of(json.loads(options.again.read_text())))
+        return
     with tempfile.TemporaryDirectory(prefix="plsim-peers-") as folder:
         session = Session(options, Path(folder))
         if options.list:
             session.list()
             return
         try:
-            pairs = session.run()
+            record = session.run()
         except (Failed, Missing) as failed:
             sys.exit(f"error: {failed}")
         except KeyboardInterrupt:
             sys.exit("interrupted: nothing was measured")
-    text = session.text(pairs)
-    print(text)
+    print(text_of(record))
     if options.out:
-        session.write(options.out, text, pairs)
+        write(options.out, record, session.rows)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class Peer:
     @staticmethod
     def version():
         """Returns the kernel's release and nft's version."""
-        return f"{os.uname().release}, {call(['nft', '--version']).strip()}"
+        return f"Linux {os.uname().release}, {call(['nft', '--version']).strip()}"
 
     def send(self, chains, mode, *numbers):
         """Runs the generator under some rules."""

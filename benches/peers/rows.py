@@ -32,7 +32,7 @@ def grouped(number):
 
 def simulators():
     """What ns-3 does, too."""
-    whole = "whole run, NAT and load balancer"
+    whole = "whole run with NAT and load balancer"
     packets, connections = "packets/s", "connections/s"
     udp, tcp = "UDP packets, 200 bytes", "TCP connections, 200 bytes there and 1 000 back"
     plain, short = "router, no NAT; TIME_WAIT 240 s", "router, no NAT; TIME_WAIT 10 ms"

@@ -82,15 +82,17 @@ def spread_text(numbers, unit=""):
 
 
 def markdown(name, rows, pairs, skipped):
-    """Writes the table of one peer."""
-    lines = [f"| work | unit | {name} | figure | plsim | figure | times as fast |"]
-    lines.append("|---" * 7 + "|")
+    """Writes the table of one peer; what is the same as in the line above is not written again."""
+    lines = [f"| work | unit | {name} | figure | plsim | figure | times as fast |", "|---" * 7 + "|"]
+    above = None
     for row in rows:
         theirs = "skipped" if skipped else spread_text(peer_values(row, pairs), row.unit)
-        cells = [row.work, row.unit, row.peer_is, theirs, row.ours_is]
-        cells.append(spread_text(ours_values(row, pairs), row.unit))
-        cells.append(spread_text(ratios(row, pairs)))
-        lines.append("| " + " | ".join(cells) + " |")
+        cells = [row.work, row.unit, row.peer_is, theirs]
+        same, above = cells == above, cells
+        if same:
+            cells = [""] * len(cells)
+        cells = [*cells, row.ours_is, spread_text(ours_values(row, pairs), row.unit)]
+        lines.append("| " + " | ".join([*cells, spread_text(ratios(row, pairs))]) + " |")
     return "\n".join(lines) + "\n"
 
 
