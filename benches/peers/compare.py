@@ -146,11 +146,13 @@ class Session:
         """Measures, leaves nothing of the peers behind, and returns the record."""
         need("taskset", "util-linux")
         with ExitStack() as stack:
+            print("building plsim", file=sys.stderr)
             stack.enter_context(self.ours)
             versions = self.record["versions"]
             versions["plsim"] = self.ours.version()
             measures = self.ours.measures()
             for name, peer in self.peers.items():
+                print(f"preparing {PEERS[name].NAME}", file=sys.stderr)
                 try:
                     stack.enter_context(peer)
                 except Missing as missing:

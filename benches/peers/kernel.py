@@ -68,9 +68,10 @@ class Peer:
         """Makes client, router and server, joined by veth pairs."""
         for side in ("client", "server", "router"):
             call(["ip", "netns", "add", f"{PREFIX}-{side}"])
-            # Without IPv6 nobody sends packets of his own accord.
-            settings = ["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"]
-            settings += ["net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0"]
+            settings = ["net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0"]
+            if Path("/proc/sys/net/ipv6").exists():
+                # Without IPv6 nobody sends packets of his own accord.
+                settings += ["net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"]
             call(["ip", "netns", "exec", f"{PREFIX}-{side}", "sysctl", "-qw", *settings])
         for side, (network, prefix) in SIDES.items():
             port = f"{side}0"

@@ -148,6 +148,7 @@ fn client_packet(flow: u32, flags: TcpFlags) -> Packet {
 
 /// Visits flows in an order that no prefetcher foresees: the high bits of a product by an odd number.
 #[must_use]
+#[inline]
 pub const fn scattered(step: u32, count: u32) -> u32 {
     ((step.wrapping_mul(2_654_435_761) as u64 * count as u64) >> 32) as u32
 }
