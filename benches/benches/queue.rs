@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use plsim_sim::{RadixHeap, Stream};
+use plsim_sim::{EventQueue, Stream};
 
 /// How far ahead an event lies, in nanoseconds.
 #[derive(Clone, Copy)]
@@ -49,22 +49,22 @@ fn hold(criterion: &mut Criterion) {
             // The draws are made beforehand: only the queue is measured.
             let mut random = Stream::new(1, "bench", name);
             let draws: Vec<u64> = (0..1 << 20).map(|_| ahead.draw(&mut random)).collect();
-            let mut radix = RadixHeap::new();
+            let mut wheel = EventQueue::new();
             let mut heap = BinaryHeap::new();
             for tie in 0..u64::from(pending) {
                 let time = draws[tie as usize & 0xf_ffff];
-                radix.push(time, tie, [0_u64; 2]);
+                wheel.push(time, tie, [0_u64; 2]);
                 heap.push(Reverse((time, tie, [0_u64; 2])));
             }
             let mut tie = u64::from(pending);
             group.bench_function(
-                BenchmarkId::new(format!("radix/{name}"), pending),
+                BenchmarkId::new(format!("wheel/{name}"), pending),
                 |bencher| {
                     bencher.iter(|| {
                         let (now, _, value) =
-                            radix.pop_before(u64::MAX).expect("events are pending");
+                            wheel.pop_before(u64::MAX).expect("events are pending");
                         tie += 1;
-                        radix.push(now + draws[tie as usize & 0xf_ffff], tie, value);
+                        wheel.push(now + draws[tie as usize & 0xf_ffff], tie, value);
                     });
                 },
             );

@@ -9,7 +9,7 @@ use plsim_nat::{
     Allocation, BitmapPorts, FifoPorts, OnIdle, PoolConfig, PortAllocator, PortRequest,
 };
 use plsim_packet::{Packet, Rewrite};
-use plsim_sim::{RadixHeap, Stream};
+use plsim_sim::{EventQueue, Stream};
 use plsim_types::{Duration, FiveTuple, Instant, LinkId, TcpFlags};
 
 pub(crate) const CASES: &[Case] = &[
@@ -209,7 +209,7 @@ fn pop_push(count: u32) {
         _ => 100_000_u64,
     };
     let draws: Vec<u64> = (0..count).map(&mut draw).collect();
-    let mut queue = RadixHeap::new();
+    let mut queue = EventQueue::new();
     for tie in 0..1_000 {
         queue.push(draw(0), tie, [0_u64; 2]);
     }

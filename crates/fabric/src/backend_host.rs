@@ -5,9 +5,9 @@ use plsim_nat::{
     Reset, Sender,
 };
 use plsim_packet::{Fate, Form, Fragments, Origin, Packet, Payload, Rewrite, TcpHeader};
-use plsim_sim::{ChannelId, Context, Node, Wakeup};
+use plsim_sim::{Ask, ChannelId, Coming, Context, Node, Wakeup};
 use plsim_types::canary::{Fault, planted};
-use plsim_types::{Direction, DropReason, Instant, LinkId, PlsId, Protocol, TcpFlags};
+use plsim_types::{Direction, DropReason, Instant, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
 
 use crate::admission::admit;
 use crate::floating_ip::FloatingIps;
@@ -241,15 +241,7 @@ impl BackendHost {
         let (source, destination) = (packet.source(), packet.destination());
         let translation = match direction {
             Direction::Original => {
-                let original = Original {
-                    pls: packet.encap.pls,
-                    link: packet.encap.link,
-                    client: source,
-                    endpoint: destination,
-                    backend_port: packet.encap.backend_port,
-                    protocol: packet.protocol(),
-                    segment: packet.tcp_segment(),
-                };
+                let original = original(packet, packet.tcp_segment());
                 nat.prefer_nat_ip(packet.encap.nat_ip);
                 match is_error {
                     true => nat.original_error(&original, now),
@@ -433,6 +425,20 @@ impl BackendHost {
     }
 }
 
+/// Returns what the NAT is told of a packet of the consumers.
+#[inline]
+fn original(packet: &Packet, segment: Option<TcpSegment>) -> Original {
+    Original {
+        pls: packet.encap.pls,
+        link: packet.encap.link,
+        client: packet.source(),
+        endpoint: packet.destination(),
+        backend_port: packet.encap.backend_port,
+        protocol: packet.protocol(),
+        segment,
+    }
+}
+
 /// Builds an RST of the NAT, or of the load balancer for which it keeps state.
 fn reset_packet(reset: &Reset) -> Packet {
     let header = TcpHeader {
@@ -485,6 +491,37 @@ impl Node for BackendHost {
             Direction::Original
         };
         self.pass(packet, direction, context);
+    }
+
+    fn foresee(&self, coming: Coming<'_>, ask: Ask) -> Option<ChannelId> {
+        let Coming::Packet(packet, by) = coming else {
+            return None;
+        };
+        let BackendHostConfig {
+            nat,
+            floating_ips,
+            address,
+            ..
+        } = &self.config;
+        if by == self.config.from_vm {
+            let reply = Reply {
+                source: floating_ips.inward(packet.source(), *address),
+                destination: packet.destination(),
+                protocol: packet.protocol(),
+                segment: None,
+            };
+            match ask {
+                Ask::Index => nat.prefetch_reply(&reply),
+                Ask::State => nat.prefetch_reply_found(&reply),
+            }
+        } else {
+            let original = original(packet, None);
+            match ask {
+                Ask::Index => nat.prefetch_original(&original),
+                Ask::State => nat.prefetch_original_found(&original),
+            }
+        }
+        None
     }
 
     fn on_timer(&mut self, token: u64, context: &mut Context<'_>) {

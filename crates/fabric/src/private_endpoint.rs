@@ -1,5 +1,5 @@
 use plsim_packet::Packet;
-use plsim_sim::{ChannelId, Context, Node};
+use plsim_sim::{Ask, ChannelId, Coming, Context, Node};
 use plsim_types::{Direction, DropReason, PlsId};
 use plsim_vnet::PrivateEndpoint;
 
@@ -100,6 +100,14 @@ impl Node for PrivateEndpointNode {
             Direction::Reply => self.config.to_network,
         };
         context.send(onward, packet);
+    }
+
+    fn foresee(&self, coming: Coming<'_>, _: Ask) -> Option<ChannelId> {
+        let Coming::Packet(packet, _) = coming else {
+            return None;
+        };
+        let is_reply = *packet.destination().ip() != self.config.endpoint.address;
+        is_reply.then_some(self.config.to_network)
     }
 
     fn on_timer(&mut self, _: u64, _: &mut Context<'_>) {}

@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use plsim_packet::Packet;
-use plsim_sim::{ChannelId, Context, Node};
+use plsim_sim::{Ask, ChannelId, Coming, Context, Node};
 use plsim_table::FixedMap;
 use plsim_types::DropReason;
 use plsim_vnet::{Arrival, EndpointId, NextHop, VirtualNetwork, VnetId};
@@ -85,6 +85,19 @@ impl Node for VirtualNetworkNode {
         match self.next(&packet, by) {
             Ok(channel) => context.send(channel, packet),
             Err(reason) => context.drop(packet, reason),
+        }
+    }
+
+    fn foresee(&self, coming: Coming<'_>, _: Ask) -> Option<ChannelId> {
+        match coming {
+            Coming::Packet(packet, _) => {
+                let machine = self
+                    .config
+                    .machines
+                    .get(&packet.destination().ip().to_bits());
+                machine.copied()
+            }
+            Coming::Timer(_) => None,
         }
     }
 

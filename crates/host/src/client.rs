@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, IcmpError, Origin, Packet};
-use plsim_sim::{ChannelId, Context, Node, Wakeup};
+use plsim_sim::{Ask, ChannelId, Coming, Context, Node, Wakeup};
 use plsim_table::FixedMap;
 use plsim_types::{DropReason, KeyedHash, Protocol};
 
@@ -413,6 +413,20 @@ impl ClientVms {
 impl Node for ClientVms {
     fn on_packet(&mut self, packet: Box<Packet>, _by: ChannelId, cx: &mut Context<'_>) {
         self.receive(packet, cx);
+    }
+
+    fn foresee(&self, coming: Coming<'_>, ask: Ask) -> Option<ChannelId> {
+        match coming {
+            Coming::Packet(packet, _) if self.full.is_none() && packet.form() == Form::Tcp => {
+                let (local, remote) = (packet.destination(), packet.source());
+                self.tcp.slots.foresee(local, remote, ask, &self.group);
+            }
+            Coming::Timer(token) if token >> 32 == TCP && ask == Ask::State => {
+                self.tcp.slots.prefetch(token as u32);
+            }
+            Coming::Packet(..) | Coming::Timer(_) => {}
+        }
+        None
     }
 
     fn on_timer(&mut self, token: u64, cx: &mut Context<'_>) {

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 
+use plsim_table::prefetch;
 use plsim_types::KeyedHash;
 
 /// The ephemeral ports of client VMs: which there are, which come first, and what they are unique for.
@@ -75,11 +76,24 @@ impl Ports {
     /// looked at only where destinations share ports.
     #[inline]
     pub(crate) fn find(&self, vm: u16, port: u16, remote: SocketAddrV4) -> Option<u32> {
+        self.space(remote)?.find(vm, port)
+    }
+
+    #[inline]
+    fn space(&self, remote: SocketAddrV4) -> Option<&Space> {
         let space = match self.targets.as_slice() {
             [] => 0,
             targets => targets.binary_search(&remote).ok()?,
         };
-        self.spaces[space].find(vm, port)
+        Some(&self.spaces[space])
+    }
+
+    /// Asks for the memory that [`find`](Self::find) will read.
+    #[inline]
+    pub(crate) fn prefetch(&self, vm: u16, port: u16, remote: SocketAddrV4) {
+        if let Some(space) = self.space(remote) {
+            space.prefetch(vm, port);
+        }
     }
 
     /// Gives a port back.
@@ -254,10 +268,22 @@ impl Space {
     }
 
     fn find(&self, vm: u16, port: u16) -> Option<u32> {
+        let holder = self.holder(vm, port).copied();
+        holder.filter(|&holder| holder != NOBODY)
+    }
+
+    fn prefetch(&self, vm: u16, port: u16) {
+        if let Some(holder) = self.holder(vm, port) {
+            prefetch(holder);
+        }
+    }
+
+    /// Returns where the holder of a port is noted, if it ever had one.
+    #[inline]
+    fn holder(&self, vm: u16, port: u16) -> Option<&u32> {
         let vm = &self.vms[usize::from(vm)];
         let place = self.place(vm.offset, port)?;
-        let holder = vm.holders.get(place as usize).copied();
-        holder.filter(|&holder| holder != NOBODY)
+        vm.holders.get(place as usize)
     }
 
     fn release(&mut self, vm: u16, port: u16) {

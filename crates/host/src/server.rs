@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, probe};
-use plsim_sim::{ChannelId, Context, Distribution, Node, Wakeup};
+use plsim_sim::{Ask, ChannelId, Coming, Context, Distribution, Node, Wakeup};
 use plsim_table::{FixedMap, FixedSet, FlowTable};
 use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment};
 
@@ -501,6 +501,23 @@ impl Node for ServerVm {
     fn on_packet(&mut self, packet: Box<Packet>, _by: ChannelId, cx: &mut Context<'_>) {
         self.receive(packet, cx);
         self.accept_waiting(cx);
+    }
+
+    fn foresee(&self, coming: Coming<'_>, ask: Ask) -> Option<ChannelId> {
+        match (coming, ask) {
+            (Coming::Packet(packet, _), ask) => {
+                let key = self.key(packet.source(), packet.destination().port());
+                match ask {
+                    Ask::Index => self.slots.prefetch(key),
+                    Ask::State => _ = self.slots.prefetch_found(key),
+                }
+            }
+            (Coming::Timer(token), Ask::State) if token < FRAGMENTS => {
+                self.slots.prefetch_entry(token as u32);
+            }
+            (Coming::Timer(_), _) => {}
+        }
+        None
     }
 
     fn on_timer(&mut self, token: u64, cx: &mut Context<'_>) {

@@ -1,5 +1,6 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use plsim_sim::Ask;
 use plsim_table::Slab;
 use plsim_types::Instant;
 
@@ -66,6 +67,34 @@ impl<S: Default> Slots<S> {
     #[inline]
     pub(crate) fn entry_mut(&mut self, position: u32) -> &mut S {
         &mut self.entries[position as usize]
+    }
+
+    /// Asks for the memory of the end at a position.
+    #[inline]
+    pub(crate) fn prefetch(&self, position: u32) {
+        self.entries.prefetch(position as usize);
+    }
+
+    /// Asks for the memory that [`find`](Self::find) will read, or for the end itself.
+    #[inline]
+    pub(crate) fn foresee(
+        &self,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+        ask: Ask,
+        group: &Group,
+    ) {
+        let Some(vm) = group.vm(local.ip()) else {
+            return;
+        };
+        match ask {
+            Ask::Index => self.ports.prefetch(vm, local.port(), remote),
+            Ask::State => {
+                if let Some(position) = self.ports.find(vm, local.port(), remote) {
+                    self.prefetch(position);
+                }
+            }
+        }
     }
 
     /// Returns the bytes of heap memory held.

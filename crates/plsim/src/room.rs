@@ -3,7 +3,7 @@ use plsim_fabric::{
 };
 use plsim_host::{ClientVms, ServerVm};
 use plsim_packet::Packet;
-use plsim_sim::{ChannelId, Context, Node};
+use plsim_sim::{Ask, ChannelId, Coming, Context, Node};
 
 /// Every kind of node, in path order.
 #[derive(Debug)]
@@ -82,6 +82,19 @@ impl Node for Room {
             Self::Server(node) => node.on_packet(packet, by, context),
             Self::Backbone(node) => node.on_packet(packet, by, context),
             Self::Loopback(node) => node.on_packet(packet, by, context),
+        }
+    }
+
+    fn foresee(&self, coming: Coming<'_>, ask: Ask) -> Option<ChannelId> {
+        match self {
+            Self::Clients(node) => node.foresee(coming, ask),
+            Self::Network(node) => node.foresee(coming, ask),
+            Self::Endpoint(node) => node.foresee(coming, ask),
+            Self::Edge(node) => node.foresee(coming, ask),
+            Self::Host(node) => node.foresee(coming, ask),
+            Self::Server(node) => node.foresee(coming, ask),
+            Self::Backbone(node) => node.foresee(coming, ask),
+            Self::Loopback(node) => node.foresee(coming, ask),
         }
     }
 

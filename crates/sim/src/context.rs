@@ -3,6 +3,7 @@ use plsim_types::{DropReason, Instant};
 
 use crate::channel::ChannelId;
 use crate::entity::NodeId;
+use crate::event::{Class, tie};
 use crate::lane::Kernel;
 use crate::observer::{Observer, Place};
 use crate::stream::Stream;
@@ -16,6 +17,32 @@ pub trait Node {
 
     /// Reacts to a timer that this node set.
     fn on_timer(&mut self, token: u64, context: &mut Context<'_>);
+
+    /// Asks for the memory that something to come will need: it changes nothing, and nothing depends on
+    /// whether it is called. Returns the channel on which a packet will probably go on in its instant,
+    /// for the node there to foresee it, too: one that is nearer to the packet's end.
+    fn foresee(&self, _coming: Coming<'_>, _ask: Ask) -> Option<ChannelId> {
+        None
+    }
+}
+
+/// What will come to a node in a few events, unless something comes between.
+#[derive(Debug, Clone, Copy)]
+pub enum Coming<'p> {
+    /// A packet by a channel.
+    Packet(&'p Packet, ChannelId),
+    /// A timer with this token.
+    Timer(u64),
+}
+
+/// What memory to ask for. A line that has to be read to know where the next one lies comes first, and
+/// has come when the next one is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// What tells where the state is: a line of an index.
+    Index,
+    /// The state.
+    State,
 }
 
 /// What a node can do to the world while it is running.
@@ -65,19 +92,20 @@ impl Context<'_> {
     pub fn send(&mut self, channel: ChannelId, packet: Box<Packet>) {
         let now = self.kernel.now;
         let link = self.kernel.channel(channel);
-        let (latency, is_impaired) = (link.latency, link.impaired.is_some());
         if let Some(tap) = link.tap_in {
             self.observer.tapped(now, tap, &packet);
         }
-        if is_impaired {
+        if link.impaired.is_some() {
             return self.send_impaired(channel, packet);
         }
-        let at = now + latency;
-        if at > now {
-            self.kernel.schedule_arrival(at, channel, packet);
-        } else {
+        let latency = link.latency;
+        if latency.is_zero() {
             let hops = self.hops_of(&packet) + 1;
             self.kernel.pass_on(channel, packet, hops);
+        } else {
+            let (lane, tie) = (link.lane, tie(Class::Arrival, &mut link.source));
+            self.kernel
+                .dispatch(lane, (now + latency, tie), channel, packet);
         }
     }
 

@@ -5,16 +5,18 @@ use plsim_packet::{Packet, PacketId};
 use plsim_types::{DropReason, Instant};
 
 use crate::channel::{Channel, ChannelId, FarEnd};
-use crate::context::{Context, Node};
+use crate::context::{Ask, Coming, Context, Node};
 use crate::entity::{NodeId, Source};
 use crate::event::{Class, Tie, What, tie};
 use crate::observer::{Observer, Place};
-use crate::queue::RadixHeap;
+use crate::queue::EventQueue;
 use crate::stream::Stream;
 use crate::world::Stuck;
 
 /// The most hops a packet may make without time moving.
 const HOP_LIMIT: u8 = 32;
+/// How many events before its own a node is to ask for the state that an event needs.
+const ASK_AHEAD: usize = 5;
 /// The most packet records kept for reuse.
 const POOL_LIMIT: usize = 1 << 20;
 
@@ -86,7 +88,7 @@ pub(crate) struct Kernel {
     pub(crate) channels: Vec<Option<Channel>>,
     /// Where all links of the world lead.
     pub(crate) far_ends: Arc<Vec<FarEnd>>,
-    pub(crate) queue: RadixHeap<What>,
+    pub(crate) queue: EventQueue<What>,
     /// What is left to do in this instant, before time moves.
     instant: VecDeque<Immediate>,
     /// When nodes called for the driver, since the lane last looked.
@@ -142,24 +144,37 @@ impl Kernel {
     }
 
     pub(crate) fn schedule_arrival(&mut self, at: Instant, by: ChannelId, packet: Box<Packet>) {
-        let (own, at) = (self.lane, at.as_nanos());
-        let channel = self.channel(by);
-        let tie = tie(Class::Arrival, &mut channel.source);
-        if channel.lane == own {
-            self.queue.push(at, tie, What::Arrival(by, packet));
-            return;
+        let link = self.channel(by);
+        let (lane, tie) = (link.lane, tie(Class::Arrival, &mut link.source));
+        self.dispatch(lane, (at, tie), by, packet);
+    }
+
+    /// Files an arrival where the link leads: here or in another lane.
+    #[inline]
+    pub(crate) fn dispatch(
+        &mut self,
+        lane: u16,
+        (at, tie): (Instant, Tie),
+        by: ChannelId,
+        packet: Box<Packet>,
+    ) {
+        if lane == self.lane {
+            let what = What::Arrival(by, packet);
+            self.queue.push(at.as_nanos(), tie, what);
+        } else {
+            self.cross(lane, (at, tie), by, packet);
         }
-        let there = usize::from(channel.lane);
-        let packet = {
-            let left = (*packet).clone();
-            self.recycle(packet);
-            left
-        };
-        self.outboxes[there].push(Crossing {
-            at,
+    }
+
+    #[inline(never)]
+    fn cross(&mut self, lane: u16, (at, tie): (Instant, Tie), by: ChannelId, packet: Box<Packet>) {
+        let left = (*packet).clone();
+        self.recycle(packet);
+        self.outboxes[usize::from(lane)].push(Crossing {
+            at: at.as_nanos(),
             tie,
             by,
-            packet,
+            packet: left,
         });
     }
 
@@ -261,7 +276,7 @@ impl<N: Node> Lane<N> {
                 seats: apart(nodes, || None),
                 channels: apart(channels, || None),
                 far_ends,
-                queue: RadixHeap::new(),
+                queue: EventQueue::new(),
                 instant: VecDeque::new(),
                 calls: Vec::new(),
                 heeded: Vec::new(),
@@ -306,9 +321,18 @@ impl<N: Node> Lane<N> {
             {
                 return Ok(Halt::Budget);
             }
-            let Some((time, tie, what)) = self.kernel.queue.pop_before(limit) else {
+            let kernel = &mut self.kernel;
+            let foresight = Foresight {
+                far_ends: &kernel.far_ends,
+                nodes: &self.nodes,
+            };
+            let index = |what: &What| foresight.ask(what, Ask::Index);
+            let Some((time, tie, what)) = kernel.queue.pop_foreseeing(limit, index) else {
                 return Ok(Halt::Done);
             };
+            if let Some(coming) = kernel.queue.coming(ASK_AHEAD) {
+                foresight.ask(coming, Ask::State);
+            }
             self.kernel.now = Instant::from_nanos(time);
             observer.begin(self.kernel.now, tie);
             match what {
@@ -425,6 +449,37 @@ impl<N: Node> Lane<N> {
             at_hand: Some((packet.id, hops)),
         };
         own.on_packet(packet, by, &mut context);
+    }
+}
+
+/// What is needed to tell nodes of events to come.
+struct Foresight<'a, N> {
+    far_ends: &'a [FarEnd],
+    nodes: &'a [Option<N>],
+}
+
+impl<N: Node> Foresight<'_, N> {
+    /// Has the memory asked for that an event needs.
+    #[inline]
+    fn ask(&self, what: &What, ask: Ask) {
+        match what {
+            What::Arrival(by, packet) => {
+                let mut next = Some(*by);
+                // The packet may pass nodes in one instant that need little, on its way to one that
+                // needs more.
+                while let Some(by) = next {
+                    let far = self.far_ends[by.0 as usize];
+                    next = self.nodes[far.to.0 as usize]
+                        .as_ref()
+                        .and_then(|node| node.foresee(Coming::Packet(packet, by), ask));
+                }
+            }
+            What::Timer(node, token) => {
+                if let Some(node) = &self.nodes[node.0 as usize] {
+                    node.foresee(Coming::Timer(*token), ask);
+                }
+            }
+        }
     }
 }
 

@@ -33,14 +33,14 @@ mod wakeup;
 mod world;
 
 pub use channel::{Channel, ChannelConfig, ChannelId};
-pub use context::{Context, Node};
+pub use context::{Ask, Coming, Context, Node};
 pub use distribution::Distribution;
 pub use entity::{NodeId, TapId};
 pub use event::Tie;
 pub use impairment::{GilbertElliott, Impairments, Jitter, JitterLaw, LinkStats, Loss, Reorder};
 pub use observer::{Observer, Place, Split};
 pub use plan::Threads;
-pub use queue::RadixHeap;
+pub use queue::EventQueue;
 pub use shard::Shards;
 pub use stream::Stream;
 pub use wakeup::Wakeup;

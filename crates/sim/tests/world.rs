@@ -1,11 +1,12 @@
 //! The kernel's promises: time, order, links, limits.
 
+use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Packet, PacketId, Payload};
 use plsim_sim::{
-    ChannelConfig, ChannelId, Context, GilbertElliott, Impairments, Jitter, JitterLaw, Loss, Node,
-    NodeId, Observer, Place, Progress, Reorder, TapId, World, WorldBuilder,
+    Ask, ChannelConfig, ChannelId, Coming, Context, GilbertElliott, Impairments, Jitter, JitterLaw,
+    Loss, Node, NodeId, Observer, Place, Progress, Reorder, TapId, World, WorldBuilder,
 };
 use plsim_types::{DropReason, Duration, Instant};
 
@@ -63,6 +64,10 @@ struct Relay {
     /// Random bits drawn at each timer.
     draws: Vec<u64>,
     again: Option<Duration>,
+    /// The timers that were foreseen.
+    foreseen: RefCell<Vec<(u64, Ask)>>,
+    /// How many packets were, by what was asked for: the index, the state.
+    foreseen_packets: [Cell<u32>; 2],
 }
 
 impl Node for Relay {
@@ -71,6 +76,17 @@ impl Node for Relay {
             Some(channel) => context.send(channel, packet),
             None => context.deliver(packet),
         }
+    }
+
+    fn foresee(&self, coming: Coming<'_>, ask: Ask) -> Option<ChannelId> {
+        match coming {
+            Coming::Timer(token) => self.foreseen.borrow_mut().push((token, ask)),
+            Coming::Packet(..) => {
+                let count = &self.foreseen_packets[usize::from(ask == Ask::State)];
+                count.set(count.get() + 1);
+            }
+        }
+        self.onward
     }
 
     fn on_timer(&mut self, token: u64, context: &mut Context<'_>) {
@@ -608,4 +624,38 @@ fn much_work_of_one_instant_is_not_stuck() {
         Ok(Progress::Reached)
     );
     assert_eq!(world.node(NodeId(0)).timers.len(), 5_000);
+}
+
+#[test]
+fn nodes_foresee_what_comes_and_along_the_way_of_a_packet() {
+    let times: Vec<u64> = (1..=200).map(|step| step * 1_000).collect();
+    let config = ChannelConfig {
+        latency: Duration::from_micros(50),
+        ..ChannelConfig::default()
+    };
+    let mut world = pair(config, &times);
+    run(&mut world, 100_001);
+    let sender = world.nodes().next().unwrap();
+    for (token, _) in sender
+        .timers
+        .iter()
+        .map(|timer| (timer.1, timer.0))
+        .skip(20)
+    {
+        for ask in [Ask::Index, Ask::State] {
+            let told = sender.foreseen.borrow();
+            let at = told.iter().position(|told| *told == (token, ask));
+            assert!(at.is_some(), "timer {token} came without {ask:?}");
+        }
+    }
+    let ahead = sender.foreseen.borrow().len() as u64;
+    assert!(ahead < 2 * 200, "the future lies open: {ahead}");
+    let receiver = world.nodes().nth(1).unwrap();
+    let foreseen = receiver.foreseen_packets.each_ref().map(Cell::get);
+    let arrived = world.observer().times("delivered").len() as u32;
+    assert_eq!(arrived, 50);
+    assert!(
+        foreseen.iter().all(|count| (40..=100).contains(count)),
+        "{foreseen:?}"
+    );
 }

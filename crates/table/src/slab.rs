@@ -84,8 +84,9 @@ impl<T, const BYTES: usize> Slab<T, BYTES> {
         self.segments.iter().flat_map(|segment| segment.iter())
     }
 
+    /// Asks for the cache line in which an element begins; for nothing if there is none.
     #[inline]
-    pub(crate) fn prefetch(&self, index: usize) {
+    pub fn prefetch(&self, index: usize) {
         if let Some(element) = self.get(index) {
             prefetch(element);
         }
