@@ -1,8 +1,8 @@
 use plsim_lb::{ChangeError, FrontendId, LbEvent, LoadBalancer, ProbeId};
 use plsim_packet::{Fate, Form, Fragments, Packet};
-use plsim_sim::{ChannelId, Context, Node, Wakeup};
+use plsim_sim::{Ask, ChannelId, Coming, Context, Node, Wakeup};
 use plsim_table::FixedMap;
-use plsim_types::{BackendId, DropReason, Instant, PlsId};
+use plsim_types::{BackendId, DropReason, Instant, LinkId, PlsId};
 
 /// What a provider edge is made of.
 #[derive(Debug)]
@@ -18,6 +18,21 @@ pub struct ProviderEdgeConfig {
     pub hosts: Vec<Option<ChannelId>>,
     /// What is done with fragments, before a backend is picked.
     pub fragments: Fragments,
+}
+
+impl ProviderEdgeConfig {
+    /// Returns the frontend that a packet goes to, and the link that it came by, if by one.
+    #[inline]
+    fn dialled(&self, packet: &Packet) -> Option<(FrontendId, Option<LinkId>)> {
+        if packet.encap.pls == PlsId::NONE {
+            let address = packet.destination().ip().to_bits();
+            let frontend = self.addresses.get(&address).copied();
+            return frontend.map(|frontend| (frontend, None));
+        }
+        let frontend = self.frontends.get(usize::from(packet.encap.pls.0));
+        let frontend = frontend.copied().flatten();
+        frontend.map(|frontend| (frontend, Some(packet.encap.link)))
+    }
 }
 
 /// The provider's edge: the load balancer picks the backend of the un-translated flow, which came
@@ -136,17 +151,11 @@ impl ProviderEdge {
             .tcp_segment()
             .is_some_and(|segment| segment.flags.opens());
         let tuple = packet.five_tuple();
-        let (config, now) = (&mut self.config, context.now());
-        let chosen = if packet.encap.pls == PlsId::NONE {
-            let frontend = config.addresses.get(&tuple.destination.ip().to_bits());
-            let frontend = *frontend.ok_or(DropReason::NoLbRule)?;
-            let balancer = &mut config.load_balancer;
-            balancer.select_direct(frontend, &tuple, opens, now)
-        } else {
-            let frontend = config.frontends.get(usize::from(packet.encap.pls.0));
-            let frontend = frontend.copied().flatten().ok_or(DropReason::NoLbRule)?;
-            let (balancer, link) = (&mut config.load_balancer, packet.encap.link);
-            balancer.select(frontend, link, &tuple, opens, now)
+        let (frontend, link) = self.config.dialled(packet).ok_or(DropReason::NoLbRule)?;
+        let (balancer, now) = (&mut self.config.load_balancer, context.now());
+        let chosen = match link {
+            None => balancer.select_direct(frontend, &tuple, opens, now),
+            Some(link) => balancer.select(frontend, link, &tuple, opens, now),
         }?;
         packet.encap.backend = chosen.backend;
         packet.encap.backend_port = chosen.backend_port;
@@ -170,6 +179,19 @@ impl Node for ProviderEdge {
             self.forward(packet, context);
         }
         self.settle(context);
+    }
+
+    fn foresee(&self, coming: Coming<'_>, ask: Ask) -> Option<ChannelId> {
+        let Coming::Packet(packet, _) = coming else {
+            return None;
+        };
+        let (frontend, link) = self.config.dialled(packet)?;
+        let (balancer, tuple) = (&self.config.load_balancer, packet.five_tuple());
+        match ask {
+            Ask::Index => balancer.prefetch(frontend, link, &tuple),
+            Ask::State => balancer.prefetch_found(frontend, link, &tuple),
+        }
+        None
     }
 
     fn on_timer(&mut self, token: u64, context: &mut Context<'_>) {

@@ -33,6 +33,29 @@ impl LoadBalancer {
         }
     }
 
+    /// Asks for the line that tells where a packet's flow is, if flows are remembered at all: for a
+    /// caller that sees packets coming. It changes nothing.
+    #[inline]
+    pub fn prefetch(&self, frontend: FrontendId, link: Option<LinkId>, tuple: &FiveTuple) {
+        if self.remembers() {
+            let key = FlowKey::new(link, frontend, tuple);
+            self.sticky.prefetch(self.sticky.place(&key));
+        }
+    }
+
+    /// Asks for a packet's flow, when the line that tells where it is has had time to come.
+    #[inline]
+    pub fn prefetch_found(&self, frontend: FrontendId, link: Option<LinkId>, tuple: &FiveTuple) {
+        if self.remembers() {
+            let key = FlowKey::new(link, frontend, tuple);
+            self.sticky.prefetch_found(self.sticky.place(&key));
+        }
+    }
+
+    const fn remembers(&self) -> bool {
+        self.sticky.len() > 0
+    }
+
     fn sticky_tcp(&mut self, packet: &Unsettled<'_>, now: Instant) -> Result<Way, LbError> {
         self.sticky.advance(now);
         let key = FlowKey::new(packet.link, packet.frontend, packet.tuple);

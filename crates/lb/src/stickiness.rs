@@ -145,6 +145,18 @@ impl StickyTable {
         self.table.find(hash, |flow| flow.matches(key))
     }
 
+    /// Asks for the line that tells where a flow is.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.table.prefetch(hash);
+    }
+
+    /// Asks for a flow, when the line that tells where it is has had time to come.
+    #[inline]
+    pub(crate) fn prefetch_found(&self, hash: u64) {
+        self.table.prefetch_found(hash);
+    }
+
     /// Returns the hash that places a flow in the table.
     #[inline]
     pub(crate) const fn place(&self, key: &FlowKey) -> u64 {

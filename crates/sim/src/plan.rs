@@ -18,6 +18,8 @@ const DENSE: u64 = 100;
 const SPARSE: u64 = 50;
 /// After how many events that is looked at again.
 const GAUGE: u64 = 20_000;
+/// After how many it is at most, where threads have come to rest again and again.
+const GAUGE_MAX: u64 = 64 * GAUGE;
 /// How many events are run between two looks at how even the lanes are.
 const STRETCH: u64 = 2_000_000;
 
@@ -55,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) is_stale: bool,
     /// When the density of events was last looked at, and how many there had been.
     gauged: (Instant, u64),
+    /// After how many events it is next.
+    gauge: u64,
 }
 
 impl Plan {
@@ -70,6 +74,7 @@ impl Plan {
             look_ahead: Vec::new(),
             is_stale: false,
             gauged: (Instant::ZERO, 0),
+            gauge: GAUGE,
         }
     }
 
@@ -200,7 +205,7 @@ impl<N: Node, O: Observer> World<N, O> {
         let Some(look_ahead) = self.plan.shards.look_ahead else {
             return false;
         };
-        if events < GAUGE {
+        if events < self.plan.gauge {
             return is_shared;
         }
         self.plan.gauged = (self.now, before + events);
@@ -230,6 +235,18 @@ impl<N: Node, O: Observer> World<N, O> {
         if was_stale || lanes != self.lanes.len() || is_uneven() {
             self.form(lanes, &wanted);
         }
+    }
+
+    /// Goes back to one lane after so many events of several, if they ended for want of work: traffic that
+    /// comes in bursts would have threads wait in between, and start anew each time.
+    fn rest(&mut self, events: u64) {
+        if events >= GAUGE {
+            self.plan.gauge = GAUGE;
+            return;
+        }
+        self.plan.gauge = (2 * self.plan.gauge).min(GAUGE_MAX);
+        self.plan.gauged = (self.now, self.events());
+        self.gather();
     }
 
     fn lanes_of_shards(&self) -> Vec<u16> {
@@ -264,7 +281,13 @@ impl<N: Node + Send, O: Split> World<N, O> {
                 let stretch = if may_share { left.min(GAUGE) } else { left };
                 self.run_before(limit, stretch)?
             } else {
-                self.run_lanes(limit, left.min(STRETCH))?
+                let before = self.events();
+                let progress = self.run_lanes(limit, left.min(STRETCH))?;
+                let is_told = progress == Progress::Reached || self.is_called();
+                if !is_told && matches!(threads, Threads::UpTo(_)) {
+                    self.rest(self.events() - before);
+                }
+                progress
             };
             if progress == Progress::Reached || self.events() >= stop_at || self.is_called() {
                 return Ok(progress);
