@@ -112,6 +112,70 @@ impl WorkloadStats {
             + self.failed
     }
 
+    /// Adds what another workload did; its destinations are listed after the own ones.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            attempted,
+            connecting,
+            established,
+            established_total,
+            closed,
+            reset,
+            idle_expired,
+            timed_out,
+            vm_down,
+            failed,
+            failed_by,
+            destinations,
+            requests,
+            responses,
+            awaiting,
+            lost,
+            syn_retransmissions,
+            retransmissions,
+            keepalive_probes,
+            challenge_acks,
+            connect_latency,
+            request_latency,
+            detection,
+            messages,
+            stream,
+            operations,
+            pool,
+        } = other;
+        self.attempted += attempted;
+        self.connecting += connecting;
+        self.established += established;
+        self.established_total += established_total;
+        self.closed += closed;
+        self.reset += reset;
+        self.idle_expired += idle_expired;
+        self.timed_out += timed_out;
+        self.vm_down += vm_down;
+        self.failed += failed;
+        self.failed_by.timeout += failed_by.timeout;
+        self.failed_by.refused += failed_by.refused;
+        self.failed_by.client_ports += failed_by.client_ports;
+        self.failed_by.unreachable += failed_by.unreachable;
+        self.destinations.extend_from_slice(destinations);
+        self.requests += requests;
+        self.responses += responses;
+        self.awaiting += awaiting;
+        self.lost.add(lost);
+        self.syn_retransmissions += syn_retransmissions;
+        self.retransmissions += retransmissions;
+        self.keepalive_probes += keepalive_probes;
+        self.challenge_acks += challenge_acks;
+        self.connect_latency.merge(connect_latency);
+        self.request_latency.merge(request_latency);
+        self.detection.merge(detection);
+        self.messages += messages;
+        self.stream.sent += stream.sent;
+        self.stream.echoed += stream.echoed;
+        self.operations.add(operations);
+        self.pool.add(pool);
+    }
+
     pub(crate) const fn started(&mut self) {
         self.attempted += 1;
         self.connecting += 1;

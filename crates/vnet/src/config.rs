@@ -260,7 +260,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn peering(vnet: u16, space: &[&str]) -> Peering {
+    fn peering(vnet: u32, space: &[&str]) -> Peering {
         Peering {
             vnet: VnetId(vnet),
             address_space: space.iter().map(|text| prefix(text)).collect(),

@@ -7,7 +7,7 @@ use plsim_types::{DropReason, Prefix};
 
 /// The position of a virtual network in the scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VnetId(pub u16);
+pub struct VnetId(pub u32);
 
 /// The position of a subnet in its virtual network's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -27,6 +27,21 @@ pub struct LostBy {
 }
 
 impl LostBy {
+    pub(crate) const fn add(&mut self, other: &Self) {
+        let Self {
+            timeout,
+            reset,
+            idle_expired,
+            closed,
+            vm_down,
+        } = other;
+        self.timeout += *timeout;
+        self.reset += *reset;
+        self.idle_expired += *idle_expired;
+        self.closed += *closed;
+        self.vm_down += *vm_down;
+    }
+
     /// Adds the parts.
     #[must_use]
     pub const fn total(&self) -> u64 {
@@ -112,6 +127,37 @@ pub(crate) enum Why {
 }
 
 impl PoolStats {
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self {
+            borrows,
+            lent,
+            waiting,
+            dead_borrows,
+            dead_connections,
+            dead_requests,
+            validations,
+            validations_failed,
+            evicted,
+            retired,
+            borrow_latency,
+            rested_alive,
+            rested_dead,
+        } = other;
+        self.borrows += borrows;
+        self.lent += lent;
+        self.waiting += waiting;
+        self.dead_borrows += dead_borrows;
+        self.dead_connections += dead_connections;
+        self.dead_requests += dead_requests;
+        self.validations += validations;
+        self.validations_failed += validations_failed;
+        self.evicted += evicted;
+        self.retired += retired;
+        self.borrow_latency.merge(borrow_latency);
+        self.rested_alive.merge(rested_alive);
+        self.rested_dead.merge(rested_dead);
+    }
+
     pub(crate) fn lend(&mut self, after: Duration) {
         self.waiting -= 1;
         self.lent += 1;
@@ -128,6 +174,28 @@ impl PoolStats {
 }
 
 impl OperationStats {
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self {
+            attempted,
+            succeeded,
+            failed,
+            pending,
+            failed_by,
+            retries,
+            latency,
+        } = other;
+        self.attempted += attempted;
+        self.succeeded += succeeded;
+        self.failed += failed;
+        self.pending += pending;
+        self.failed_by.connect += failed_by.connect;
+        self.failed_by.reset += failed_by.reset;
+        self.failed_by.timeout += failed_by.timeout;
+        self.failed_by.borrow_timeout += failed_by.borrow_timeout;
+        self.retries += retries;
+        self.latency.merge(latency);
+    }
+
     pub(crate) const fn begin(&mut self) {
         self.attempted += 1;
         self.pending += 1;
