@@ -9,6 +9,7 @@ mod distribution;
 mod exit;
 mod idle;
 mod link;
+mod memory;
 mod outage;
 mod page;
 mod progress;

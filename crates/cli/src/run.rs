@@ -8,6 +8,7 @@ use plsim_types::KeyedHash;
 use crate::arguments::{Format, RunOptions};
 use crate::directory::{Directory, RUN_FILES};
 use crate::exit::{self, Exit};
+use crate::memory;
 use crate::progress::Progress;
 use crate::signals::Signals;
 use crate::sources::{self, Source};
@@ -278,14 +279,15 @@ impl Runner<'_> {
     /// Tells on standard error what depends on the machine and so belongs in no output.
     fn tell_speed(&self, pass: &Pass) {
         let seconds = pass.seconds;
-        let packets = pass.report.summary.ledger.injected();
+        let summary = &pass.report.summary;
+        let packets = summary.ledger.injected();
         let rate = format!("{:.2}", rate(packets, seconds) / 1e6);
         let checked = match (pass.identical, self.options.threads) {
             (false, _) => "",
             (true, 1) => ", run twice: identical",
             (true, _) => ", run again on one thread: identical",
         };
-        let alone = self.options.threads > 1 && pass.report.summary.shards.count == 1;
+        let alone = self.options.threads > 1 && summary.shards.count == 1;
         let alone = match alone {
             true => ", one shard, so one thread",
             false => "",
@@ -296,6 +298,10 @@ impl Runner<'_> {
             counted(packets, "packet"),
             grouped(pass.report.events),
         ));
+        if let Some(measured) = memory::measured(&self.case.scenario, summary) {
+            self.terminal
+                .message(&format!("{}: {measured}\n", self.case.name));
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use plsim_scenario::Diagnostic;
 
 use crate::arguments::ValidateOptions;
 use crate::exit::Exit;
+use crate::memory;
 use crate::page::Page;
 use crate::terminal::Terminal;
 
@@ -104,6 +105,7 @@ pub(crate) fn validate(options: &ValidateOptions, terminal: &Terminal) -> Exit {
         }
         let mut implied = plsim::plans(&source.case.scenario);
         implied.extend(plsim::implications(&source.case.scenario));
+        implied.push(memory::estimate(&source.case.scenario));
         match Simulation::new(source.case, Outputs::none()) {
             Ok(_) if options.quiet => {}
             Ok(simulation) => {

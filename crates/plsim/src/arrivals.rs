@@ -1,8 +1,10 @@
 //! When connections start: from the scenario's words to the workload's process, and to a sentence.
 
+use std::collections::BTreeMap;
+
 use plsim_host::{Arrival, Curve, Rate};
 use plsim_scenario as file;
-use plsim_scenario::{FileKind, RateCurve, Scenario, Workload};
+use plsim_scenario::{FileKind, Name, RateCurve, Scenario, Workload};
 use plsim_types::Duration;
 
 use crate::numbers::{counted, grouped};
@@ -56,7 +58,14 @@ const fn whole(rate: file::Rate) -> Rate {
 #[must_use]
 pub fn plans(scenario: &Scenario) -> Vec<String> {
     let mut lines = Vec::new();
-    for (number, workload) in scenario.workload.iter().enumerate() {
+    let mut copies: BTreeMap<&Name, (u64, u64)> = BTreeMap::new();
+    for workload in &scenario.workload {
+        let (copies, connections) = copies.entry(&workload.name).or_default();
+        *copies += 1;
+        *connections += scenario.planned_connections(workload).unwrap_or(0);
+    }
+    let workloads = scenario.workload.iter().enumerate();
+    for (number, workload) in workloads.filter(|(_, workload)| workload.copy() == 0) {
         if let Some(filled) = scenario.filled(number) {
             let keys = match filled.keys.as_slice() {
                 [] => "nothing: all is written".to_owned(),
@@ -65,14 +74,15 @@ pub fn plans(scenario: &Scenario) -> Vec<String> {
             let (name, profile) = (&workload.name, &filled.profile);
             lines.push(format!("workload {name}: profile {profile} says {keys}"));
         }
-        if let Some(planned) = scenario.planned_connections(workload) {
-            lines.push(plan(scenario, workload, planned));
+        if scenario.planned_connections(workload).is_some() {
+            lines.push(plan(scenario, workload, copies[&workload.name]));
         }
     }
     lines
 }
 
-fn plan(scenario: &Scenario, workload: &Workload, planned: u64) -> String {
+/// Says how many connections the copies of a workload start: (copies, connections).
+fn plan(scenario: &Scenario, workload: &Workload, (copies, planned): (u64, u64)) -> String {
     let stop = workload.stop.map_or(scenario.run.duration, |stop| stop).0;
     let (start, stop) = (workload.start.0, stop.min(scenario.run.duration.0));
     let when = match &workload.arrival {
@@ -92,8 +102,12 @@ fn plan(scenario: &Scenario, workload: &Workload, planned: u64) -> String {
         _ => "",
     };
     let connections = counted(planned, "connection");
+    let copies = match copies {
+        1 => String::new(),
+        copies => format!(" ({} copies)", grouped(copies)),
+    };
     format!(
-        "workload {}: starts {about}{connections}, {when}",
+        "workload {}{copies}: starts {about}{connections}, {when}",
         workload.name
     )
 }

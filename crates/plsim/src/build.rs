@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use plsim_fabric::{
@@ -17,7 +18,7 @@ use plsim_vnet::{EndpointId, PrivateEndpoint, VirtualNetwork, VnetId};
 use crate::configure;
 use crate::frontend;
 use crate::host;
-use crate::layout::{ClientGroup, Layout, narrow, position};
+use crate::layout::{ClientGroup, Layout, network_of};
 use crate::link::{self, Hop, LinkPlace, Owner};
 use crate::loopback::Loopbacks;
 use crate::membership;
@@ -280,9 +281,7 @@ impl<'a> Site<'a> {
         around: &Endpoints,
     ) -> Result<Vec<Room>, Diagnostics> {
         let count = self.scenario.virtual_network.len();
-        let peers: Vec<_> = (0..count)
-            .map(|own| configure::peers(self.scenario, own))
-            .collect();
+        let peers = configure::peers(self.scenario);
         let mut to_peers: Vec<Vec<(VnetId, ChannelId)>> = vec![Vec::new(); count];
         let mut from_peers: Vec<Vec<ChannelId>> = vec![Vec::new(); count];
         for (own, others) in peers.iter().enumerate() {
@@ -296,7 +295,7 @@ impl<'a> Site<'a> {
                     (self.map.networks[own], node),
                     ChannelConfig::default(),
                 );
-                to_peers[own].push((VnetId(narrow(peer)), link));
+                to_peers[own].push((configure::vnet_id(peer), link));
                 from_peers[peer].push(link);
             }
             to_peers[own].sort_unstable();
@@ -330,10 +329,11 @@ impl<'a> Site<'a> {
         around: &Endpoints,
     ) -> Vec<(EndpointId, ChannelId)> {
         let mut links = Vec::new();
-        for (index, place) in self.layout.endpoints.iter().enumerate() {
-            if place.network != own && !peers.contains(&place.network) {
-                continue;
-            }
+        let networks = std::iter::once(&own).chain(peers);
+        let near = networks.flat_map(|&network| &self.layout.networks[network].endpoints);
+        // In the order of the endpoints, whichever network they are in.
+        let near: BTreeSet<usize> = near.copied().collect();
+        for index in near {
             let endpoint = &self.scenario.private_endpoint[index].name;
             let name = pair(self.network_name(own), endpoint);
             let config = ChannelConfig {
@@ -397,10 +397,9 @@ impl<'a> Site<'a> {
                 machines.insert(address.to_bits(), channel);
             }
         };
-        for (place, (_, back)) in self.layout.clients.iter().zip(links) {
-            if place.network == own {
-                add(&place.addresses, *back);
-            }
+        for &client in &self.layout.networks[own].clients {
+            let (_, back) = links[client];
+            add(&self.layout.clients[client].addresses, back);
         }
         for (addresses, edge) in self.layout.frontends.iter().zip(edges) {
             if let Some((network, channel)) = edge
@@ -413,11 +412,8 @@ impl<'a> Site<'a> {
     }
 
     fn uplinks(&self, own: usize, links: &[(ChannelId, ChannelId)]) -> Vec<(ChannelId, ChannelId)> {
-        let groups = self.layout.clients.iter().zip(links);
-        groups
-            .filter(|(place, _)| place.network == own)
-            .map(|(_, links)| *links)
-            .collect()
+        let clients = self.layout.networks[own].clients.iter();
+        clients.map(|&client| links[client]).collect()
     }
 
     fn backends(&mut self) -> Backends {
@@ -585,12 +581,6 @@ impl<'a> Site<'a> {
     fn entity_seed(&self, kind: &str, name: &str) -> u64 {
         KeyedHash::new(self.seed, kind).derive(name).word(0)
     }
-}
-
-/// Returns the position of a subnet's network.
-pub(crate) fn network_of(scenario: &Scenario, subnet: &SubnetPath) -> usize {
-    let networks = &scenario.virtual_network;
-    position(networks, |network| network.name == subnet.virtual_network)
 }
 
 /// Names a link by its two ends; the slash cannot be part of a name, so no two pairs look alike.

@@ -16,7 +16,7 @@ use plsim_vnet::{
 
 use crate::frontend;
 use crate::idle;
-use crate::layout::{BackendPlace, Layout, narrow, position};
+use crate::layout::{BackendPlace, Layout, endpoint_named, narrow, position};
 use crate::membership;
 use crate::probe;
 
@@ -33,22 +33,25 @@ pub(crate) const fn connection_state(state: file::ConnectionState) -> Connection
     }
 }
 
-/// Returns the networks that one is peered with, by number.
-pub(crate) fn peers(scenario: &Scenario, own: usize) -> Vec<usize> {
-    let name = &scenario.virtual_network[own].name;
-    let mut peers = BTreeSet::new();
+pub(crate) fn vnet_id(index: usize) -> VnetId {
+    VnetId(u32::try_from(index).expect("broken invariant: 2^32 virtual networks"))
+}
+
+/// Returns for each network those that it is peered with, by number, in order.
+pub(crate) fn peers(scenario: &Scenario) -> Vec<Vec<usize>> {
+    let mut peers = vec![BTreeSet::new(); scenario.virtual_network.len()];
     for peering in &scenario.virtual_network_peering {
-        let [a, b] = &peering.virtual_networks;
-        let other = match (a == name, b == name) {
-            (true, false) => b,
-            (false, true) => a,
-            (true, true) | (false, false) => continue,
-        };
-        peers.insert(position(&scenario.virtual_network, |network| {
-            network.name == *other
-        }));
+        let [a, b] = peering.virtual_networks.each_ref().map(|name| {
+            let network = scenario.virtual_network_named(name);
+            network.expect("broken invariant: a checked scenario refers to nothing missing")
+        });
+        if a != b {
+            peers[a].insert(b);
+            peers[b].insert(a);
+        }
     }
-    peers.into_iter().collect()
+    let sorted = peers.into_iter();
+    sorted.map(|peers| peers.into_iter().collect()).collect()
 }
 
 /// Collects what a virtual network's routes are made of.
@@ -63,18 +66,16 @@ pub(crate) fn virtual_network(
         spaces.map(|network| network.0).collect::<Vec<_>>()
     };
     let endpoints = |index: usize| {
-        let places = layout.endpoints.iter().enumerate();
-        places
-            .filter(|(_, place)| place.network == index)
-            .map(|(id, place)| EndpointRoute {
-                id: endpoint_id(id),
-                address: place.address,
-            })
-            .collect::<Vec<_>>()
+        let own = layout.networks[index].endpoints.iter();
+        own.map(|&id| EndpointRoute {
+            id: endpoint_id(id),
+            address: layout.endpoints[id].address,
+        })
+        .collect::<Vec<_>>()
     };
     let subnets = scenario.virtual_network[own].subnet.iter();
     VirtualNetworkConfig {
-        id: VnetId(narrow(own)),
+        id: vnet_id(own),
         address_space: space(own),
         subnets: subnets
             .map(|subnet| {
@@ -85,7 +86,7 @@ pub(crate) fn virtual_network(
         peerings: peers
             .iter()
             .map(|&peer| Peering {
-                vnet: VnetId(narrow(peer)),
+                vnet: vnet_id(peer),
                 address_space: space(peer),
                 endpoints: endpoints(peer),
             })
@@ -345,8 +346,7 @@ fn frontend_of<'a>(scenario: &'a Scenario, destination: Destination<'a>) -> &'a 
         Destination::PrivateEndpoint(name) => name,
         Destination::Frontend(path) => return path,
     };
-    let endpoints = &scenario.private_endpoint;
-    let endpoint = &endpoints[position(endpoints, |endpoint| endpoint.name == *name)];
+    let endpoint = &scenario.private_endpoint[endpoint_named(scenario, name)];
     let services = &scenario.private_link_service;
     let wanted = &endpoint.private_link_service;
     let service = &services[position(services, |service| service.name == *wanted)];

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use plsim_host::{Destinations, Distribution};
 use plsim_scenario::{Destination, Scenario, Skew, Workload};
 
-use crate::layout::{Layout, frontend_place, position};
+use crate::layout::{Layout, endpoint_named, frontend_place};
 
 /// Returns what a workload dials, and how often each.
 pub(crate) fn destinations(
@@ -45,8 +45,7 @@ fn choice(count: u64, skew: Option<&Skew>) -> Distribution {
 fn address(scenario: &Scenario, layout: &Layout, destination: Destination<'_>) -> Ipv4Addr {
     match destination {
         Destination::PrivateEndpoint(name) => {
-            let endpoints = &scenario.private_endpoint;
-            layout.endpoints[position(endpoints, |endpoint| endpoint.name == *name)].address
+            layout.endpoints[endpoint_named(scenario, name)].address
         }
         Destination::Frontend(path) => {
             let (balancer, frontend) = frontend_place(scenario, path);

@@ -100,7 +100,10 @@ impl Reader<'_> {
     fn client_groups(&self) -> Vec<String> {
         let groups = self.scenario.client_vm.iter();
         let help = groups.filter_map(|group| {
-            let own = self.scenario.workload.iter().zip(&self.summary.workloads);
+            let own = self
+                .scenario
+                .counted_workloads()
+                .zip(&self.summary.workloads);
             let own = own.filter(|(workload, _)| workload.client_vm.as_ref() == Some(&group.name));
             let failed: u64 = own.map(|(_, row)| row.failed_by.client_ports).sum();
             let ports = u64::from(group.effective_ephemeral_ports().size());

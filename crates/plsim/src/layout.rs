@@ -1,6 +1,9 @@
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use plsim_scenario::{Action, Diagnostics, FrontendPath, PoolPath, Scenario, SubnetPath, Workload};
+use plsim_scenario::{
+    Action, Diagnostics, FrontendPath, Name, PoolPath, Scenario, SubnetPath, Workload,
+};
 use plsim_types::{BackendId, KeyedHash, LinkId, PlsId};
 use plsim_vnet::{AddressPlan, Subnet};
 
@@ -12,6 +15,8 @@ use plsim_vnet::{AddressPlan, Subnet};
 pub(crate) struct Layout {
     /// The address plan of each subnet of each virtual network.
     plans: Vec<Vec<AddressPlan>>,
+    /// What stands in each virtual network.
+    pub(crate) networks: Vec<NetworkPlace>,
     /// The VMs of each client group, then those of the backend groups that open connections.
     pub(crate) clients: Vec<ClientPlace>,
     pub(crate) endpoints: Vec<EndpointPlace>,
@@ -20,6 +25,13 @@ pub(crate) struct Layout {
     pub(crate) services: Vec<ServicePlace>,
     /// Every backend VM, groups expanded; the position is the [`BackendId`].
     pub(crate) backends: Vec<BackendPlace>,
+}
+
+/// What stands in a virtual network, by positions.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct NetworkPlace {
+    pub(crate) clients: Vec<usize>,
+    pub(crate) endpoints: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -45,13 +57,16 @@ impl ClientGroup {
         }
     }
 
-    /// Tells whether a workload starts at the group.
-    pub(crate) fn starts(self, scenario: &Scenario, workload: &Workload) -> bool {
-        let (own, wanted) = match self {
-            Self::Client(index) => (&scenario.client_vm[index].name, &workload.client_vm),
-            Self::Backend(index) => (&scenario.backend_vm[index].name, &workload.backend_vm),
+    /// Returns the workloads that start at the group, with their positions.
+    pub(crate) fn workloads(self, scenario: &Scenario) -> impl Iterator<Item = (usize, &Workload)> {
+        let positions = match self {
+            Self::Client(index) => scenario.workloads_of_clients(&scenario.client_vm[index].name),
+            Self::Backend(index) => {
+                scenario.workloads_of_backends(&scenario.backend_vm[index].name)
+            }
         };
-        wanted.as_ref() == Some(own)
+        let positions = positions.iter();
+        positions.map(|&position| (position, &scenario.workload[position]))
     }
 }
 
@@ -100,8 +115,16 @@ impl Layout {
         let services = planner.services()?;
         let backends = planner.backends()?;
         clients.extend(planner.backend_clients(&backends));
+        let mut networks = vec![NetworkPlace::default(); scenario.virtual_network.len()];
+        for (index, place) in clients.iter().enumerate() {
+            networks[place.network].clients.push(index);
+        }
+        for (index, place) in endpoints.iter().enumerate() {
+            networks[place.network].endpoints.push(index);
+        }
         Ok(Self {
             plans: planner.plans,
+            networks,
             clients,
             endpoints,
             frontends,
@@ -284,10 +307,8 @@ impl<'a> Planner<'a> {
     fn backend_clients(&self, backends: &[BackendPlace]) -> Vec<ClientPlace> {
         let groups = self.scenario.backend_vm.iter().enumerate();
         let groups = groups.map(|(index, vm)| (index, ClientGroup::Backend(index), vm));
-        let opening = groups.filter(|(_, group, _)| {
-            let mut workloads = self.scenario.workload.iter();
-            workloads.any(|workload| group.starts(self.scenario, workload))
-        });
+        let opening =
+            groups.filter(|(_, group, _)| group.workloads(self.scenario).next().is_some());
         let places = opening.map(|(index, group, vm)| {
             let own = backends.iter().filter(|place| place.group == index);
             ClientPlace {
@@ -357,20 +378,18 @@ impl<'a> Planner<'a> {
     }
 
     fn subnet(&self, path: &SubnetPath) -> SubnetPlace {
-        let networks = &self.scenario.virtual_network;
-        let network = position(networks, |network| network.name == path.virtual_network);
+        let network = network_of(self.scenario, path);
+        let subnets = &self.scenario.virtual_network[network].subnet;
         (
             network,
-            position(&networks[network].subnet, |subnet| {
-                subnet.name == path.subnet
-            }),
+            position(subnets, |subnet| subnet.name == path.subnet),
         )
     }
 }
 
 /// Hands out link ids: those of the file, and for the others a value that depends on the name.
 struct Links {
-    taken: Vec<u32>,
+    taken: BTreeSet<u32>,
     hash: KeyedHash,
 }
 
@@ -394,8 +413,7 @@ impl Links {
         let mut attempt = 0;
         loop {
             let link = KeyedHash::scale(hash.word(attempt), u32::MAX) + 1;
-            if !self.taken.contains(&link) {
-                self.taken.push(link);
+            if self.taken.insert(link) {
                 return LinkId(link);
             }
             attempt += 1;
@@ -416,6 +434,18 @@ fn joined<'a>(
     });
     let pools = joins.filter_map(|event| event.backend_pool.as_ref());
     pools.map(|path| pool_place(scenario, path))
+}
+
+/// Returns the position of a subnet's network.
+pub(crate) fn network_of(scenario: &Scenario, subnet: &SubnetPath) -> usize {
+    let network = scenario.virtual_network_named(&subnet.virtual_network);
+    network.expect("broken invariant: a checked scenario refers to nothing missing")
+}
+
+/// Returns the position of a private endpoint.
+pub(crate) fn endpoint_named(scenario: &Scenario, name: &Name) -> usize {
+    let endpoint = scenario.private_endpoint_named(name);
+    endpoint.expect("broken invariant: a checked scenario refers to nothing missing")
 }
 
 /// Finds a backend pool by its path: (load balancer, pool).

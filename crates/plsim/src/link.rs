@@ -12,7 +12,7 @@ use plsim_sim::{
 use plsim_types::{Duration, Instant};
 
 use crate::build::Map;
-use crate::layout::{Layout, position};
+use crate::layout::{Layout, endpoint_named};
 use crate::simulation::{PlsimWorld, Simulation};
 
 /// Where a one-way link stands.
@@ -219,12 +219,10 @@ fn target(simulation: &Simulation, index: usize) -> Option<Target> {
     let scenario = &simulation.scenario;
     let event = &scenario.event[index];
     let link = event.link?;
-    let endpoint = event.private_endpoint.as_ref().map(|name| {
-        vec![Owner::Endpoint(position(
-            &scenario.private_endpoint,
-            |pe| pe.name == *name,
-        ))]
-    });
+    let endpoint = event
+        .private_endpoint
+        .as_ref()
+        .map(|name| vec![Owner::Endpoint(endpoint_named(scenario, name))]);
     let vms = event.backend_vm.as_ref().map(|name| {
         let vms = simulation.layout.backends_named(scenario, name.as_str());
         let vms = vms.into_iter();

@@ -3,8 +3,8 @@
 use plsim_scenario::{LinkName, Scenario};
 use plsim_sim::{NodeId, WorldBuilder};
 
-use crate::build::{Map, network_of};
-use crate::layout::Layout;
+use crate::build::Map;
+use crate::layout::{Layout, network_of};
 use crate::probe;
 
 /// Says which nodes run on one thread although packets between them take time, because that is short: a

@@ -272,6 +272,7 @@ impl Simulation {
     pub fn finish(mut self) -> Result<Report, RunError> {
         self.record_events();
         let mut summary = summarise::summary(&self);
+        summary.scenario_hash = summarise::scenario_hash(&self.scenario);
         self.world.observer().ledger().balance(summary.in_flight)?;
         if !summary.connections.is_partition() {
             let counts = format!("{:?}", summary.connections);

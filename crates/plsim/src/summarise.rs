@@ -17,7 +17,8 @@ use crate::room::Room;
 use crate::simulation::{PlsimWorld, Simulation};
 use crate::workload_report;
 
-/// Sums up a run as it stands, without judging the expectations.
+/// Sums up a run as it stands, without judging the expectations, and without the scenario's hash, which
+/// takes as long as reading a large file.
 pub(crate) fn summary(simulation: &Simulation) -> Summary {
     let Simulation {
         scenario,
@@ -32,7 +33,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         plsim_version: env!("CARGO_PKG_VERSION").to_owned(),
         scenario: simulation.name.clone(),
         title: scenario.run.title.clone().unwrap_or_default(),
-        scenario_hash: fingerprint(&scenario.canonical()),
+        scenario_hash: String::new(),
         overrides: simulation.overrides.clone(),
         seed: simulation.seed,
         complete: world.now() >= simulation.end(),
@@ -187,16 +188,16 @@ fn workloads(
     map: &Map,
     world: &PlsimWorld,
 ) -> Vec<WorkloadSummary> {
-    let mut rows = Vec::new();
+    let mut copies: Vec<_> = vec![None; scenario.workload.len()];
     for (place, clients) in layout.clients.iter().zip(client_rooms(map, world)) {
-        let own = scenario.workload.iter().enumerate();
-        let own = own.filter(|(_, workload)| place.group.starts(scenario, workload));
-        for ((position, workload), stats) in own.zip(clients.workloads()) {
-            rows.push((position, workload_report::summary(workload, stats)));
+        let own = place.group.workloads(scenario).zip(clients.workloads());
+        for ((position, _), stats) in own {
+            copies[position] = Some(stats);
         }
     }
-    rows.sort_by_key(|(position, _)| *position);
-    rows.into_iter().map(|(_, row)| row).collect()
+    let copies = scenario.workload.iter().zip(copies);
+    let copies = copies.filter_map(|(workload, stats)| Some((workload, stats?)));
+    workload_report::summaries(copies)
 }
 
 pub(crate) fn outcomes(stats: &plsim_host::WorkloadStats) -> Connections {
@@ -288,10 +289,9 @@ fn client_rooms<'a>(
     map.clients.iter().map(|node| world.node(*node).clients())
 }
 
-/// Returns a 64-bit fingerprint of a text, in hexadecimal.
-fn fingerprint(text: &str) -> String {
-    format!(
-        "{:016x}",
-        KeyedHash::new(0, "scenario").derive(text).word(0)
-    )
+/// Returns a 64-bit fingerprint of what a scenario says, in hexadecimal.
+pub(crate) fn scenario_hash(scenario: &Scenario) -> String {
+    let text = scenario.canonical();
+    let hash = KeyedHash::new(0, "scenario").derive(&text).word(0);
+    format!("{hash:016x}")
 }

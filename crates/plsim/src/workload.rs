@@ -27,14 +27,13 @@ pub(crate) fn workloads(
     seed: u64,
 ) -> Vec<WorkloadConfig> {
     let group = layout.clients[client].group;
-    let own = scenario.workload.iter();
-    let own = own.filter(|workload| group.starts(scenario, workload));
-    own.map(|workload| {
+    let own = group.workloads(scenario);
+    own.map(|(_, workload)| {
         let stop = workload.stop.unwrap_or(scenario.run.duration);
         WorkloadConfig {
             seed: KeyedHash::new(seed, "workload")
                 .derive(workload.name.as_str())
-                .word(0),
+                .word(u64::from(workload.copy())),
             destinations: destination::destinations(scenario, layout, workload),
             kind: session(
                 scenario,

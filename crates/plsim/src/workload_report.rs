@@ -1,5 +1,8 @@
 //! What became of workloads, and what their clients suffered.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use plsim_host::{Histogram, WorkloadStats};
 use plsim_observe::{
     DestinationSummary, FailedBy, Latency, LostBy, Operations, PoolSummary, WorkloadSummary,
@@ -8,8 +11,29 @@ use plsim_scenario::{Workload, WorkloadModel};
 
 use crate::summarise::outcomes;
 
-/// Sums up one workload.
-pub(crate) fn summary(workload: &Workload, stats: &WorkloadStats) -> WorkloadSummary {
+/// Sums up all workloads; copies with one name are added up.
+pub(crate) fn summaries<'a>(
+    workloads: impl Iterator<Item = (&'a Workload, &'a WorkloadStats)>,
+) -> Vec<WorkloadSummary> {
+    let mut rows: Vec<(Vec<&Workload>, Cow<'_, WorkloadStats>)> = Vec::new();
+    let mut places = BTreeMap::new();
+    for (workload, stats) in workloads {
+        let place = *places.entry(&workload.name).or_insert(rows.len());
+        match rows.get_mut(place) {
+            None => rows.push((vec![workload], Cow::Borrowed(stats))),
+            Some((copies, sum)) => {
+                copies.push(workload);
+                sum.to_mut().add(stats);
+            }
+        }
+    }
+    let rows = rows.iter();
+    rows.map(|(copies, stats)| summary(copies, stats)).collect()
+}
+
+/// Sums up the copies of one workload.
+fn summary(copies: &[&Workload], stats: &WorkloadStats) -> WorkloadSummary {
+    let workload = copies[0];
     WorkloadSummary {
         name: workload.name.to_string(),
         model: workload.model.name(),
@@ -20,7 +44,7 @@ pub(crate) fn summary(workload: &Workload, stats: &WorkloadStats) -> WorkloadSum
             client_ports: stats.failed_by.client_ports,
             unreachable: stats.failed_by.unreachable,
         },
-        destinations: destinations(workload, stats),
+        destinations: destinations(copies, stats),
         requests: stats.requests,
         responses: stats.responses,
         awaiting: stats.awaiting,
@@ -44,8 +68,9 @@ pub(crate) fn summary(workload: &Workload, stats: &WorkloadStats) -> WorkloadSum
     }
 }
 
-fn destinations(workload: &Workload, stats: &WorkloadStats) -> Vec<DestinationSummary> {
-    let rows = workload.destinations().zip(&stats.destinations);
+fn destinations(copies: &[&Workload], stats: &WorkloadStats) -> Vec<DestinationSummary> {
+    let destinations = copies.iter().flat_map(|workload| workload.destinations());
+    let rows = destinations.zip(&stats.destinations);
     rows.map(|((_, destination), row)| DestinationSummary {
         name: destination.name(),
         attempted: row.attempted,

@@ -1,5 +1,6 @@
 //! Checks a [`Tree`] against the schema: every problem, each with its place.
 
+use crate::copies;
 use crate::diagnostic::{Diagnostic, MAX_DIAGNOSTICS, Severity};
 use crate::rows::FileUse;
 use crate::schema::{Node, Shape};
@@ -7,7 +8,7 @@ use crate::sense;
 use crate::source::{Sources, Span, sanitised};
 use crate::suggest::nearest;
 use crate::tree::{Entry, Tree, Value};
-use crate::units::{Nonsense, check_format, describe_format};
+use crate::units::{Nonsense, UnitError, check_format, describe_format};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ pub(crate) fn check(tree: &Tree, sources: &Arc<Sources>) -> (Vec<Diagnostic>, Ve
         sources,
         found: Vec::new(),
         files: Vec::new(),
+        copies: None,
     };
     let place = Place {
         path: String::new(),
@@ -61,6 +63,8 @@ struct Checker<'t> {
     sources: &'t Arc<Sources>,
     found: Vec<Diagnostic>,
     files: Vec<FileUse>,
+    /// How many copies the section that is looked at stands for.
+    copies: Option<u64>,
 }
 
 impl Checker<'_> {
@@ -198,7 +202,8 @@ impl Checker<'_> {
                 self.report(tree.span, &place.path, mismatch.0);
             }
         }
-        let named = tree.text("file").and_then(|name| name.parse().ok());
+        let named = tree.text("file").filter(|name| !copies::is_numbered(name));
+        let named = named.and_then(|name| name.parse().ok());
         if let (Some(kind), Some(name)) = (sense::file_kind(format), named) {
             self.files.push(FileUse {
                 kind,
@@ -277,7 +282,8 @@ impl Checker<'_> {
     fn array(&mut self, node: &'static Node, items: &[Tree], tree: &Tree, place: &Place) {
         let least = node.min_items.unwrap_or(0);
         let most = node.max_items.unwrap_or(usize::MAX);
-        if items.len() < least || items.len() > most {
+        let count = items.iter().map(copies::count).sum::<usize>();
+        if count < least || count > most {
             let range = match (least, most) {
                 _ if least == most => format!("exactly {least}"),
                 (_, usize::MAX) => format!("at least {least}"),
@@ -288,10 +294,11 @@ impl Checker<'_> {
                 "`{}` must have {range} {}, not {}",
                 key_of(&place.path),
                 if most == 1 { "entry" } else { "entries" },
-                items.len()
+                count
             );
-            self.report(tree.span, &place.path, message).label = format!("{} given", items.len());
+            self.report(tree.span, &place.path, message).label = format!("{count} given");
         }
+        let mut position = 0;
         for (index, item) in items.iter().enumerate().take(most) {
             let Some(inner) = node.item(index) else {
                 return;
@@ -299,14 +306,72 @@ impl Checker<'_> {
             if self.enough() {
                 return;
             }
-            let path = format!("{}[{index}]", place.path);
+            let path = format!("{}[{position}]", place.path);
+            position += copies::count(item);
             let section = without_positions(&place.path);
             let title = match item.text("name") {
                 Some(name) => format!("[[{section}]] `{}`", sanitised(name)),
                 None => format!("[[{section}]]"),
             };
+            let around = self.copies;
+            self.copies = copies::written(item).or(around);
+            self.copied(inner, item, &path, &title);
             self.value(inner, item, &Place { path, title });
+            self.copies = around;
         }
+    }
+
+    /// Checks that the copies of a section can be told apart.
+    fn copied(&mut self, node: &Node, section: &Tree, path: &str, title: &str) {
+        let node = self.shape.resolve(node);
+        let has_copies = node.properties.find(copies::KEY).is_some();
+        let (Some(count @ 2..), Some(name)) = (copies::written(section), section.text("name"))
+        else {
+            return;
+        };
+        // The figures of a workload's copies may be added up under one name.
+        let may_share = node.properties.find("client_vm").is_some();
+        if has_copies && !may_share && !copies::is_numbered(name) {
+            let message = format!("{count} copies of {title} have one name");
+            let path = format!("{path}.name");
+            let diagnostic = self.report(section.span_at("name"), &path, message);
+            diagnostic.label = "the same for all".to_owned();
+            diagnostic.help.push(format!(
+                "write the number of the copy into it, as in name = \"{}-{{n}}\"",
+                sanitised(name)
+            ));
+        }
+    }
+
+    /// Checks a text of each copy of a section; tells whether it has looked at any.
+    fn text_of_copies(&mut self, format: &str, text: &str, tree: &Tree, place: &Place) -> bool {
+        let Some(count) = self.copies.filter(|_| copies::is_numbered(text)) else {
+            return false;
+        };
+        for number in 0..count {
+            let (shown, error) = match copies::text(text, number) {
+                Ok(own) => match check_format(format, &own) {
+                    Ok(()) => continue,
+                    Err(error) => (own, error),
+                },
+                Err(placeholder) => {
+                    let message = format!("`{}` is no number of a copy", sanitised(placeholder));
+                    let help = "write {n}, or {n/8} and {n%8} for a quotient and its remainder";
+                    (text.to_owned(), UnitError::with_help(message, help))
+                }
+            };
+            let key = key_of(&place.path);
+            let message = format!(
+                "`{key}` cannot be \"{}\": {}",
+                sanitised(&shown),
+                error.message
+            );
+            let diagnostic = self.report(tree.span, &place.path, message);
+            diagnostic.label = format!("in copy {number}");
+            diagnostic.help.extend(error.help);
+            break;
+        }
+        true
     }
 
     /// Checks a word; `table` is what may stand in its place.
@@ -344,7 +409,11 @@ impl Checker<'_> {
     }
 
     fn text(&mut self, node: &Node, text: &str, tree: &Tree, place: &Place) {
-        let Err(error) = check_format(node.format.as_deref().unwrap_or("line"), text) else {
+        let format = node.format.as_deref().unwrap_or("line");
+        if self.text_of_copies(format, text, tree, place) {
+            return;
+        }
+        let Err(error) = check_format(format, text) else {
             return;
         };
         let message = format!(
@@ -357,6 +426,10 @@ impl Checker<'_> {
         let diagnostic = self.report(tree.span, &place.path, message);
         diagnostic.label = label.map_or_else(String::new, |what| format!("expected {what}"));
         diagnostic.help.extend(error.help);
+        if copies::is_numbered(text) {
+            let help = "{n} is the number of a copy: say how many there are, as in copies = 100";
+            diagnostic.help.push(help.to_owned());
+        }
     }
 
     fn integer(&mut self, node: &Node, number: i128, tree: &Tree, place: &Place) {

@@ -20,8 +20,11 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod copies;
 mod diagnostic;
+mod directory;
 mod located;
+mod memory;
 mod model;
 mod overrides;
 mod profile;
@@ -39,7 +42,9 @@ mod tree;
 mod tree_serde;
 mod units;
 
+pub use copies::Copies;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use memory::Memory;
 pub use model::{
     Action, AdminDown, AdminState, Application, Arrival, BackendPool, BackendVm, Bursts,
     CertificateChain, ClientEndpointLink, ClientOs, ClientVm, Close, ConnectionState, Destination,
@@ -145,6 +150,6 @@ pub fn parse_with(
     scenario.located = located;
     scenario.files = files;
     scenario.filled = filled;
-    scenario.count_machines();
+    scenario.number();
     rules::check(scenario)
 }

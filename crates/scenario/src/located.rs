@@ -1,10 +1,11 @@
+use crate::copies;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::model::{Scenario, Workload, WorkloadModel};
 use crate::profile::Filled;
 use crate::rows::{FileKind, fingerprints};
 use crate::rules::idle_keys;
 use crate::source::Sources;
-use crate::tree::Tree;
+use crate::tree::{Step, Tree, Value, steps};
 use crate::units::{FileName, Law, TimeSpan};
 use plsim_types::Duration;
 use serde::ser::Error as _;
@@ -34,6 +35,36 @@ impl Default for Located {
 }
 
 impl Located {
+    /// Returns the position in the file of the section that an entry of a list is a copy of.
+    pub(crate) fn section(&self, list: &str, position: usize) -> Option<usize> {
+        match &self.tree.at(list)?.value {
+            Value::Array(sections) => copies::section(sections, position),
+            _ => None,
+        }
+    }
+
+    /// Returns the path with positions in the file: copies of a section have the same.
+    pub(crate) fn written(&self, path: &str) -> String {
+        let mut tree = Some(&*self.tree);
+        let mut written = String::with_capacity(path.len());
+        for step in steps(path) {
+            let sections = tree.map(|tree| &tree.value);
+            match (step, sections) {
+                (Step::Index(index), Some(Value::Array(sections))) => {
+                    let index = copies::section(sections, index).unwrap_or(index);
+                    written.push_str(&format!("[{index}]"));
+                }
+                (Step::Index(index), _) => written.push_str(&format!("[{index}]")),
+                (Step::Key(key), _) => {
+                    written.push('.');
+                    written.push_str(key);
+                }
+            }
+            tree = tree.and_then(|tree| tree.step(step));
+        }
+        written
+    }
+
     /// Makes a diagnostic about a path.
     pub(crate) fn diagnostic(&self, severity: Severity, path: &str, message: String) -> Diagnostic {
         let span = self.tree.span_at(path);
@@ -97,20 +128,6 @@ impl Scenario {
             | WorkloadModel::ClosedLoop
             | WorkloadModel::Pool
             | WorkloadModel::PubSub => None,
-        }
-    }
-
-    /// Tells each workload how many VMs its group has.
-    pub(crate) fn count_machines(&mut self) {
-        for workload in &mut self.workload {
-            let clients = self.client_vm.iter().map(|vm| (&vm.name, vm.count));
-            let backends = self.backend_vm.iter().map(|vm| (&vm.name, vm.count));
-            let own = match (&workload.client_vm, &workload.backend_vm) {
-                (Some(own), _) => clients.clone().find(|(name, _)| *name == own),
-                (None, Some(own)) => backends.clone().find(|(name, _)| *name == own),
-                (None, None) => None,
-            };
-            workload.machines = own.map_or(0, |(_, count)| count);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Fills what a workload does not say with the defaults of its profile.
 
+use crate::copies;
 use crate::model::Profile;
 use crate::source::Sources;
 use crate::syntax::parse_document;
@@ -31,9 +32,10 @@ pub(crate) fn fill(tree: &mut Tree, sources: &mut Sources) -> Vec<Option<Filled>
     else {
         return Vec::new();
     };
-    let filled = workloads
-        .iter_mut()
-        .map(|workload| of_one(workload, sources));
+    let filled = workloads.iter_mut().flat_map(|workload| {
+        let filled = of_one(workload, sources);
+        std::iter::repeat_n(filled, copies::count(workload))
+    });
     filled.collect()
 }
 

@@ -22,13 +22,15 @@ fn generate() -> Schema {
         .into_root_schema_for::<Scenario>()
 }
 
-/// Removes `null`, which TOML cannot write, and line breaks inside descriptions.
+/// Removes `null`, which TOML cannot write, `writeOnly`, and line breaks inside descriptions.
 #[derive(Debug, Clone)]
 struct Plain;
 
 impl Transform for Plain {
     fn transform(&mut self, schema: &mut Schema) {
         transform_subschemas(self, schema);
+        // Of keys that a scenario has no more once it was read.
+        schema.remove("writeOnly");
         if let Some(text) = schema.get("description").and_then(|text| text.as_str()) {
             let text = text
                 .replace("\n\n", "\u{0}")

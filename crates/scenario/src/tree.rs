@@ -1,5 +1,6 @@
 //! The values of a scenario with the places they were written at.
 
+use crate::copies;
 use crate::source::Span;
 use std::collections::BTreeMap;
 
@@ -82,10 +83,11 @@ impl Tree {
         tree.span
     }
 
-    fn step(&self, step: Step<'_>) -> Option<&Self> {
+    pub(crate) fn step(&self, step: Step<'_>) -> Option<&Self> {
         match (step, &self.value) {
             (Step::Key(key), Value::Table(table)) => table.get(key).map(|entry| &entry.tree),
-            (Step::Index(index), Value::Array(items)) => items.get(index),
+            // Copies of a section share what was written.
+            (Step::Index(index), Value::Array(items)) => items.get(copies::section(items, index)?),
             _ => None,
         }
     }

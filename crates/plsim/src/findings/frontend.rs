@@ -95,7 +95,10 @@ impl Reader<'_> {
     }
 
     fn workloads(&self, is_it: impl Fn(&Workload) -> bool) -> Vec<&WorkloadSummary> {
-        let rows = self.scenario.workload.iter().zip(&self.summary.workloads);
+        let rows = self
+            .scenario
+            .counted_workloads()
+            .zip(&self.summary.workloads);
         rows.filter(|(workload, _)| is_it(workload))
             .map(|(_, row)| row)
             .collect()

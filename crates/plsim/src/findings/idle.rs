@@ -1,5 +1,7 @@
 //! Connections that were silent for too long.
 
+use std::collections::BTreeSet;
+
 use plsim_nat::{LatePackets, OnIdle};
 use plsim_observe::{Finding, Heard, IdleCeiling, SetBy};
 use plsim_scenario::{Close, PrivateLinkService, RuleProtocol};
@@ -119,22 +121,24 @@ impl Reader<'_> {
     /// What keeps the connections of a service from idling out, if they were meant to live.
     fn against_silence(&self, service: &str, timeout: Duration) -> Vec<String> {
         let endpoints = self.scenario.private_endpoint.iter();
-        let endpoints: Vec<_> = endpoints
+        let endpoints: BTreeSet<_> = endpoints
             .filter(|pe| pe.private_link_service.as_str() == service)
+            .map(|endpoint| &endpoint.name)
             .collect();
         let own = self.scenario.workload.iter().filter(|workload| {
-            endpoints
-                .iter()
-                .any(|endpoint| workload.comes_by(&endpoint.name))
+            let mut destinations = workload.endpoints();
+            destinations.any(|name| endpoints.contains(name))
         });
         let (abandoned, meant): (Vec<_>, Vec<_>) =
             own.partition(|workload| workload.close == Close::Abandon);
         let mut help = Vec::new();
         if !abandoned.is_empty() {
-            let names: Vec<&str> = abandoned
+            let mut names: Vec<&str> = abandoned
                 .iter()
                 .map(|workload| workload.name.as_str())
                 .collect();
+            // Copies may have one name.
+            names.dedup();
             help.push(format!(
                 "Close what is abandoned (workload {}).",
                 names.join(", ")

@@ -16,7 +16,13 @@ impl Reader<'_> {
         let crashes: Vec<String> = crashes
             .filter_map(|event| Some(format!("{} at {}", event.client_vm.as_ref()?, event.at.0)))
             .collect();
-        let rows = self.scenario.workload.iter().zip(&self.summary.workloads);
+        if crashes.is_empty() {
+            return None;
+        }
+        let rows = self
+            .scenario
+            .counted_workloads()
+            .zip(&self.summary.workloads);
         let own = rows.filter(|(workload, _)| workload.client_vm.as_ref() == Some(&group.name));
         let by_endpoint = own.filter(|(workload, _)| workload.endpoints().next().is_some());
         let own: Vec<_> = by_endpoint.collect();
@@ -31,7 +37,7 @@ impl Reader<'_> {
         });
         let idle = services.map(|service| service.effective_timers().established_idle);
         let idle = idle.max()?;
-        (gone > 0 && !crashes.is_empty()).then(|| Finding {
+        (gone > 0).then(|| Finding {
             what: format!(
                 "{}: {} ended with their VM, which crashed ({}). Nobody was told: the NAT keeps their \
                  ports until they have been silent for up to {idle}.",

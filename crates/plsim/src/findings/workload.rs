@@ -3,6 +3,7 @@ use plsim_scenario::{Pool, PrivateEndpoint, Publisher, Transport, Workload, Work
 use plsim_types::Duration;
 
 use super::Reader;
+use crate::layout::endpoint_named;
 use crate::numbers::{counted, grouped, percent};
 
 /// The unit in which safe settings are told.
@@ -11,7 +12,10 @@ const SECOND: Duration = Duration::from_secs(1);
 impl Reader<'_> {
     /// What the idle timeouts did to applications, and which setting of theirs would be safe.
     pub(super) fn applications(&self) -> Vec<Finding> {
-        let rows = self.scenario.workload.iter().zip(&self.summary.workloads);
+        let rows = self
+            .scenario
+            .counted_workloads()
+            .zip(&self.summary.workloads);
         let rows = rows.filter(|(workload, _)| workload.protocol == Transport::Tcp);
         rows.filter_map(|(workload, row)| {
             let ceiling = self.ceiling(workload)?;
@@ -27,8 +31,10 @@ impl Reader<'_> {
     /// Returns how long a connection of a workload may be silent whichever endpoint it goes to, and
     /// why.
     fn ceiling(&self, workload: &Workload) -> Option<&IdleCeiling> {
-        let endpoints = self.scenario.private_endpoint.iter();
-        let own = endpoints.filter(|endpoint| workload.comes_by(&endpoint.name));
+        let endpoints = &self.scenario.private_endpoint;
+        let own = workload
+            .endpoints()
+            .map(|name| &endpoints[endpoint_named(self.scenario, name)]);
         let ceilings = own.filter_map(|endpoint| self.ceiling_by(endpoint, workload));
         ceilings.min_by_key(|row| row.ceiling())
     }

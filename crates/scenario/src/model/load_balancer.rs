@@ -3,6 +3,7 @@ use super::distribution::{
     RuleProtocol, Sku,
 };
 use super::probe::{Probe, ProbeProxyHeader};
+use crate::copies::Copies;
 use crate::units::{ByteSize, Name, SubnetPath, TimeSpan};
 use core::net::Ipv4Addr;
 use plsim_types::{Duration, Protocol};
@@ -15,6 +16,10 @@ use serde::{Deserialize, Serialize};
 pub struct LoadBalancer {
     /// The name, unique among load balancers.
     pub name: Name,
+    /// How many sections this one stands for. In each, `{n}` in a text is its number,
+    /// counted from 0; `{n/8}` is an eighth of that, rounded down, and `{n%8}` what is left.
+    #[serde(skip_serializing)]
+    pub copies: Option<Copies>,
     /// The product.
     #[serde(default)]
     pub sku: Sku,
@@ -117,6 +122,10 @@ pub enum LbIdleAction {
 pub struct Frontend {
     /// The name, unique in the load balancer.
     pub name: Name,
+    /// How many sections this one stands for. In each, `{n}` in a text is its number,
+    /// counted from 0; `{n/8}` is an eighth of that, rounded down, and `{n%8}` what is left.
+    #[serde(skip_serializing)]
+    pub copies: Option<Copies>,
     /// The subnet its address comes from.
     pub subnet: SubnetPath,
     /// A static address; otherwise the next free address of the subnet is taken.
@@ -132,6 +141,10 @@ pub struct Frontend {
 pub struct BackendPool {
     /// The name, unique in the load balancer.
     pub name: Name,
+    /// How many sections this one stands for. In each, `{n}` in a text is its number,
+    /// counted from 0; `{n/8}` is an eighth of that, rounded down, and `{n%8}` what is left.
+    #[serde(skip_serializing)]
+    pub copies: Option<Copies>,
     /// How it knows its members.
     #[serde(default)]
     pub configuration: PoolConfiguration,
@@ -146,6 +159,10 @@ pub struct BackendPool {
 pub struct Rule {
     /// The name, unique in the load balancer.
     pub name: Name,
+    /// How many sections this one stands for. In each, `{n}` in a text is its number,
+    /// counted from 0; `{n/8}` is an eighth of that, rounded down, and `{n%8}` what is left.
+    #[serde(skip_serializing)]
+    pub copies: Option<Copies>,
     /// The frontend of the same load balancer that it listens on.
     pub frontend: Name,
     /// The backend pool of the same load balancer that it feeds.

@@ -1,5 +1,6 @@
 use super::distribution::AdminState;
 use super::tcp_stack::{FullTcp, TcpStack, TcpStackKeys};
+use crate::copies::Copies;
 use crate::units::{
     ByteSize, DelayedAck, FlowLimit, Keepalive, Name, PoolPath, PortRange, SubnetPath, TimeSpan,
 };
@@ -14,6 +15,10 @@ use serde::{Deserialize, Serialize};
 pub struct ClientVm {
     /// The name of the group, unique among client VMs.
     pub name: Name,
+    /// How many sections this one stands for. In each, `{n}` in a text is its number,
+    /// counted from 0; `{n/8}` is an eighth of that, rounded down, and `{n%8}` what is left.
+    #[serde(skip_serializing)]
+    pub copies: Option<Copies>,
     /// The subnet their addresses come from.
     pub subnet: SubnetPath,
     /// How many machines the group has.
@@ -140,6 +145,10 @@ pub struct BackendVm {
     /// The name of the group, unique among backend VMs. A group of several has the machines
     /// `NAME-0`, `NAME-1` and so on, a group of one the machine `NAME`.
     pub name: Name,
+    /// How many sections this one stands for. In each, `{n}` in a text is its number,
+    /// counted from 0; `{n/8}` is an eighth of that, rounded down, and `{n%8}` what is left.
+    #[serde(skip_serializing)]
+    pub copies: Option<Copies>,
     /// The subnet their addresses come from.
     pub subnet: SubnetPath,
     /// How many machines the group has.
@@ -359,6 +368,7 @@ mod tests {
     fn client(os: Option<ClientOs>) -> ClientVm {
         ClientVm {
             name: "client".parse().unwrap(),
+            copies: None,
             subnet: "vnet/subnet".parse().unwrap(),
             count: 1,
             ip_address: None,

@@ -51,6 +51,7 @@ pub use workload::{
     Close, Jitter, NoticeClose, Pool, PoolOrder, Publisher, Retry, Workload, WorkloadModel,
 };
 
+use crate::directory::Directory;
 use crate::located::Located;
 use crate::profile::Filled;
 use crate::rows::Files;
@@ -82,7 +83,7 @@ pub struct Scenario {
     pub region_latency: Vec<RegionLatency>,
     /// Virtual networks with their subnets.
     #[serde(default)]
-    #[schemars(length(max = 1_000))]
+    #[schemars(length(max = 110_000))]
     pub virtual_network: Vec<VirtualNetwork>,
     /// Peerings: each joins two virtual networks of one region.
     #[serde(default)]
@@ -90,11 +91,11 @@ pub struct Scenario {
     pub virtual_network_peering: Vec<VirtualNetworkPeering>,
     /// Consumer machines, in groups, that open connections.
     #[serde(default)]
-    #[schemars(length(max = 1_000))]
+    #[schemars(length(max = 110_000))]
     pub client_vm: Vec<ClientVm>,
     /// Private endpoints: addresses in a consumer's subnet that lead to a Private Link Service.
     #[serde(default)]
-    #[schemars(length(max = 64_000))]
+    #[schemars(length(max = 110_000))]
     pub private_endpoint: Vec<PrivateEndpoint>,
     /// Private Link Services: the provider's side, with its NAT.
     #[serde(default)]
@@ -110,7 +111,7 @@ pub struct Scenario {
     pub backend_vm: Vec<BackendVm>,
     /// The traffic.
     #[serde(default, serialize_with = "crate::located::effective")]
-    #[schemars(length(max = 1_000))]
+    #[schemars(length(max = 110_000))]
     pub workload: Vec<Workload>,
     /// Changes while the run goes on.
     #[serde(default)]
@@ -126,6 +127,9 @@ pub struct Scenario {
     /// What stands in the files that it names.
     #[serde(skip)]
     pub(crate) files: Files,
+    /// Who is called what.
+    #[serde(skip)]
+    pub(crate) directory: Directory,
     /// What profiles have filled in, for each workload.
     #[serde(skip)]
     pub(crate) filled: Vec<Option<Filled>>,

@@ -1,3 +1,4 @@
+use crate::copies::Copies;
 use crate::units::{Name, Network, TimeSpan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,10 @@ pub struct RegionLatency {
 pub struct VirtualNetwork {
     /// The name, unique among virtual networks.
     pub name: Name,
+    /// How many sections this one stands for. In each, `{n}` in a text is its number,
+    /// counted from 0; `{n/8}` is an eighth of that, rounded down, and `{n%8}` what is left.
+    #[serde(skip_serializing)]
+    pub copies: Option<Copies>,
     /// The Azure region; a name to compare, nothing else.
     #[serde(default = "default_region")]
     pub region: Name,

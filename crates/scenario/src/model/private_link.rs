@@ -1,3 +1,4 @@
+use crate::copies::Copies;
 use crate::model::nat::{
     HeldPorts, LatePackets, NatIpSelection, OnExhaustion, OnIdle, PortAllocation, PortSpace,
     Preset, TimerSet,
@@ -14,6 +15,10 @@ use serde::{Deserialize, Serialize};
 pub struct PrivateEndpoint {
     /// The name, unique among private endpoints.
     pub name: Name,
+    /// How many sections this one stands for. In each, `{n}` in a text is its number,
+    /// counted from 0; `{n/8}` is an eighth of that, rounded down, and `{n%8}` what is left.
+    #[serde(skip_serializing)]
+    pub copies: Option<Copies>,
     /// The consumer's subnet.
     pub subnet: SubnetPath,
     /// A static address; otherwise the next free address of the subnet is taken.
@@ -51,6 +56,10 @@ pub enum ConnectionState {
 pub struct PrivateLinkService {
     /// The name, unique among Private Link Services.
     pub name: Name,
+    /// How many sections this one stands for. In each, `{n}` in a text is its number,
+    /// counted from 0; `{n/8}` is an eighth of that, rounded down, and `{n%8}` what is left.
+    #[serde(skip_serializing)]
+    pub copies: Option<Copies>,
     /// The load balancer frontend it is attached to; one service per frontend, at most eight per
     /// load balancer (PLS-19).
     pub load_balancer_frontend: FrontendPath,

@@ -5,6 +5,7 @@ pub use closed_loop::{Jitter, Retry};
 pub use pool::{NoticeClose, Pool, PoolOrder};
 
 use super::{Arrival, Profile, Skew, Transport};
+use crate::copies::Copies;
 use crate::units::{
     ByteSize, Count, DelayedAck, FrontendPath, Keepalive, Law, Name, RateCurve, TimeSpan,
     UserTimeout,
@@ -18,8 +19,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// The name, unique among workloads.
+    /// The name, unique among workloads; copies that have one name are counted together.
     pub name: Name,
+    /// How many sections this one stands for. In each, `{n}` in a text is its number,
+    /// counted from 0; `{n/8}` is an eighth of that, rounded down, and `{n%8}` what is left.
+    #[serde(skip_serializing)]
+    pub copies: Option<Copies>,
     /// The group of client VMs that opens the connections, one VM after the other.
     pub client_vm: Option<Name>,
     /// The group of backend VMs that does, instead of client VMs.
@@ -144,6 +149,9 @@ pub struct Workload {
     /// How many VMs its group has.
     #[serde(skip)]
     pub(crate) machines: u32,
+    /// How many copies of it with the same name come before it.
+    #[serde(skip)]
+    pub(crate) copy: u32,
 }
 
 /// What drives the connections of a workload.
@@ -207,6 +215,12 @@ pub enum Close {
 }
 
 impl Workload {
+    /// Returns how many copies of it with the same name come before it.
+    #[must_use]
+    pub const fn copy(&self) -> u32 {
+        self.copy
+    }
+
     /// Returns when nothing starts any more, unless the run ends before.
     #[must_use]
     pub fn stop_or(&self, end: Duration) -> Duration {

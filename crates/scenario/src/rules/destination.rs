@@ -1,8 +1,9 @@
 use super::Rules;
 use super::lints::{PL003, PL066, PL150, PL151};
 use crate::model::{Skew, Workload};
+use std::collections::BTreeMap;
 
-/// Destinations that the workloads may have in all.
+/// Destinations that the workloads of one group of VMs may have in all.
 const MAX_DESTINATIONS: usize = 65_536;
 
 impl Rules<'_> {
@@ -51,16 +52,25 @@ impl Rules<'_> {
         self.skew(path, workload);
     }
 
-    /// The destinations of all workloads can be numbered.
+    /// The destinations of the workloads of each group of VMs can be numbered.
     pub(super) fn number_of_destinations(&mut self) {
-        let all = self.scenario.workload.iter();
-        let count: usize = all.map(|workload| workload.destinations().count()).sum();
-        if count > MAX_DESTINATIONS {
+        let mut groups: BTreeMap<_, usize> = BTreeMap::new();
+        for workload in &self.scenario.workload {
+            let group = (&workload.client_vm, &workload.backend_vm);
+            *groups.entry(group).or_default() += workload.destinations().count();
+        }
+        let most = groups.into_iter().max_by_key(|(_, count)| *count);
+        if let Some((group, count)) = most
+            && count > MAX_DESTINATIONS
+        {
+            let name = group.0.as_ref().or(group.1.as_ref());
+            let name = name.map_or("", |name| name.as_str());
             let message = format!(
-                "the workloads have {count} destinations in all; the limit is {MAX_DESTINATIONS}"
+                "the workloads of `{name}` have {count} destinations in all; the limit is \
+                 {MAX_DESTINATIONS}"
             );
             self.report(PL003, "workload", message)
-                .help("split the work over several runs");
+                .help("split the work over several groups of VMs");
         }
     }
 

@@ -30,6 +30,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::model::Scenario;
 use addresses::Claim;
 use index::Index;
+use std::collections::BTreeMap;
 
 /// The rules at work on one scenario.
 pub(crate) struct Rules<'s> {
@@ -77,7 +78,7 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
         rules.memory();
         rules.traffic_there_is();
     }
-    let found = Diagnostics::new(rules.found);
+    let found = Diagnostics::new(once_for_all_copies(rules.found, &scenario));
     if found
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error)
@@ -85,6 +86,36 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
         return Err(found);
     }
     Ok((scenario, found.list))
+}
+
+/// Keeps of what is found in several copies of a section what is found in the first of them.
+fn once_for_all_copies(found: Vec<Diagnostic>, scenario: &Scenario) -> Vec<Diagnostic> {
+    let mut kept: Vec<Diagnostic> = Vec::new();
+    // The first copy that something is found in, and in how many others it is found as well.
+    let mut first: BTreeMap<_, (String, usize, usize)> = BTreeMap::new();
+    for diagnostic in found {
+        let key = (diagnostic.code, scenario.located.written(&diagnostic.path));
+        match first.get_mut(&key) {
+            Some((path, _, others)) if *path != diagnostic.path => *others += 1,
+            Some(_) => kept.push(diagnostic),
+            None => {
+                first.insert(key, (diagnostic.path.clone(), kept.len(), 0));
+                kept.push(diagnostic);
+            }
+        }
+    }
+    for (_, at, others) in first.into_values() {
+        match others {
+            0 => {}
+            1 => kept[at]
+                .help
+                .push("the same holds for another copy".to_owned()),
+            _ => kept[at]
+                .help
+                .push(format!("the same holds for {others} more copies")),
+        }
+    }
+    kept
 }
 
 impl<'s> Rules<'s> {

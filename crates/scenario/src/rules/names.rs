@@ -49,13 +49,25 @@ impl<'s> Rules<'s> {
             self.unique(&list("probe"), balancer.probe.iter().map(|it| &it.name));
         }
         self.unique("backend_vm", scenario.backend_vm.iter().map(|it| &it.name));
-        self.unique("workload", scenario.workload.iter().map(|it| &it.name));
+        // Copies of one section may share a name, sections may not.
+        let mut sections = BTreeMap::new();
+        let workloads = scenario.workload.iter().enumerate();
+        let named = workloads.filter(|(index, it)| {
+            let own = self.scenario.located.section("workload", *index);
+            *sections.entry(it.name.as_str()).or_insert(own) != own || it.copy == 0
+        });
+        let named: Vec<_> = named.map(|(index, it)| (index, &it.name)).collect();
+        self.unique_among("workload", named.into_iter());
         self.machines();
     }
 
     fn unique(&mut self, list: &str, names: impl Iterator<Item = &'s Name>) {
+        self.unique_among(list, names.enumerate());
+    }
+
+    fn unique_among(&mut self, list: &str, names: impl Iterator<Item = (usize, &'s Name)>) {
         let mut seen = BTreeMap::new();
-        for (index, name) in names.enumerate() {
+        for (index, name) in names {
             if let Some(first) = seen.insert(name.as_str(), index) {
                 self.report(
                     PL001,

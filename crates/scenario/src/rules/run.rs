@@ -1,14 +1,36 @@
 use super::Rules;
-use super::lints::{PL003, PL037};
+use super::lints::{PL003, PL037, PL190};
 use crate::units::TimeSpan;
 use plsim_types::Duration;
 
 /// Rows a time series may have.
 const MAX_SAMPLES: u64 = 10_000_000;
+/// Capture points that a capture may have, beside the one for what is dropped.
+const MAX_CAPTURE_POINTS: u64 = 65_535;
 
 impl Rules<'_> {
+    /// A capture has room for its interfaces.
+    fn capture_points(&mut self) {
+        let scenario = self.scenario;
+        let vms: u64 = scenario
+            .backend_vm
+            .iter()
+            .map(|vm| u64::from(vm.count))
+            .sum();
+        let count = scenario.private_endpoint.len() as u64 + 2 * vms;
+        if scenario.output.capture && count > MAX_CAPTURE_POINTS {
+            let message = format!(
+                "a capture of {count} capture points cannot be: a file has {MAX_CAPTURE_POINTS}"
+            );
+            self.report(PL190, "output.capture", message).help(
+                "each private endpoint is one, and each backend VM two: simulate fewer of them",
+            );
+        }
+    }
+
     /// The run and its records.
     pub(super) fn run(&mut self) {
+        self.capture_points();
         let (run, output) = (&self.scenario.run, &self.scenario.output);
         let (duration, interval) = (run.duration.0, output.interval.0);
         if duration.is_zero() {

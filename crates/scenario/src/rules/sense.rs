@@ -4,6 +4,7 @@ use crate::model::{
     Action, ConnectionState, Event, LoadBalancer, ProbeProtocol, Rule, VmState, Workload,
 };
 use plsim_types::Duration;
+use std::collections::BTreeSet;
 
 impl Rules<'_> {
     /// What may be written, and shows nothing, or not what its writer had in mind.
@@ -42,9 +43,10 @@ impl Rules<'_> {
     }
 
     fn never_approved(&mut self) {
+        let workloads = self.scenario.workload.iter();
+        let used: BTreeSet<_> = workloads.flat_map(Workload::endpoints).collect();
         for (index, endpoint) in self.scenario.private_endpoint.iter().enumerate() {
-            let mut workloads = self.scenario.workload.iter();
-            let is_used = workloads.any(|workload| workload.comes_by(&endpoint.name));
+            let is_used = used.contains(&endpoint.name);
             let mut events = self.scenario.event.iter();
             let is_approved = endpoint.connection_state == ConnectionState::Approved
                 || events.any(|event| {

@@ -1,6 +1,6 @@
 use super::Rules;
 use super::lints::{PL140, PL141, PL142};
-use crate::model::{FullTcp, OnIdle, TcpStackKeys, Transport, Workload};
+use crate::model::{OnIdle, TcpStackKeys, Transport};
 use crate::units::ByteSize;
 use plsim_types::Duration;
 use std::ops::RangeInclusive;
@@ -20,7 +20,7 @@ impl Rules<'_> {
         }
         for (index, workload) in scenario.workload.iter().enumerate() {
             let is_full =
-                workload.protocol == Transport::Tcp && self.full_clients(workload).is_some();
+                workload.protocol == Transport::Tcp && scenario.full_clients(workload).is_some();
             if is_full && workload.initial_rto.0 != Duration::from_secs(1) {
                 let path = format!("workload[{index}].initial_rto");
                 let message = "the full TCP measures its retransmission timeout, from 1 s on";
@@ -85,17 +85,5 @@ impl Rules<'_> {
                 );
             }
         }
-    }
-
-    /// Returns the full TCP of the machines that a workload starts at, if they have it.
-    pub(super) fn full_clients(&self, workload: &Workload) -> Option<FullTcp> {
-        let scenario = self.scenario;
-        if let Some(name) = &workload.backend_vm {
-            let mut groups = scenario.backend_vm.iter();
-            return groups.find(|group| group.name == *name)?.full_tcp();
-        }
-        let name = workload.client_vm.as_ref()?;
-        let mut groups = scenario.client_vm.iter();
-        groups.find(|group| group.name == *name)?.full_tcp()
     }
 }

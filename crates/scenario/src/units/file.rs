@@ -30,6 +30,9 @@ impl FromStr for FileName {
         if text.len() > MAX_LENGTH {
             return flaw("it is too long");
         }
+        if crate::copies::is_numbered(text) {
+            return flaw("all copies of a section have one file");
+        }
         if text.contains(['\\', ':']) {
             return flaw("folders are separated by `/`");
         }
