@@ -1,6 +1,7 @@
 //! Plants faults in the simulator, one after the other, and demands that the swarm finds each.
 #![forbid(unsafe_code)]
 
+use plsim::{Case, Outputs, Simulation, Step};
 use plsim_tests::swarm;
 use plsim_types::canary::{self, Fault};
 
@@ -37,9 +38,44 @@ fn the_swarm_finds_every_planted_fault_for_what_it_is() {
             None => missed.push(fault),
         }
     }
+    // Of consumers with one address and port, a reply that goes to another one is noticed.
+    canary::plant(Some(Fault::CrossDelivery));
+    let crossed = own_packets();
     canary::plant(None);
+    assert!(
+        !crossed && own_packets(),
+        "cross-delivery between overlapping consumers"
+    );
     assert!(missed.is_empty(), "not found: {missed:?}");
     assert_eq!(swarm::run(0).violations, []);
+}
+
+/// Tells whether 2 000 consumers with one address and one port get what is theirs, and nothing else.
+fn own_packets() -> bool {
+    let text = include_str!("../scenarios/scale/overlapping-consumers.toml");
+    let (text, _) = text.split_once("[[expect]]").expect("expectations");
+    let sections = [
+        "virtual_network.consumer-{n}",
+        "client_vm.client-{n}",
+        "private_endpoint.endpoint-{n}",
+        "workload.requests",
+    ];
+    let overrides = sections.map(|section| format!("{section}.copies=2000"));
+    let parsed = plsim_scenario::parse("scale.toml", text.as_bytes(), &overrides);
+    let (scenario, _) = parsed.expect("a scenario without errors");
+    let case = Case {
+        name: "scale".to_owned(),
+        scenario,
+        overrides: overrides.into(),
+        seed: None,
+    };
+    let mut simulation = Simulation::new(case, Outputs::none()).expect("a world");
+    while simulation.step(1_000_000).expect("a run that goes on") == Step::Running {}
+    let summary = simulation.finish().expect("balanced books").summary;
+    let mut endpoints = summary.endpoints.iter();
+    summary.ledger.dropped() == 0
+        && summary.connections.closed == 2_000
+        && endpoints.all(|row| (row.packets_in, row.packets_out) == (6, 3))
 }
 
 #[expect(clippy::print_stdout, reason = "who found a fault is worth reading")]

@@ -61,6 +61,8 @@ mod readme;
 #[cfg(test)]
 mod real_stack;
 #[cfg(test)]
+mod scale;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod support;
