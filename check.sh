@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks everything: format, lints, documentation, tests, shipped scenarios, benches.
 #   ./check.sh          what every commit must pass
-#   ./check.sh --full   also the long ones: every scenario twice, byte for byte; a larger swarm
+#   ./check.sh --full   also the long ones: every scenario twice, byte for byte, those of scenarios/scale
+#                       among them; a larger swarm
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -25,7 +26,10 @@ scenarios=(scenarios/*.toml scenarios/real/*.toml)
 
 run_scenarios() {
   local options=(--quiet)
-  if [ "$full" = yes ]; then options+=(--check-determinism); fi
+  if [ "$full" = yes ]; then
+    options+=(--check-determinism)
+    scenarios+=(scenarios/scale/*.toml)
+  fi
   target/release/plsim run "${options[@]}" "${scenarios[@]}"
 }
 
