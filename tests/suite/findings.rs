@@ -54,14 +54,32 @@ fn refused_clients_that_were_told_by_icmp_are_not_said_to_have_had_no_answer() {
 }
 
 #[test]
+fn a_client_that_hears_nothing_because_too_many_do_is_told_of() {
+    let answers = "on_exhaustion=icmp-admin-prohibited";
+    let told = finding(&[
+        "port_range=2000-2009",
+        answers,
+        "icmp_rate=2/s",
+        "icmp_burst=4",
+    ]);
+    // 20 refusals in 2 s: 4 at once, then one each half second.
+    let words = ": their clients were told by ICMP 3/13, but 13 packets had none: more than icmp_rate lets \
+                 answer.";
+    assert!(told.what.ends_with(words), "{}", told.what);
+}
+
+#[test]
 fn an_endpoint_that_has_its_blocks_is_told_so_and_what_more_nat_ips_give_it() {
     let settings = ["port_allocation=blocks", "block_size=10", "block_limit=1"];
     let strict = [&settings[..], &["nat_ip_selection=client-paired-strict"]].concat();
-    let strict = &finding(&strict).help[1];
-    assert!(
-        strict.starts_with("Let nat_ip_selection try the other NAT IPs"),
-        "{strict}"
-    );
+    let tries_others = |values: &[&str]| {
+        let help = finding(values).help;
+        let words = "Let nat_ip_selection try the other NAT IPs";
+        help.iter().any(|help| help.starts_with(words))
+    };
+    let two = "nat_ips=[\"10.2.0.10\", \"10.2.0.11\"]";
+    assert!(tries_others(&[&strict[..], &[two]].concat()));
+    assert!(!tries_others(&strict), "there is no other one");
     let told = finding(&settings);
     assert_eq!(
         told.what,
@@ -107,7 +125,7 @@ fn the_reservation_of_a_client_can_be_changed_one_number_at_a_time() {
     let help = finding(&[dynamic[0], dynamic[1], "block_limit=2"]).help;
     assert!(help[0].starts_with("Raise block_size,"), "{help:?}");
     assert!(
-        help[2].ends_with("each adds 16 ports for each client on every VM."),
+        help[1].ends_with("each adds 16 ports for each client on every VM."),
         "{help:?}"
     );
 }

@@ -226,6 +226,56 @@ connections = 20
 }
 
 #[test]
+fn the_event_log_tells_when_a_clients_ports_are_doubled_and_halved() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("small.toml");
+    let workload = r#"
+[[workload]]
+name = "w"
+client_vm = "client"
+private_endpoint = "endpoint"
+port = 443
+rate = "10/s"
+connections = 8
+hold = "0s"
+"#;
+    fs::write(&file, format!("{SMALL}{workload}")).unwrap();
+    let out = folder.path().join("out");
+    let service = "private_link_service.service.";
+    let set = ["preset=gcp-cloud-nat-dynamic", "block_size=8"].map(|set| format!("{service}{set}"));
+    let mut arguments = vec!["run", "--quiet", file.to_str().unwrap()];
+    arguments.extend(set.iter().flat_map(|set| ["--set", set]));
+    let run_for = ["--set", "run.duration=400s", "--out"];
+    arguments.extend(run_for);
+    arguments.push(out.to_str().unwrap());
+    assert!(run(&arguments).status.success());
+    let log = fs::read_to_string(out.join("events.jsonl")).unwrap();
+    let told: Vec<serde_json::Value> = log
+        .lines()
+        .filter(|line| line.contains("nat-ports-"))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    // The eighth is bound at 0.7 s and 650 us, a second before there are more. All are closed by then;
+    // their ports come back after 120 s, and half of them go a minute after the sixth has: when
+    // four of 16 are left, a quarter.
+    let [doubled, halved] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    let names = |event: &serde_json::Value| {
+        let fields = ["event", "client", "backend_port", "ports_before", "ports"];
+        fields.map(|field| event[field].to_string()).join(" ")
+    };
+    assert_eq!(
+        names(doubled),
+        "\"nat-ports-doubled\" \"10.1.0.4\" 8443 8 16"
+    );
+    assert_eq!(doubled["t_ns"], 1_700_650_000_u64);
+    assert_eq!(names(halved), "\"nat-ports-halved\" \"10.1.0.4\" 8443 16 8");
+    let seconds = halved["t_ns"].as_u64().unwrap() / 1_000_000_000;
+    assert_eq!(seconds, 180, "{halved}");
+}
+
+#[test]
 fn the_event_log_has_the_first_idle_timeout_of_each_kind() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("small.toml");

@@ -76,14 +76,20 @@ impl Page {
         if summary.nat.is_empty() {
             return;
         }
+        let are_sums = summary.nat.iter().any(|row| row.spaces > 1);
         self.section(
             "NAT ports",
-            "one space for each NAT IP, VM and protocol; peak counts in use and held",
+            match are_sums {
+                false => "one space for each NAT IP, VM and protocol; peak counts in use and held",
+                true => {
+                    "sums over the spaces of all backend ports; peak % is of the fullest, for the port shown"
+                }
+            },
         );
         let mut rows: Vec<&NatSummary> = summary.nat.iter().collect();
         // The fullest first, so that what is cut off matters least; otherwise as in the file.
         if rows.len() > ROWS {
-            rows.sort_by_key(|row| std::cmp::Reverse(row.peak));
+            rows.sort_by_key(|row| std::cmp::Reverse(row.fullest_peak));
         }
         let total = rows.len();
         rows.truncate(ROWS);
@@ -98,7 +104,7 @@ impl Page {
             Column::number("held", 0, &rows, |row| number(row.held)),
             Column::number("peak", 0, &rows, |row| number(row.peak)),
             Column::number("peak %", 0, &rows, |row| {
-                percent(u64::from(row.peak), u64::from(row.capacity))
+                percent(u64::from(row.fullest_peak), u64::from(row.space_capacity()))
             }),
             Column::number("peak at", 4, &rows, |row| {
                 row.peak_at
@@ -110,6 +116,17 @@ impl Page {
                     .map_or_else(|| "-".to_owned(), |at| at.to_string())
             }),
         ];
+        columns.push(Column::number("bound", 6, &rows, |row| grouped(row.binds)));
+        for (head, count) in PORT_COUNTS {
+            if rows.iter().any(|row| count(row) > 0) {
+                columns.push(Column::number(head, 7, &rows, |row| grouped(count(row))));
+            }
+        }
+        if are_sums {
+            let port = |row: &&NatSummary| row.fullest_backend_port.map(|port| port.to_string());
+            let port = |row: &&NatSummary| port(row).unwrap_or_else(|| "-".to_owned());
+            columns.insert(8, Column::number("fullest", 0, &rows, port));
+        }
         if rows.iter().any(|row| row.reserved_peak > 0) {
             let reserved = |row: &&NatSummary| number(row.reserved_peak);
             columns.insert(5, Column::number("most reserved", 0, &rows, reserved));
@@ -250,6 +267,17 @@ impl Page {
     }
 }
 
+/// What ended at a NAT IP and VM other than as it should: head, and how many.
+const PORT_COUNTS: [(&str, PortCount); 6] = [
+    ("gave up", |row| row.gave_up),
+    ("idled out", |row| row.expired_idle),
+    ("half-closed", |row| row.expired_half_closed),
+    ("unanswered", |row| row.expired_half_open),
+    ("LB idle", |row| row.lb_idle),
+    ("reused", |row| row.reused_held),
+];
+
+type PortCount = fn(&NatSummary) -> u64;
 type Count = fn(&WorkloadSummary) -> u64;
 type Time = fn(&WorkloadSummary) -> Duration;
 

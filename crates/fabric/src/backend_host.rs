@@ -318,8 +318,8 @@ impl BackendHost {
     }
 
     /// Tells a client that its new flow was refused for want of resources, if the service says so
-    /// (RFC 5508 REQ-8). Such answers have no rate limit.
-    fn answer(&self, refused: &Packet, reason: DropReason, context: &mut Context<'_>) {
+    /// (RFC 5508 REQ-8) and does not do so too often.
+    fn answer(&mut self, refused: &Packet, reason: DropReason, context: &mut Context<'_>) {
         if !matches!(
             reason,
             DropReason::NatPortsExhausted
@@ -329,7 +329,8 @@ impl BackendHost {
         ) {
             return;
         }
-        let code = match self.config.nat.exhaustion_answer(refused.encap.pls) {
+        let (nat, pls) = (&mut self.config.nat, refused.encap.pls);
+        let code = match nat.answer_refusal(pls, context.now()) {
             OnExhaustion::Drop => return,
             OnExhaustion::AdministrativelyProhibited => ADMINISTRATIVELY_PROHIBITED,
             OnExhaustion::HostUnreachable => HOST_UNREACHABLE,

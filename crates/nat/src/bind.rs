@@ -1,7 +1,7 @@
 //! How a new flow gets a binding and a port.
 
 use crate::binding::{Aside, Binding, FlowKey, State};
-use crate::config::{HeldPorts, Selection};
+use crate::config::{HeldPorts, PortSpace, Selection};
 use crate::engine::NatEngine;
 use crate::error::NatError;
 use crate::event::{NatEvent, Release};
@@ -85,11 +85,14 @@ impl NatEngine {
             self.events.push_back(NatEvent::Bound { at: now, binding });
         }
         if exhausted {
+            let pool = &self.pools[binding.key.pool()];
             self.events.push_back(NatEvent::Exhausted {
                 at: now,
-                pls: self.pools[binding.key.pool()].pls,
+                pls: pool.pls,
                 nat_ip: address,
                 protocol,
+                backend_port: (pool.port_space == PortSpace::PerVmPort)
+                    .then_some(binding.key.backend_port()),
             });
         }
     }

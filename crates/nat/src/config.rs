@@ -1,3 +1,4 @@
+use crate::answer::AnswerRate;
 use crate::error::ConfigError;
 use crate::lb_idle::{self, LbTimer};
 use crate::port::Allocation;
@@ -24,7 +25,8 @@ pub struct NatConfig {
     /// is translated.
     pub pools: Vec<PoolConfig>,
     /// Whether [`poll_event`](crate::NatEngine::poll_event) also reports single flows. Then the
-    /// owner must drain it; without, it stays within one event per port space by itself.
+    /// owner must drain it; without, it stays within one event per (NAT IP, protocol) by itself, but for
+    /// what reservations tell.
     pub events: bool,
 }
 
@@ -52,6 +54,8 @@ pub struct PoolConfig {
     pub held_ports: HeldPorts,
     /// What a client hears whose new flow is refused.
     pub on_exhaustion: OnExhaustion,
+    /// How often it hears that, if by ICMP.
+    pub answer_rate: AnswerRate,
     /// Whether the ends of an idle TCP connection are told.
     pub on_idle: OnIdle,
     /// What becomes of a TCP packet that belongs to no binding and may not create one.
@@ -178,6 +182,12 @@ pub(crate) fn validate(config: &NatConfig) -> Result<(), ConfigError> {
         }
         if !(1..=PoolConfig::MOST_NAT_IPS).contains(&pool.nat_ips.len()) {
             return Err(ConfigError::NatIpCount(pool.pls, pool.nat_ips.len()));
+        }
+        if pool.answer_rate.interval.is_zero() {
+            return Err(ConfigError::ZeroTimer("answer_rate"));
+        }
+        if pool.answer_rate.burst == 0 {
+            return Err(ConfigError::ZeroLimit("answer_rate"));
         }
         if let Some(twice) = pool.nat_ips.iter().find(|ip| !addresses.insert(**ip)) {
             return Err(ConfigError::DuplicateNatIp(*twice));

@@ -1,5 +1,5 @@
 use crate::binding::{Binding, BindingInfo, Flow, FlowKey, State};
-use crate::config::{NatConfig, OnExhaustion, PoolConfig, validate};
+use crate::config::{NatConfig, PoolConfig, validate};
 use crate::error::{ConfigError, NatError};
 use crate::event::{NatEvent, Reset};
 use crate::packet::{Original, Reply, Translation};
@@ -442,13 +442,6 @@ impl NatEngine {
     #[must_use]
     pub const fn limit_refusals(&self) -> LimitRefusals {
         self.refusals
-    }
-
-    /// Returns what a client of the service hears when a new flow is refused.
-    #[must_use]
-    pub fn exhaustion_answer(&self, pls: PlsId) -> OnExhaustion {
-        let pool = self.pool_of(pls).map(|pool| &self.pools[usize::from(pool)]);
-        pool.map_or(OnExhaustion::Drop, |pool| pool.on_exhaustion)
     }
 
     /// Returns the bytes of heap memory held for flows, ports and timers.

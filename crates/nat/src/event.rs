@@ -4,7 +4,7 @@ use plsim_types::{Direction, Instant, LinkId, PlsId, Protocol};
 
 /// Something an observer may want to know.
 ///
-/// `Exhausted` is always reported; the others, one flow each, only with
+/// `Exhausted` and `ShareChanged` are always reported; the others, one flow each, only with
 /// [`NatConfig::events`](crate::NatConfig::events).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NatEvent {
@@ -15,9 +15,9 @@ pub enum NatEvent {
         /// The new binding.
         binding: BindingInfo,
     },
-    /// The last free port of a (NAT IP, protocol) was taken. Told again only after a recovery: one
-    /// port in 8 (at least one) free, so that a space that stays nearly full does not repeat it.
-    /// While one is waiting to be polled, no second one of the same space is added.
+    /// The last free port of a port space was taken. Told again only after a recovery: one port in 8
+    /// (at least one) free, so that a space that stays nearly full does not repeat it. While one is
+    /// waiting to be polled, no second one of the same (NAT IP, protocol) is added.
     Exhausted {
         /// When.
         at: Instant,
@@ -27,6 +27,29 @@ pub enum NatEvent {
         nat_ip: Ipv4Addr,
         /// The protocol.
         protocol: Protocol,
+        /// The backend port whose space it is, with
+        /// [`PortSpace::PerVmPort`](crate::PortSpace::PerVmPort).
+        backend_port: Option<u16>,
+    },
+    /// A client's share of the ports of a NAT IP was doubled or halved
+    /// ([`Allocation::ReservedBlocks`](crate::Allocation::ReservedBlocks)).
+    ShareChanged {
+        /// When.
+        at: Instant,
+        /// The service.
+        pls: PlsId,
+        /// The NAT IP.
+        nat_ip: Ipv4Addr,
+        /// The protocol.
+        protocol: Protocol,
+        /// The backend port whose space it is, as above.
+        backend_port: Option<u16>,
+        /// The client.
+        client: (LinkId, Ipv4Addr),
+        /// The ports that it might use before.
+        from: u32,
+        /// The ports that it may use now.
+        to: u32,
     },
     /// A flow's time was over. Its port is free, unless the cause has a hold-down, at whose end
     /// there is a `Released`.

@@ -36,6 +36,7 @@
 
 extern crate alloc;
 
+mod answer;
 mod batch;
 mod bind;
 mod binding;
@@ -62,6 +63,7 @@ mod tcp;
 mod track;
 mod usage;
 
+pub use answer::{AnswerRate, Answers};
 pub use binding::{BindingInfo, State};
 pub use config::{
     HeldPorts, LatePackets, NatConfig, OnExhaustion, OnIdle, PoolConfig, PortSpace, Selection,
@@ -76,7 +78,7 @@ pub use plsim_types::{NatPreset, Timers};
 pub use port::{
     Allocated, Allocation, BitmapPorts, BlockPorts, DeterministicBlocks, FifoPorts, LifoPorts,
     LinuxPorts, NoPort, Pace, PortAllocator, PortRequest, Ports, PreservePorts, Reservations,
-    Rfc6056Ports, SequentialPorts, UniformPorts,
+    Rfc6056Ports, SequentialPorts, ShareChange, UniformPorts,
 };
 pub use splice::{Inward, Outward, Splice};
-pub use usage::{LimitRefusals, Usage};
+pub use usage::{FullestSpace, LimitRefusals, Usage};

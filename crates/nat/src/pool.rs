@@ -1,7 +1,6 @@
+use crate::answer::Answering;
 use crate::binding::FlowKey;
-use crate::config::{
-    HeldPorts, LatePackets, OnExhaustion, OnIdle, PoolConfig, PortSpace, Selection,
-};
+use crate::config::{HeldPorts, LatePackets, OnIdle, PoolConfig, PortSpace, Selection};
 use crate::lb_idle::LbTimer;
 use crate::port::Allocation;
 use crate::side::Side;
@@ -24,7 +23,7 @@ pub(crate) struct Pool {
     pub(crate) port_space: PortSpace,
     pub(crate) endpoint_port_limit: Option<u32>,
     pub(crate) held_ports: HeldPorts,
-    pub(crate) on_exhaustion: OnExhaustion,
+    pub(crate) answering: Answering,
     pub(crate) on_idle: OnIdle,
     pub(crate) late_packets: LatePackets,
     pub(crate) reply_refreshes: bool,
@@ -59,7 +58,7 @@ impl Pool {
             port_space: config.port_space,
             endpoint_port_limit: config.endpoint_port_limit,
             held_ports: config.held_ports,
-            on_exhaustion: config.on_exhaustion,
+            answering: Answering::new(config),
             on_idle: config.on_idle,
             late_packets: config.late_packets,
             reply_refreshes: config.reply_refreshes,

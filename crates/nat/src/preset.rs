@@ -1,5 +1,6 @@
 //! How the NATs of other providers and of Linux behave, in the words of this engine.
 
+use crate::answer::AnswerRate;
 use crate::config::{
     HeldPorts, LatePackets, OnExhaustion, OnIdle, PoolConfig, PortSpace, Selection,
 };
@@ -23,6 +24,7 @@ impl PoolConfig {
             endpoint_port_limit: None,
             held_ports: HeldPorts::Refuse,
             on_exhaustion: OnExhaustion::Drop,
+            answer_rate: AnswerRate::LINUX,
             on_idle: OnIdle::Reset,
             late_packets: LatePackets::Drop,
             reply_refreshes: true,

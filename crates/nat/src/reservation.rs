@@ -1,8 +1,11 @@
 //! What time does to ports that are reserved ([`Allocation::ReservedBlocks`]).
 
 use crate::engine::NatEngine;
+use crate::event::NatEvent;
+use crate::pool::NatIp;
 use crate::port::PortAllocator;
-use plsim_types::Instant;
+use core::net::Ipv4Addr;
+use plsim_types::{Instant, LinkId, Protocol};
 
 impl NatEngine {
     /// Keeps the time of a port space's next change, if it is the first of all; one without delay is
@@ -21,12 +24,43 @@ impl NatEngine {
         if self.next_change.is_none_or(|at| at > now) {
             return;
         }
-        let sides = self.nat_ips.iter_mut().flat_map(|nat_ip| &mut nat_ip.sides);
-        let spaces = sides.flatten().flat_map(|side| side.spaces_mut());
-        let changes = spaces.filter_map(|space| {
-            space.ports.advance(now);
-            space.ports.next_change()
-        });
-        self.next_change = changes.min();
+        let mut first = None;
+        let Self {
+            pools,
+            nat_ips,
+            events,
+            ..
+        } = self;
+        for pool in pools {
+            for &place in &pool.nat_ips {
+                let NatIp { address, sides } = &mut nat_ips[usize::from(place)];
+                for (protocol, side) in Protocol::ALL.into_iter().zip(sides) {
+                    let spaces = side.iter_mut().flat_map(|side| side.spaces_mut());
+                    for (backend_port, space) in spaces {
+                        space.ports.advance(now);
+                        let next = space.ports.next_change();
+                        first = [first, next].into_iter().flatten().min();
+                        let told = space.ports.take_changes();
+                        events.extend(told.into_iter().map(|change| NatEvent::ShareChanged {
+                            at: change.at,
+                            pls: pool.pls,
+                            nat_ip: *address,
+                            protocol,
+                            backend_port: Some(backend_port).filter(|port| *port != 0),
+                            client: client(change.subscriber),
+                            from: change.from,
+                            to: change.to,
+                        }));
+                    }
+                }
+            }
+        }
+        self.next_change = first;
     }
+}
+
+/// Returns whom reserved ports belong to, from [`Pool::subscriber`](crate::pool::Pool::subscriber).
+const fn client(subscriber: u64) -> (LinkId, Ipv4Addr) {
+    let link = LinkId((subscriber >> 32) as u32);
+    (link, Ipv4Addr::from_bits(subscriber as u32))
 }

@@ -2,7 +2,7 @@ use crate::config::PortSpace;
 use crate::pool::Pool;
 use crate::port::Reservations;
 use crate::space::Space;
-use crate::usage::Usage;
+use crate::usage::{FullestSpace, Usage};
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use plsim_types::{Instant, KeyedHash, Protocol};
@@ -54,8 +54,9 @@ impl Side {
         &mut self.spaces[at].1
     }
 
-    pub(crate) fn spaces_mut(&mut self) -> impl Iterator<Item = &mut Space> {
-        self.spaces.iter_mut().map(|(_, space)| space)
+    /// Returns the spaces with the backend ports that they belong to; 0 if they are per VM.
+    pub(crate) fn spaces_mut(&mut self) -> impl Iterator<Item = (u16, &mut Space)> {
+        self.spaces.iter_mut().map(|(port, space)| (*port, space))
     }
 
     pub(crate) fn space_or_new(
@@ -96,7 +97,7 @@ impl Side {
         }
         let held = self.held;
         let space = self.space_mut(backend_port);
-        let fresh = space.is_freshly_exhausted();
+        let fresh = space.bound();
         if fresh && self.first_exhausted.is_none() {
             self.first_exhausted = Some(now);
             self.held_when_exhausted = held;
@@ -106,7 +107,13 @@ impl Side {
 
     pub(crate) fn usage(&self, nat_ip: Ipv4Addr, protocol: Protocol, pool: &Pool) -> Usage {
         let mut reserved = Reservations::default();
-        for (_, space) in &self.spaces {
+        let mut fullest = FullestSpace::default();
+        for (port, space) in &self.spaces {
+            fullest.taken = fullest.taken.max(space.taken());
+            if space.peak() > fullest.peak {
+                fullest.peak = space.peak();
+                fullest.backend_port = Some(*port).filter(|port| *port != 0);
+            }
             let own = space.ports.reservations();
             reserved.ports += own.ports;
             reserved.peak += own.peak;
@@ -118,6 +125,8 @@ impl Side {
             nat_ip,
             protocol,
             capacity: pool.ports.len() as u32 * (self.spaces.len() as u32).max(1),
+            spaces: (self.spaces.len() as u32).max(1),
+            fullest,
             in_use: self.in_use,
             held: self.held,
             peak: self.peak,

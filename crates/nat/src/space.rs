@@ -9,6 +9,8 @@ use plsim_types::{Instant, KeyedHash};
 pub(crate) struct Space {
     pub(crate) ports: Ports,
     pub(crate) owners: PortMap,
+    /// The fewest free ports so far.
+    least_free: u32,
     /// Exhaustion was told and enough ports were not free again since.
     exhaustion_told: bool,
     /// Ends of the list of held bindings, `NIL` if empty; kept only to reuse the oldest.
@@ -18,8 +20,10 @@ pub(crate) struct Space {
 
 impl Space {
     pub(crate) fn new(pool: &Pool, key: KeyedHash) -> Self {
+        let ports = Ports::new(pool.allocator, pool.ports.clone(), key);
         Self {
-            ports: Ports::new(pool.allocator, pool.ports.clone(), key),
+            least_free: ports.free(),
+            ports,
             owners: PortMap::new(&pool.ports),
             exhaustion_told: false,
             oldest_held: NIL,
@@ -37,11 +41,13 @@ impl Space {
         self.ports.allocate(request)
     }
 
-    /// Tells whether a port that was just allocated is the last one, for the first time since
-    /// enough were free.
+    /// Counts a port that was just allocated; tells whether it is the last one, for the first time
+    /// since enough were free.
     #[inline]
-    pub(crate) fn is_freshly_exhausted(&mut self) -> bool {
-        self.ports.free() == 0 && !core::mem::replace(&mut self.exhaustion_told, true)
+    pub(crate) fn bound(&mut self) -> bool {
+        let free = self.ports.free();
+        self.least_free = self.least_free.min(free);
+        free == 0 && !core::mem::replace(&mut self.exhaustion_told, true)
     }
 
     /// Gives back a port that is no longer counted.
@@ -58,6 +64,11 @@ impl Space {
     #[inline]
     pub(crate) fn taken(&self) -> u32 {
         self.ports.capacity() - self.ports.free()
+    }
+
+    /// Returns the most ports in use or held down at any instant.
+    pub(crate) fn peak(&self) -> u32 {
+        self.ports.capacity() - self.least_free
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

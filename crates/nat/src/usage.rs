@@ -3,6 +3,10 @@ use core::net::Ipv4Addr;
 use plsim_types::{Instant, PlsId, Protocol};
 
 /// The state and counters of a (NAT IP, protocol) of the engine's VM.
+///
+/// With [`PortSpace::PerVmPort`](crate::PortSpace::PerVmPort) it has a port space for each backend port
+/// that was ever used: all figures are sums over these, but for [`fullest`](Self::fullest), which tells
+/// how near exhaustion is, and the instants, which are of whichever was first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// The service.
@@ -11,9 +15,13 @@ pub struct Usage {
     pub nat_ip: Ipv4Addr,
     /// The protocol.
     pub protocol: Protocol,
-    /// Ports there are; with [`PortSpace::PerVmPort`](crate::PortSpace::PerVmPort), those of every
-    /// backend port that was ever used.
+    /// Ports there are.
     pub capacity: u32,
+    /// Port spaces of equal size that they are in: 1, but for
+    /// [`PortSpace::PerVmPort`](crate::PortSpace::PerVmPort).
+    pub spaces: u32,
+    /// The fullest of these.
+    pub fullest: FullestSpace,
     /// Ports of live flows.
     pub in_use: u32,
     /// Ports held down. Free ports are `capacity - in_use - held`.
@@ -51,9 +59,20 @@ pub struct Usage {
     pub first_expired: Option<Instant>,
     /// The first instant at which the load balancer dropped an idle flow.
     pub first_lb_idle: Option<Instant>,
-    /// The ports in blocks that are somebody's, used or not; with
-    /// [`PortSpace::PerVmPort`](crate::PortSpace::PerVmPort) the sums over the backend ports.
+    /// The ports in blocks that are somebody's, used or not.
     pub reserved: Reservations,
+}
+
+/// The fullest of the port spaces of a (NAT IP, protocol); of one the figures of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FullestSpace {
+    /// The most ports in use or held down that any of them has now.
+    pub taken: u32,
+    /// The most that any of them had at any instant.
+    pub peak: u32,
+    /// The backend port of the one that had these, the lowest of equal ones; `None` if spaces are not
+    /// per backend port, or none was ever used.
+    pub backend_port: Option<u16>,
 }
 
 /// How many new flows the limits of a NAT refused.

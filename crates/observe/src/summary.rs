@@ -89,6 +89,9 @@ pub struct Finding {
 }
 
 /// The ports of one NAT IP toward one backend VM, for one protocol.
+///
+/// Where each backend port has a port space of its own (`port_space = "per-vm-port"`) all figures are sums
+/// over these, but for the fullest one's, which tell how near exhaustion was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatSummary {
     /// The Private Link Service.
@@ -101,6 +104,14 @@ pub struct NatSummary {
     pub protocol: Protocol,
     /// Ports there are: 64 512 by default (DP-1).
     pub capacity: u32,
+    /// Port spaces of equal size that they are in.
+    pub spaces: u32,
+    /// The most ports in use and held that any of the spaces has at the end.
+    pub fullest: u32,
+    /// The most that any of them had at any instant.
+    pub fullest_peak: u32,
+    /// The backend port of the space that had these, where each has one.
+    pub fullest_backend_port: Option<u16>,
     /// Ports of active bindings.
     pub in_use: u32,
     /// Ports held down after their connection ended.
@@ -216,6 +227,10 @@ pub struct BackendSummary {
     pub proxy_headers: u64,
     /// Segments whose PROXY header had to wait for the VM's window.
     pub proxy_withheld: u64,
+    /// ICMP errors by which its NAT told clients that their new flows were refused.
+    pub icmp_answers: u64,
+    /// Refusals of which they were not told because there were too many (`icmp_rate`).
+    pub icmp_suppressed: u64,
 }
 
 /// Requests that failed at a backend's application, by cause: it resets their connections.
@@ -315,6 +330,10 @@ impl Summary {
                 backend: name(),
                 protocol,
                 capacity: 0,
+                spaces: 0,
+                fullest: 0,
+                fullest_peak: 0,
+                fullest_backend_port: Some(0),
                 in_use: 0,
                 held: 0,
                 peak: 0,
@@ -373,6 +392,8 @@ impl Summary {
                 accept_queue_overflows: 0,
                 proxy_headers: 0,
                 proxy_withheld: 0,
+                icmp_answers: 0,
+                icmp_suppressed: 0,
             }],
             skew: vec![SkewSummary {
                 pls: name(),
@@ -444,6 +465,15 @@ impl Finding {
 }
 
 impl NatSummary {
+    /// Returns the ports of one space.
+    #[must_use]
+    pub const fn space_capacity(&self) -> u32 {
+        match self.capacity.checked_div(self.spaces) {
+            Some(ports) => ports,
+            None => 0,
+        }
+    }
+
     fn to_value(&self) -> Value {
         object([
             ("pls", self.pls.as_str().into()),
@@ -451,6 +481,10 @@ impl NatSummary {
             ("backend", self.backend.as_str().into()),
             ("protocol", self.protocol.name().into()),
             ("capacity", self.capacity.into()),
+            ("spaces", self.spaces.into()),
+            ("fullest", self.fullest.into()),
+            ("fullest_peak", self.fullest_peak.into()),
+            ("fullest_backend_port", self.fullest_backend_port.into()),
             ("in_use", self.in_use.into()),
             ("held", self.held.into()),
             ("peak", self.peak.into()),
@@ -536,6 +570,8 @@ impl BackendSummary {
             ("accept_queue_overflows", self.accept_queue_overflows.into()),
             ("proxy_headers", self.proxy_headers.into()),
             ("proxy_withheld", self.proxy_withheld.into()),
+            ("icmp_answers", self.icmp_answers.into()),
+            ("icmp_suppressed", self.icmp_suppressed.into()),
         ])
     }
 }

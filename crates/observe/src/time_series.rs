@@ -26,8 +26,61 @@ pub struct PortSpaceSample<'a> {
     pub held: u32,
     /// Ports there are.
     pub capacity: u32,
+    /// The most ports in use and held of any of its port spaces, and the ports of one: the figures
+    /// above, but where each backend port has a space of its own.
+    pub fullest: (u32, u32),
     /// Connections that found no port so far, counted on the NAT IP tried first.
     pub refusals: u64,
+    /// The most ports in use and held together so far.
+    pub peak: u32,
+    /// What happened so far.
+    pub counts: PortCounts,
+    /// The first instant at which a port space had no free port.
+    pub first_exhausted: Option<Instant>,
+}
+
+/// Counters of a NAT IP and VM since the start of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PortCounts {
+    /// Connections that got a port.
+    pub binds: u64,
+    /// Of those that got none, how many although a port was free: the port allocation gave up.
+    pub gave_up: u64,
+    /// Bindings that ended by their idle timeout.
+    pub expired_idle: u64,
+    /// How many of these after one side had sent FIN.
+    pub expired_half_closed: u64,
+    /// Bindings that ended before their handshake did.
+    pub expired_half_open: u64,
+    /// Connections whose flow the load balancer dropped because it was idle.
+    pub lb_idle: u64,
+    /// Held-down ports that new connections took early.
+    pub reused_held: u64,
+}
+
+impl PortCounts {
+    /// Returns the counters in the order of their columns.
+    const fn all(&self) -> [u64; 7] {
+        [
+            self.binds,
+            self.gave_up,
+            self.expired_idle,
+            self.expired_half_closed,
+            self.expired_half_open,
+            self.lb_idle,
+            self.reused_held,
+        ]
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.binds += other.binds;
+        self.gave_up += other.gave_up;
+        self.expired_idle += other.expired_idle;
+        self.expired_half_closed += other.expired_half_closed;
+        self.expired_half_open += other.expired_half_open;
+        self.lb_idle += other.lb_idle;
+        self.reused_held += other.reused_held;
+    }
 }
 
 /// The whole run at one instant.
@@ -45,14 +98,15 @@ pub struct RunSample<'a> {
 ///
 /// | scope | one row per | columns |
 /// |---|---|---|
-/// | `port-space` | PLS, NAT IP, backend VM, protocol | `in_use`, `held`, `free`, `capacity`, `refusals`, `usage_percent` |
-/// | `nat-ip` | PLS, NAT IP, protocol | the same summed over backend VMs; `usage_percent` is their average, as Azure's `PLSNatPortsUsage` shows it (D-MET), and `usage_percent_max` the fullest VM's, which Azure hides |
+/// | `port-space` | PLS, NAT IP, backend VM, protocol | `in_use`, `held`, `free`, `capacity`, `refusals`, `usage_percent`, and at the end `peak`, `binds`, `gave_up`, `expired_idle`, `expired_half_closed`, `expired_half_open`, `lb_idle`, `reused_held`, `first_exhausted_s` |
+/// | `nat-ip` | PLS, NAT IP, protocol | the same summed over backend VMs; but `usage_percent` is their average, as Azure's `PLSNatPortsUsage` shows it (D-MET), and `usage_percent_max` the fullest VM's, which Azure hides; `peak` is the highest one's, `first_exhausted_s` the first one's |
 /// | `run` | sample | `attempted`, `established`, `closed`, `reset`, `idle_expired`, `timed_out`, `vm_down`, `failed`, `connecting`, `established_total` (connections) and `injected`, `delivered`, `dropped` (packets) |
 ///
-/// `time_s` is in seconds with all nine decimals. `refusals`, packets and connections count from
-/// the start of the run, except `established` and `connecting`, which are those at the instant.
-/// Usage is (in use + held) / capacity in percent, with four decimals. A name that a spreadsheet
-/// would take for a formula begins with an apostrophe.
+/// `time_s` and `first_exhausted_s` are in seconds with all nine decimals. `refusals` and the counters
+/// behind `peak`, packets and connections count from the start of the run, except `established` and
+/// `connecting`, which are those at the instant. Usage is (in use + held) / capacity in percent, with four
+/// decimals; where each backend port has a port space of its own, that of the fullest, while all other
+/// figures are sums. A name that a spreadsheet would take for a formula begins with an apostrophe.
 ///
 /// The first error of the writer is kept: nothing more is written, and [`TimeSeries::finish`]
 /// returns it.
@@ -63,7 +117,9 @@ pub struct TimeSeries<W> {
 
 const HEADER: &str = "time_s,scope,pls,nat_ip,backend,protocol,in_use,held,free,capacity,refusals,\
                       usage_percent,usage_percent_max,attempted,established,closed,reset,\
-                      idle_expired,timed_out,vm_down,failed,connecting,established_total,injected,delivered,dropped\n";
+                      idle_expired,timed_out,vm_down,failed,connecting,established_total,injected,delivered,dropped,\
+                      peak,binds,gave_up,expired_idle,expired_half_closed,expired_half_open,lb_idle,\
+                      reused_held,first_exhausted_s\n";
 
 /// What the backend VMs behind one NAT IP have in common.
 #[derive(Debug, Default)]
@@ -75,6 +131,9 @@ struct Aggregate {
     backends: u64,
     usage_sum: u64,
     usage_max: u64,
+    peak: u32,
+    counts: PortCounts,
+    first_exhausted: Option<Instant>,
 }
 
 impl<W: Write> TimeSeries<W> {
@@ -103,7 +162,7 @@ impl<W: Write> TimeSeries<W> {
                 let free = sum.capacity.saturating_sub(sum.in_use + sum.held);
                 let average = Percent((sum.usage_sum + sum.backends / 2) / sum.backends);
                 // Writing to a vector cannot fail, here and below.
-                let _ = writeln!(
+                let _ = write!(
                     out,
                     "{time},nat-ip,{pls},{nat_ip},,{protocol},{},{},{free},{},{},{average},{}\
                      ,,,,,,,,,,,,,",
@@ -113,6 +172,7 @@ impl<W: Write> TimeSeries<W> {
                     sum.refusals,
                     Percent(sum.usage_max)
                 );
+                write_counts(out, sum.peak, &sum.counts, sum.first_exhausted);
             });
         }
         self.output.append(|out| {
@@ -135,7 +195,7 @@ impl<W: Write> TimeSeries<W> {
             for count in outcomes.iter().chain(&others).chain(&packets) {
                 let _ = write!(out, ",{count}");
             }
-            out.push(b'\n');
+            out.extend_from_slice(b",,,,,,,,,\n");
         });
     }
 
@@ -167,11 +227,24 @@ fn write_space(out: &mut Vec<u8>, time: &Seconds, space: &PortSpaceSample<'_>) {
     let (pls, backend) = (Field(space.pls), Field(space.backend));
     let free = u64::from(*capacity).saturating_sub(u64::from(*in_use) + u64::from(*held));
     let usage = Percent(usage(space));
-    let _ = writeln!(
+    let _ = write!(
         out,
         "{time},port-space,{pls},{nat_ip},{backend},{protocol},{in_use},{held},{free},{capacity},\
          {refusals},{usage},,,,,,,,,,,,,,"
     );
+    write_counts(out, space.peak, &space.counts, space.first_exhausted);
+}
+
+/// Writes the last columns of a row.
+fn write_counts(out: &mut Vec<u8>, peak: u32, counts: &PortCounts, first: Option<Instant>) {
+    let _ = write!(out, ",{peak}");
+    for count in counts.all() {
+        let _ = write!(out, ",{count}");
+    }
+    let _ = match first {
+        Some(at) => writeln!(out, ",{}", Seconds(at)),
+        None => writeln!(out, ","),
+    };
 }
 
 impl Aggregate {
@@ -184,15 +257,19 @@ impl Aggregate {
         self.backends += 1;
         self.usage_sum += usage;
         self.usage_max = self.usage_max.max(usage);
+        self.peak = self.peak.max(space.peak);
+        self.counts.add(&space.counts);
+        let firsts = [self.first_exhausted, space.first_exhausted];
+        self.first_exhausted = firsts.into_iter().flatten().min();
     }
 }
 
-/// Returns in use + held as millionths of the capacity, rounded down so that only a full space
-/// shows 100 percent.
+/// Returns in use + held of the fullest space as millionths of its capacity, rounded down so that only
+/// a full space shows 100 percent.
 fn usage(space: &PortSpaceSample<'_>) -> u64 {
-    let used = u64::from(space.in_use) + u64::from(space.held);
-    (used * 1_000_000)
-        .checked_div(space.capacity.into())
+    let (used, capacity) = space.fullest;
+    (u64::from(used) * 1_000_000)
+        .checked_div(capacity.into())
         .unwrap_or(0)
 }
 
@@ -234,7 +311,7 @@ impl std::fmt::Display for Field<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Field, HEADER, PortSpaceSample, RunSample, TimeSeries};
+    use super::{Field, HEADER, PortCounts, PortSpaceSample, RunSample, TimeSeries};
     use crate::connections::Connections;
     use crate::ledger::Ledger;
     use crate::output::tests::SmallDisk;
@@ -252,7 +329,19 @@ mod tests {
             in_use,
             held,
             capacity: 64_512,
+            fullest: (in_use + held, 64_512),
             refusals: 7,
+            peak: in_use + held + 1,
+            counts: PortCounts {
+                binds: 9,
+                gave_up: 8,
+                expired_idle: 6,
+                expired_half_closed: 5,
+                expired_half_open: 4,
+                lb_idle: 3,
+                reused_held: 2,
+            },
+            first_exhausted: (in_use > 0).then(|| Instant::from_nanos(1_000_000_001)),
         }
     }
 
@@ -281,12 +370,12 @@ mod tests {
         ]);
         let expected = [
             "64.500000000,port-space,orders,10.2.0.4,vm-0,tcp,64000,512,0,64512,7,100.0000\
-             ,,,,,,,,,,,,,,",
+             ,,,,,,,,,,,,,,,64513,9,8,6,5,4,3,2,1.000000001",
             "64.500000000,port-space,orders,10.2.0.4,vm-1,tcp,0,0,64512,64512,7,0.0000\
-             ,,,,,,,,,,,,,,",
+             ,,,,,,,,,,,,,,,1,9,8,6,5,4,3,2,",
             "64.500000000,nat-ip,orders,10.2.0.4,,tcp,64000,512,64512,129024,14,50.0000,100.0000\
-             ,,,,,,,,,,,,,",
-            "64.500000000,run,,,,,,,,,,,,9,0,0,0,0,0,0,0,8,0,1,0,0",
+             ,,,,,,,,,,,,,,64513,18,16,12,10,8,6,4,1.000000001",
+            "64.500000000,run,,,,,,,,,,,,9,0,0,0,0,0,0,0,8,0,1,0,0,,,,,,,,,",
         ];
         assert_eq!(text, format!("{HEADER}{}\n", expected.join("\n")));
     }
@@ -295,7 +384,7 @@ mod tests {
     fn every_row_has_every_column() {
         let text = written(&[space("orders", "vm-0", 1, 0)]);
         for line in text.lines() {
-            assert_eq!(line.split(',').count(), 26, "{line}");
+            assert_eq!(line.split(',').count(), 35, "{line}");
         }
     }
 
@@ -303,6 +392,17 @@ mod tests {
     fn one_free_port_is_not_yet_100_percent() {
         let text = written(&[space("orders", "vm-0", 64_511, 0)]);
         assert!(text.contains(",1,64512,7,99.9984,"), "{text}");
+    }
+
+    #[test]
+    fn usage_is_the_fullest_spaces_where_others_hide_it() {
+        let sample = PortSpaceSample {
+            capacity: 129_024,
+            fullest: (64_512, 64_512),
+            ..space("orders", "vm-0", 64_512, 0)
+        };
+        let text = written(&[sample]);
+        assert!(text.contains(",64512,0,64512,129024,7,100.0000,"), "{text}");
     }
 
     #[test]

@@ -1,7 +1,9 @@
+use std::net::Ipv4Addr;
+
 use plsim_lb::{AdminState, LbEvent};
 use plsim_nat::{BindingInfo, Expiry, NatEvent, Release};
 use plsim_observe::Event;
-use plsim_types::Instant;
+use plsim_types::{Instant, PlsId, Protocol};
 
 use crate::pool_log;
 use crate::simulation::Simulation;
@@ -99,7 +101,7 @@ struct Names<'a> {
 }
 
 impl Names<'_> {
-    fn pls(&self, pls: plsim_types::PlsId) -> &str {
+    fn pls(&self, pls: PlsId) -> &str {
         self.simulation.scenario.private_link_service[usize::from(pls.0)]
             .name
             .as_str()
@@ -115,12 +117,32 @@ impl Names<'_> {
                 pls,
                 nat_ip,
                 protocol,
+                backend_port,
                 ..
-            } => Event::new("nat-ports-exhausted")
-                .with("pls", self.pls(*pls))
-                .with("nat_ip", nat_ip.to_string())
-                .with("backend", self.backend())
-                .with("protocol", protocol.name()),
+            } => {
+                let space = (*pls, *nat_ip, *protocol, *backend_port);
+                self.port_space("nat-ports-exhausted", space)
+            }
+            NatEvent::ShareChanged {
+                pls,
+                nat_ip,
+                protocol,
+                backend_port,
+                client,
+                from,
+                to,
+                ..
+            } => {
+                let kind = match to > from {
+                    true => "nat-ports-doubled",
+                    false => "nat-ports-halved",
+                };
+                self.port_space(kind, (*pls, *nat_ip, *protocol, *backend_port))
+                    .with("link_id", client.0.0)
+                    .with("client", client.1.to_string())
+                    .with("ports_before", *from)
+                    .with("ports", *to)
+            }
             NatEvent::Bound { binding, .. } => self.flow("flow-bound", binding),
             NatEvent::Revived { binding, .. } => self.flow("flow-revived", binding),
             NatEvent::Expired { binding, cause, .. } => {
@@ -143,6 +165,22 @@ impl Names<'_> {
                 };
                 self.flow("flow-released", binding).with("cause", cause)
             }
+        }
+    }
+
+    fn port_space(
+        &self,
+        kind: &'static str,
+        (pls, nat_ip, protocol, backend_port): (PlsId, Ipv4Addr, Protocol, Option<u16>),
+    ) -> Event {
+        let event = Event::new(kind)
+            .with("pls", self.pls(pls))
+            .with("nat_ip", nat_ip.to_string())
+            .with("backend", self.backend())
+            .with("protocol", protocol.name());
+        match backend_port {
+            Some(port) => event.with("backend_port", port),
+            None => event,
         }
     }
 

@@ -3,12 +3,12 @@
 use std::net::Ipv4Addr;
 
 use plsim_nat::{
-    Allocation, HeldPorts, LatePackets, NatConfig, NatEngine, OnExhaustion, OnIdle, Pace,
-    PoolConfig, PortSpace, Selection,
+    Allocation, AnswerRate, HeldPorts, LatePackets, NatConfig, NatEngine, OnExhaustion, OnIdle,
+    Pace, PoolConfig, PortSpace, Selection,
 };
 use plsim_scenario as file;
 use plsim_scenario::{PrivateLinkService, Scenario};
-use plsim_types::PlsId;
+use plsim_types::{Duration, PlsId};
 
 use crate::configure::services_of;
 use crate::idle;
@@ -66,6 +66,16 @@ pub(crate) fn pool(service: &PrivateLinkService, pls: PlsId, nat_ips: Vec<Ipv4Ad
             file::OnExhaustion::Drop => OnExhaustion::Drop,
             file::OnExhaustion::IcmpAdminProhibited => OnExhaustion::AdministrativelyProhibited,
             file::OnExhaustion::IcmpHostUnreachable => OnExhaustion::HostUnreachable,
+        },
+        answer_rate: AnswerRate {
+            interval: service
+                .icmp_rate
+                .map_or(AnswerRate::LINUX.interval, |rate| {
+                    // At most 10 million a second: never 0. A count that does not divide the second
+                    // answers that little more often.
+                    Duration::from_nanos(rate.per().as_nanos() / rate.count())
+                }),
+            burst: service.icmp_burst.unwrap_or(AnswerRate::LINUX.burst),
         },
         on_idle: service.on_idle.map_or(preset.on_idle, |word| match word {
             file::OnIdle::Reset => OnIdle::Reset,

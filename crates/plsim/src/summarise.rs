@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use plsim_nat::Usage;
 use plsim_observe::{
-    BackendSummary, Connections, EndpointSummary, LbSummary, NatSummary, PortSpaceSample,
-    RefusalSummary, RequestFailedBy, Summary, WorkloadSummary,
+    BackendSummary, Connections, EndpointSummary, LbSummary, NatSummary, PortCounts,
+    PortSpaceSample, RefusalSummary, RequestFailedBy, Summary, WorkloadSummary,
 };
 use plsim_scenario::Scenario;
 use plsim_types::{Direction, KeyedHash, PlsId, Protocol};
@@ -89,7 +89,19 @@ pub(crate) fn port_spaces<'a>(
             in_use: usage.in_use,
             held: usage.held,
             capacity: usage.capacity,
+            fullest: (usage.fullest.taken, usage.capacity / usage.spaces),
             refusals: usage.bind_failures,
+            peak: usage.peak,
+            counts: PortCounts {
+                binds: usage.binds,
+                gave_up: usage.gave_up,
+                expired_idle: usage.expired_idle,
+                expired_half_closed: usage.expired_half_closed,
+                expired_half_open: usage.expired_half_open,
+                lb_idle: usage.lb_idle,
+                reused_held: usage.reused_held,
+            },
+            first_exhausted: usage.first_exhausted,
         })
         .collect()
 }
@@ -104,6 +116,10 @@ fn nat(scenario: &Scenario, layout: &Layout, map: &Map, world: &PlsimWorld) -> V
             backend: backend.to_owned(),
             protocol: usage.protocol,
             capacity: usage.capacity,
+            spaces: usage.spaces,
+            fullest: usage.fullest.taken,
+            fullest_peak: usage.fullest.peak,
+            fullest_backend_port: usage.fullest.backend_port,
             in_use: usage.in_use,
             held: usage.held,
             peak: usage.peak,
@@ -246,6 +262,7 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
             let server = vm.stats();
             let splices = host.splice_stats();
             let direct = host.frontend_usage();
+            let answers = nat.answers();
             BackendSummary {
                 name: place.name.clone(),
                 flows: u64::from(nat.active_flows()),
@@ -266,6 +283,8 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
                 accept_queue_overflows: server.overflow.accept_queue,
                 proxy_headers: splices.headers,
                 proxy_withheld: splices.withheld,
+                icmp_answers: answers.sent,
+                icmp_suppressed: answers.suppressed,
             }
         })
         .collect()

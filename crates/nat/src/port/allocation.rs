@@ -2,8 +2,9 @@ use super::bitmap::Start;
 use super::{
     Allocated, BitmapPorts, BlockPorts, FifoPorts, LifoPorts, LinuxPorts, NoPort, Pace,
     PortAllocator, PortRequest, PreservePorts, Reservations, Rfc6056Ports, SequentialPorts,
-    UniformPorts,
+    ShareChange, UniformPorts,
 };
+use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use plsim_types::{Instant, KeyedHash};
 
@@ -237,6 +238,16 @@ impl Ports {
         match self {
             Self::Blocks(ports) => ports.reservations(),
             _ => Reservations::default(),
+        }
+    }
+}
+
+impl Ports {
+    /// Takes the changes of shares since the last call, in order; none where nothing is reserved.
+    pub fn take_changes(&mut self) -> Vec<ShareChange> {
+        match self {
+            Self::Blocks(ports) => ports.take_changes(),
+            _ => Vec::new(),
         }
     }
 }

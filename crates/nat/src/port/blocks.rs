@@ -40,6 +40,21 @@ pub struct BlockPorts {
     agenda: BTreeSet<(Instant, u32)>,
     now: Instant,
     reservations: Reservations,
+    /// What nobody has asked for yet.
+    changes: Vec<ShareChange>,
+}
+
+/// A change of how many ports a subscriber may use ([`Pace`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShareChange {
+    /// When.
+    pub at: Instant,
+    /// Whose.
+    pub subscriber: u64,
+    /// The ports before.
+    pub from: u32,
+    /// The ports since.
+    pub to: u32,
 }
 
 /// How many ports lie in blocks that are somebody's, used or not.
@@ -123,6 +138,7 @@ impl BlockPorts {
             agenda: BTreeSet::new(),
             now: Instant::ZERO,
             reservations: Reservations::default(),
+            changes: Vec::new(),
         }
     }
 
@@ -147,6 +163,11 @@ impl BlockPorts {
     #[must_use]
     pub const fn reservations(&self) -> Reservations {
         self.reservations
+    }
+
+    /// Takes the changes of subscribers' shares since the last call, in order.
+    pub fn take_changes(&mut self) -> Vec<ShareChange> {
+        core::mem::take(&mut self.changes)
     }
 
     /// Returns how many ports the block has.
@@ -318,15 +339,28 @@ impl BlockPorts {
         holder.share = target.min(holder.blocks);
         if holder.share > share {
             self.reservations.doublings += 1;
+            self.tell(place, share);
             self.review(place);
         }
+    }
+
+    /// Notes that a subscriber's share is no longer so many blocks.
+    fn tell(&mut self, place: u32, before: u32) {
+        let holder = &self.holders[place as usize];
+        self.changes.push(ShareChange {
+            at: self.now,
+            subscriber: holder.subscriber,
+            from: before * self.size,
+            to: holder.share * self.size,
+        });
     }
 
     /// Halves what a subscriber may have. Blocks without used ports go at once, others with their
     /// last port.
     fn halve(&mut self, place: u32) {
         let holder = &mut self.holders[place as usize];
-        holder.share = holder.share.div_ceil(2);
+        let before = holder.share;
+        holder.share = before.div_ceil(2);
         let Holder {
             share,
             open: mut block,
@@ -340,6 +374,7 @@ impl BlockPorts {
             block = next;
         }
         self.reservations.halvings += 1;
+        self.tell(place, before);
         self.review(place);
     }
 }

@@ -16,7 +16,7 @@ mod uniform;
 
 pub use allocation::{Allocation, Ports};
 pub use bitmap::BitmapPorts;
-pub use blocks::{BlockPorts, Reservations};
+pub use blocks::{BlockPorts, Reservations, ShareChange};
 pub use deterministic::DeterministicBlocks;
 pub use fifo::FifoPorts;
 pub use lifo::LifoPorts;

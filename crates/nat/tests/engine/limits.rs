@@ -2,10 +2,10 @@
 
 use crate::harness::{ACK, BACKEND, CLIENT_ISN, Nat, PLS, SECOND, SERVER_ISN, SYN, segment, small};
 use plsim_nat::{
-    Allocation, ConfigError, HeldPorts, LimitRefusals, NatEngine, NatError, OnExhaustion, Original,
-    Pace, PortSpace, Reply,
+    Allocation, AnswerRate, Answers, ConfigError, FullestSpace, HeldPorts, LimitRefusals,
+    NatEngine, NatError, NatEvent, OnExhaustion, Original, Pace, PortSpace, Reply,
 };
-use plsim_types::{DropReason, Duration, LinkId, Protocol};
+use plsim_types::{DropReason, Duration, Instant, LinkId, PlsId, Protocol};
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
 
@@ -111,11 +111,39 @@ fn refusals_are_told_apart_from_packets_without_a_flow() {
     assert!(!NatError::NoFlow.is_refusal() && !NatError::Filtered.is_refusal());
     let mut config = small(1, 1);
     config.pools[0].on_exhaustion = OnExhaustion::HostUnreachable;
-    let nat = NatEngine::new(config).unwrap();
-    assert_eq!(nat.exhaustion_answer(PLS), OnExhaustion::HostUnreachable);
+    let mut nat = NatEngine::new(config).unwrap();
+    let mut answer = |pls| nat.answer_refusal(PlsId(pls), Instant::ZERO);
+    assert_eq!(answer(0), OnExhaustion::HostUnreachable);
+    assert_eq!(answer(9), OnExhaustion::Drop, "nobody's service");
+}
+
+#[test]
+fn rfc1812_4_3_2_8_answers_come_in_bursts_and_then_at_their_rate() {
+    let mut config = small(1, 1);
+    config.pools[0].on_exhaustion = OnExhaustion::AdministrativelyProhibited;
+    config.pools[0].answer_rate = AnswerRate {
+        interval: Duration::from_nanos(10),
+        burst: 3,
+    };
+    let mut nat = NatEngine::new(config.clone()).unwrap();
+    let mut heard = |at: u64| {
+        let answer = nat.answer_refusal(PLS, Instant::from_nanos(at));
+        assert!(answer != OnExhaustion::HostUnreachable);
+        answer == OnExhaustion::AdministrativelyProhibited
+    };
+    assert_eq!([0; 5].map(&mut heard), [true, true, true, false, false]);
+    // One more each 10 ns, and not one nanosecond before.
+    assert_eq!([9, 10, 19, 20].map(&mut heard), [false, true, false, true]);
+    // However long nobody asks, no more than three are saved up.
+    assert_eq!([900; 4].map(&mut heard), [true, true, true, false]);
+    assert_eq!((nat.answers().sent, nat.answers().suppressed), (8, 5));
+    // Who says nothing anyway suppresses nothing.
+    config.pools[0].on_exhaustion = OnExhaustion::Drop;
+    let mut silent = NatEngine::new(config).unwrap();
+    let answer = silent.answer_refusal(PLS, Instant::ZERO);
     assert_eq!(
-        nat.exhaustion_answer(plsim_types::PlsId(9)),
-        OnExhaustion::Drop
+        (answer, silent.answers()),
+        (OnExhaustion::Drop, Answers::default())
     );
 }
 
@@ -158,6 +186,14 @@ fn limits_of_zero_and_reuse_with_an_allocator_that_gives_up_are_refused() {
         let error = NatEngine::new(config).err();
         assert_eq!(error, Some(ConfigError::GrowAt(PLS, grow_at)));
     }
+    assert_eq!(
+        with(|config| config.pools[0].answer_rate.burst = 0),
+        Some(ConfigError::ZeroLimit("answer_rate"))
+    );
+    assert_eq!(
+        with(|config| config.pools[0].answer_rate.interval = Duration::ZERO),
+        Some(ConfigError::ZeroTimer("answer_rate"))
+    );
     assert_eq!(
         with(|config| config.pools[0].ports = 0..=9),
         Some(ConfigError::PortRange(0, 9))
@@ -232,6 +268,51 @@ fn rfc7857_3_a_port_may_serve_several_backend_ports_if_the_space_is_per_vm_port(
         nat.after(300 * SECOND).timeout();
         assert_eq!(nat.used(Protocol::Udp), (0, 0));
     }
+}
+
+#[test]
+fn the_fullest_of_the_spaces_is_told_beside_the_sum_of_all() {
+    let mut config = small(1, 4);
+    config.pools[0].port_space = PortSpace::PerVmPort;
+    let mut nat = Nat::new(config);
+    let none = nat.usage(Protocol::Udp)[0];
+    assert_eq!((none.capacity, none.spaces), (4, 1));
+    assert_eq!(none.fullest, FullestSpace::default());
+    for (number, backend_port) in (0..).zip([8_001, 8_000, 8_001, 8_000, 8_001, 8_002, 8_001]) {
+        to_port(&mut nat, backend_port, number).unwrap();
+    }
+    let usage = nat.usage(Protocol::Udp)[0];
+    assert_eq!((usage.capacity, usage.spaces), (12, 3));
+    assert_eq!((usage.in_use, usage.peak), (7, 7));
+    let full = FullestSpace {
+        taken: 4,
+        peak: 4,
+        backend_port: Some(8_001),
+    };
+    assert_eq!(usage.fullest, full);
+    assert_eq!(usage.first_exhausted, Some(Instant::ZERO));
+    let event = nat.engine.poll_event();
+    assert!(
+        matches!(
+            event,
+            Some(NatEvent::Exhausted {
+                backend_port: Some(8_001),
+                ..
+            })
+        ),
+        "{event:?}"
+    );
+    nat.after(300 * SECOND).timeout();
+    to_port(&mut nat, 8_000, 0).unwrap();
+    let usage = nat.usage(Protocol::Udp)[0];
+    assert_eq!(usage.fullest, FullestSpace { taken: 1, ..full });
+    // A space for the whole VM is the fullest one, and belongs to no port.
+    let mut nat = Nat::new(small(1, 4));
+    to_port(&mut nat, 8_000, 0).unwrap();
+    to_port(&mut nat, 8_001, 1).unwrap();
+    let usage = nat.usage(Protocol::Udp)[0];
+    assert_eq!((usage.fullest.taken, usage.fullest.peak), (2, 2));
+    assert_eq!((usage.spaces, usage.fullest.backend_port), (1, None));
 }
 
 #[test]

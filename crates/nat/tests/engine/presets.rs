@@ -2,7 +2,7 @@
 
 use crate::harness::{ACK, BACKEND, Nat, PLS, SECOND, SYN, SYN_ACK, client, endpoint, nat_ip};
 use core::net::{Ipv4Addr, SocketAddrV4};
-use plsim_nat::{NatConfig, NatError, NatPreset, Original, PoolConfig, Reply};
+use plsim_nat::{NatConfig, NatError, NatEvent, NatPreset, Original, PoolConfig, Reply};
 use plsim_types::{LinkId, Protocol, TcpFlags, TcpSegment};
 
 fn nat(preset: NatPreset, nat_ips: u8) -> Nat {
@@ -116,6 +116,29 @@ fn google_doubles_the_32_ports_of_a_vm_while_it_needs_more() {
     let reserved = nat.usage(Protocol::Udp)[0].reserved;
     assert_eq!((reserved.doublings, reserved.halvings), (4, 4));
     assert_eq!(nat.engine.poll_timeout(), None);
+    let told = std::iter::from_fn(|| nat.engine.poll_event()).map(|event| {
+        let NatEvent::ShareChanged {
+            at,
+            pls,
+            nat_ip: own,
+            protocol,
+            backend_port,
+            client,
+            from,
+            to,
+        } = event
+        else {
+            panic!("{event:?}")
+        };
+        assert_eq!((pls, own, protocol), (PLS, nat_ip(0), Protocol::Udp));
+        assert_eq!(backend_port, Some(443));
+        assert_eq!(client, (LinkId(1), *vm(0).ip()));
+        (at.as_nanos() / SECOND, from, to)
+    });
+    let shares = [32, 64, 128, 256, 512];
+    let up = (0..4).map(|step| (step as u64 + 1, shares[step], shares[step + 1]));
+    let down = (0..4).map(|step| (92 + 60 * step as u64, shares[4 - step], shares[3 - step]));
+    assert_eq!(Vec::from_iter(told), Vec::from_iter(up.chain(down)));
 }
 
 #[test]

@@ -465,7 +465,7 @@ impl Pair {
                 NatEvent::Revived { binding, .. } | NatEvent::LbIdle { binding, .. } => {
                     assert!(self.told.contains(&owned(&binding)));
                 }
-                NatEvent::Exhausted { .. } => {}
+                NatEvent::Exhausted { .. } | NatEvent::ShareChanged { .. } => {}
             }
         }
         let flows = self.model.flows.iter();

@@ -44,7 +44,7 @@ impl Reader<'_> {
                     "{name}: VM {backend} {what}. {} were refused at least once, the first at {}: {}.",
                     connections(refused.iter().map(|row| row.connections).sum()),
                     first.first,
-                    answer(service, first.protocol),
+                    self.answer(service, first.protocol),
                 );
                 let gave_up: u64 = rows.iter().map(|row| row.gave_up).sum();
                 let full = rows.iter().any(|row| is_full(row));
@@ -59,7 +59,8 @@ impl Reader<'_> {
                 if gave_up > 0 {
                     help.push(against_giving_up(pool.allocator));
                 }
-                if rows.iter().any(|row| !is_full(row)) && is_strict(pool.selection) {
+                let other_free = rows.len() > 1 && rows.iter().any(|row| !is_full(row));
+                if other_free && is_strict(pool.selection) {
                     help.push(
                         "Let nat_ip_selection try the other NAT IPs, too: a strict one refuses \
                          when the first is full."
@@ -145,12 +146,14 @@ impl Reader<'_> {
             .summary
             .nat
             .iter()
-            .filter(|row| is_full(row) && row.peak == row.capacity)
-            .max_by_key(|row| row.peak)?;
+            .filter(|row| is_full(row) && row.fullest_peak == row.space_capacity())
+            .max_by_key(|row| row.fullest_peak)?;
         let peers = self.summary.nat.iter().filter(|row| {
             row.pls == worst.pls && row.nat_ip == worst.nat_ip && row.protocol == worst.protocol
         });
-        let shares: Vec<u64> = peers.map(|row| permille(row.peak, row.capacity)).collect();
+        let shares: Vec<u64> = peers
+            .map(|row| permille(row.fullest_peak, row.space_capacity()))
+            .collect();
         let average = shares.iter().sum::<u64>() / shares.len().max(1) as u64;
         (shares.len() > 1 && average < 950).then(|| Finding {
             what: format!(
@@ -203,12 +206,34 @@ impl Reader<'_> {
                     grouped(u64::from(limit.unwrap_or_default())),
                     connections(row.connections),
                     row.first,
-                    answer(service, row.protocol)
+                    self.answer(service, row.protocol)
                 ),
                 help: vec![help.to_owned()],
             })
         })
         .collect()
+    }
+
+    /// Says what a client of the service hears whose packet is refused.
+    fn answer(&self, service: &PrivateLinkService, protocol: Protocol) -> String {
+        let code = match (service.on_exhaustion, protocol) {
+            (OnExhaustion::Drop, Protocol::Tcp) => {
+                return "SYNs were dropped without an answer".into();
+            }
+            (OnExhaustion::Drop, Protocol::Udp) => {
+                return "datagrams were dropped without an answer".into();
+            }
+            (OnExhaustion::IcmpAdminProhibited, _) => "3/13",
+            (OnExhaustion::IcmpHostUnreachable, _) => "3/1",
+        };
+        let backends = self.summary.backends.iter();
+        match backends.map(|row| row.icmp_suppressed).sum() {
+            0 => format!("their clients were told by ICMP {code}"),
+            count => format!(
+                "their clients were told by ICMP {code}, but {} had none: more than icmp_rate lets answer",
+                counted(count, "packet")
+            ),
+        }
     }
 
     pub(super) fn reused(&self) -> Option<Finding> {
@@ -221,16 +246,6 @@ impl Reader<'_> {
             ),
             help: vec!["Add NAT IPs or backend VMs, so that ports can rest.".into()],
         })
-    }
-}
-
-/// Says what a client of the service hears whose packet is refused.
-fn answer(service: &PrivateLinkService, protocol: Protocol) -> &'static str {
-    match (service.on_exhaustion, protocol) {
-        (OnExhaustion::Drop, Protocol::Tcp) => "SYNs were dropped without an answer",
-        (OnExhaustion::Drop, Protocol::Udp) => "datagrams were dropped without an answer",
-        (OnExhaustion::IcmpAdminProhibited, _) => "their clients were told by ICMP 3/13",
-        (OnExhaustion::IcmpHostUnreachable, _) => "their clients were told by ICMP 3/1",
     }
 }
 

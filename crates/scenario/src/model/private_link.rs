@@ -3,7 +3,7 @@ use crate::model::nat::{
     HeldPorts, LatePackets, NatIpSelection, OnExhaustion, OnIdle, PortAllocation, PortSpace,
     Preset, TimerSet,
 };
-use crate::units::{FlowLimit, FrontendPath, Name, PortRange, SubnetPath, TimeSpan};
+use crate::units::{FlowLimit, FrontendPath, Name, PortRange, Rate, SubnetPath, TimeSpan};
 use core::net::Ipv4Addr;
 use plsim_types::{NatPreset, Timers};
 use schemars::JsonSchema;
@@ -146,6 +146,12 @@ pub struct PrivateLinkService {
     /// What a client hears whose new flow finds no port, or meets a limit.
     #[serde(default)]
     pub on_exhaustion: OnExhaustion,
+    /// How often each backend VM's NAT says so by ICMP, all its clients together (1000/s if absent, as
+    /// Linux does).
+    pub icmp_rate: Option<Rate>,
+    /// How many such answers may come at once (50 if absent, as Linux does).
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub icmp_burst: Option<u32>,
 }
 
 /// What a PROXY header names as destination.

@@ -137,6 +137,7 @@ lints! {
     PL151 Error None, "a skew fits the destinations that it is over";
     PL160 Warning Some("GCP-DPA"), "Google's Cloud NAT reserves ports in powers of two, up to 65 536 for a VM";
     PL190 Error None, "a capture has room for all capture points";
+    PL195 Warning None, "answers by ICMP have a rate where there are any";
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 use super::Rules;
 use super::lints::{
     PL030, PL031, PL032, PL033, PL034, PL035, PL036, PL037, PL038, PL039, PL045, PL046, PL110,
-    PL160,
+    PL160, PL195,
 };
 use crate::model::{
-    Action, BackendVm, HeldPorts, NetworkPolicies, PortAllocation, PrivateLinkService,
+    Action, BackendVm, HeldPorts, NetworkPolicies, OnExhaustion, PortAllocation, PrivateLinkService,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -260,11 +260,26 @@ impl Rules<'_> {
                 .help("the whole range is \"1024-65535\": 64512 ports per NAT IP and VM");
         }
         self.blocks(path, service);
+        self.icmp(path, service);
         if service.held_ports == HeldPorts::ReuseOldest && service.may_give_up() {
             let message = "the oldest held-down port cannot be reused: the port allocation may not \
                            find it";
             self.report(PL046, &format!("{path}.held_ports"), message.to_owned())
                 .help("use a port_allocation that finds every free port, such as \"bitmap\"");
+        }
+    }
+
+    fn icmp(&mut self, path: &str, service: &PrivateLinkService) {
+        let keys = [
+            ("icmp_rate", service.icmp_rate.is_some()),
+            ("icmp_burst", service.icmp_burst.is_some()),
+        ];
+        let silent = service.on_exhaustion == OnExhaustion::Drop;
+        for (key, _) in keys.into_iter().filter(|(_, given)| *given && silent) {
+            let message = format!("`{key}` is of no use: no client is answered");
+            self.report(PL195, &format!("{path}.{key}"), message).help(
+                "add on_exhaustion = \"icmp-admin-prohibited\" or \"icmp-host-unreachable\", or remove it",
+            );
         }
     }
 
