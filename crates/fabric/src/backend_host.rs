@@ -241,7 +241,7 @@ impl BackendHost {
         let (source, destination) = (packet.source(), packet.destination());
         let translation = match direction {
             Direction::Original => {
-                let original = original(packet, packet.tcp_segment());
+                let original = original(packet, packet.tracked_segment());
                 nat.prefer_nat_ip(packet.encap.nat_ip);
                 match is_error {
                     true => nat.original_error(&original, now),

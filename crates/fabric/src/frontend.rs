@@ -30,7 +30,7 @@ impl BackendHost {
                 frontend,
                 server,
                 protocol,
-                segment: packet.tcp_segment(),
+                segment: packet.tracked_segment(),
             };
             flows.original(&original, now)?;
         }
@@ -53,7 +53,7 @@ impl BackendHost {
         let frontend = if packet.form() == Form::IcmpError {
             flows.error(protocol, server, client, now)
         } else {
-            flows.reply(protocol, server, client, packet.tcp_segment(), now)
+            flows.reply(protocol, server, client, packet.tracked_segment(), now)
         };
         let Some(frontend) = frontend else {
             return Ok(false);

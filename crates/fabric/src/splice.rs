@@ -120,7 +120,7 @@ impl Splices {
     /// Returns the server's segment as the client will see it, for the NAT to judge.
     #[must_use]
     pub fn seen(&self, packet: &Packet) -> Option<TcpSegment> {
-        let segment = packet.tcp_segment()?;
+        let segment = packet.tracked_segment()?;
         let Some(splice) = self.flows.get(&reply_key(packet)) else {
             return Some(segment);
         };

@@ -56,8 +56,8 @@ pub struct FrontendPacket {
     pub server: SocketAddrV4,
     /// Its protocol.
     pub protocol: Protocol,
-    /// Its TCP header; `None` for UDP and for TCP fragments after the first, which may only refresh a
-    /// flow.
+    /// Its TCP header; of a TCP fragment after the first, which opens and ends nothing, where it is in
+    /// its segment, or `None` as for UDP.
     pub segment: Option<TcpSegment>,
 }
 
@@ -352,9 +352,16 @@ impl FrontendFlows {
             self.check_lb(position)?;
         }
         let flow = self.flows.entry_mut(position);
-        let Some(segment) = segment else {
+        let Some(segment) = segment.filter(|segment| !segment.flags.is_rest()) else {
             // A datagram, or a fragment after the first.
             if flow.state.is_active() {
+                match (segment, flow.state, direction) {
+                    (Some(rest), State::HalfOpen, Direction::Original) => {
+                        flow.sequences.record_rest_of_syn(&rest);
+                    }
+                    (Some(rest), _, _) => flow.sequences.record(direction, &rest),
+                    (None, _, _) => {}
+                }
                 flow.last = now;
             }
             return Ok(());

@@ -58,6 +58,9 @@ impl NatEngine {
 /// header cannot be answered.
 fn answer(segment: Option<&TcpSegment>) -> Option<(u32, Option<u32>)> {
     let segment = segment.filter(|segment| !segment.flags.has(TcpFlags::RST))?;
+    if segment.flags.is_rest() {
+        return None;
+    }
     Some(if segment.flags.has(TcpFlags::ACK) {
         (segment.acknowledgement, None)
     } else {

@@ -16,8 +16,8 @@ pub struct Original {
     pub backend_port: u16,
     /// Its protocol.
     pub protocol: Protocol,
-    /// Its TCP header; `None` for UDP and for TCP fragments after the first, which may only refresh
-    /// a binding.
+    /// Its TCP header; of a TCP fragment after the first, which opens and ends nothing, where it is in
+    /// its segment, or `None` as for UDP.
     pub segment: Option<TcpSegment>,
 }
 
@@ -30,8 +30,8 @@ pub struct Reply {
     pub destination: SocketAddrV4,
     /// Its protocol.
     pub protocol: Protocol,
-    /// Its TCP header; `None` for UDP and for TCP fragments after the first, which may only refresh
-    /// a binding.
+    /// Its TCP header; of a TCP fragment after the first, which opens and ends nothing, where it is in
+    /// its segment, or `None` as for UDP.
     pub segment: Option<TcpSegment>,
 }
 

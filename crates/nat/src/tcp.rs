@@ -9,13 +9,23 @@
 //! noted) or refuses it (so does the RST). The noted SYN alone makes no RST valid, so a stranger who
 //! forges one ends nothing.
 //!
-//! Windows are not followed, there is no room for them in a binding: data from up to 2^31 bytes ahead
-//! moves the end of what was sent, and an RST at that end is valid. So who can forge *two* packets may
-//! hold a connection down; the next packet of its true ends revives it.
+//! Windows are not followed, there is no room for them in a binding; in their place stand the largest
+//! that TCP has ([`LARGEST_WINDOW`]) and the most that is usually in flight ([`IN_FLIGHT`]). A segment
+//! moves what is expected only if its acknowledgement is acceptable (RFC 5961 §5.2). So who forges data
+//! and an RST at its end holds a connection down with one pair of packets in a thousand; the next
+//! packet of its true ends revives it.
 
 use crate::binding::{Aside, State};
 use plsim_types::canary::{Fault, planted};
 use plsim_types::{Direction, TcpFlags, TcpSegment};
+
+/// The largest window of TCP, rounded up (RFC 7323 §2.3): no segment lies farther ahead of the others of
+/// its sender, no acknowledgement farther behind what it is about.
+const LARGEST_WINDOW: u32 = 1 << 30;
+
+/// The most unacknowledged bytes with an RST behind them that is believed: more than Linux keeps room for
+/// (6 MiB; KERN: `tcp_rmem`).
+const IN_FLIGHT: u32 = 1 << 24;
 
 /// What was seen of a connection's sequence numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,24 +87,43 @@ impl Sequences {
         self.server_ack = syn_ack.acknowledgement;
     }
 
-    /// Records a segment of an established connection.
+    /// Tells whether the acknowledgement of a segment is acceptable: of something that was sent, and not
+    /// too long ago (RFC 5961 §5.2). What is neither SYN nor RST has one: without, nothing passes its
+    /// first hop.
+    #[inline(always)]
+    const fn accepts(&self, direction: Direction, segment: &TcpSegment) -> bool {
+        let sent = match direction {
+            Direction::Original => self.server_end,
+            Direction::Reply => self.client_end,
+        };
+        sent.wrapping_sub(segment.acknowledgement) <= LARGEST_WINDOW
+    }
+
+    /// Records a later part of the client's SYN: one datagram with all of its data.
+    pub(crate) const fn record_rest_of_syn(&mut self, rest: &TcpSegment) {
+        if rest.end().wrapping_sub(self.client_end) <= u16::MAX as u32 {
+            self.client_end = rest.end();
+        }
+    }
+
+    /// Records a segment of an established connection, or a later part of one.
     ///
-    /// An acknowledgement counts only if it is newer and of something that was sent: a stale one
-    /// of an earlier connection must not end up in our RST.
+    /// It counts only if its acknowledgement is acceptable, and moves the numbers only forward: a stale
+    /// acknowledgement of an earlier connection must not end up in our RST.
     #[inline(always)] // With the direction known, half of it is gone.
     pub(crate) const fn record(&mut self, direction: Direction, segment: &TcpSegment) {
-        if segment.flags.has(TcpFlags::SYN) {
+        if segment.flags.has(TcpFlags::SYN) || !self.accepts(direction, segment) {
             return;
         }
-        let (end, ack, other_end) = match direction {
-            Direction::Original => (&mut self.client_end, &mut self.client_ack, self.server_end),
-            Direction::Reply => (&mut self.server_end, &mut self.server_ack, self.client_end),
+        let (end, ack) = match direction {
+            Direction::Original => (&mut self.client_end, &mut self.client_ack),
+            Direction::Reply => (&mut self.server_end, &mut self.server_ack),
         };
-        if newer(segment.end(), *end) {
+        let acked = segment.acknowledgement;
+        if segment.end().wrapping_sub(*end) <= LARGEST_WINDOW {
             *end = segment.end();
         }
-        let acked = segment.acknowledgement;
-        if segment.flags.has(TcpFlags::ACK) && newer(acked, *ack) && !newer(acked, other_end) {
+        if acked.wrapping_sub(*ack) <= LARGEST_WINDOW {
             *ack = acked;
         }
     }
@@ -136,7 +165,7 @@ pub(crate) fn step(
                 && let Some(accepted) = on_answer(segment, noted)
             {
                 accepted
-            } else if flags.has(TcpFlags::FIN) {
+            } else if flags.has(TcpFlags::FIN) && seen.accepts(direction, segment) {
                 on_fin(state, direction)
             } else {
                 Step::Refresh
@@ -177,10 +206,9 @@ fn on_reset(
     let valid = match (state, direction) {
         // Nothing of the server's was seen yet; it must name the SYN it refuses.
         (State::HalfOpen, Direction::Reply) => refuses(segment, seen.syn()),
-        (_, Direction::Original) => [seen.server_ack, seen.client_end].contains(&segment.sequence),
+        (_, Direction::Original) => is_expected(segment, seen.server_ack, seen.client_end),
         (_, Direction::Reply) => {
-            [seen.client_ack, seen.server_end].contains(&segment.sequence)
-                || refuses(segment, noted)
+            is_expected(segment, seen.client_ack, seen.server_end) || refuses(segment, noted)
         }
     };
     if valid || planted(Fault::ResetBelieved) {
@@ -188,6 +216,13 @@ fn on_reset(
     } else {
         Step::Pass
     }
+}
+
+/// Judges whether an RST has the number that its receiver expects (RFC 5961 §3.2): what that has
+/// acknowledged, or the end of what was sent if all of it may have arrived by now.
+const fn is_expected(segment: &TcpSegment, acknowledged: u32, end: u32) -> bool {
+    segment.sequence == acknowledged
+        || segment.sequence == end && end.wrapping_sub(acknowledged) <= IN_FLIGHT
 }
 
 fn on_open(state: State, segment: &TcpSegment, seen: &Sequences) -> Step {

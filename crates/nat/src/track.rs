@@ -35,14 +35,23 @@ impl NatEngine {
             }
         }
         let binding = self.flows.entry_mut(position);
-        let Some(segment) = segment else {
-            // A fragment after the first.
+        let Some(segment) = segment.filter(|segment| !segment.flags.is_rest()) else {
+            // A fragment after the first: what may be said of it is how far it reaches.
             let alive = match direction {
                 Direction::Original => !binding.state.is_held() && binding.state != State::LbIdle,
                 Direction::Reply => binding.state.is_established(),
             };
-            if alive && refreshes {
-                binding.last = now;
+            if alive {
+                match segment {
+                    Some(rest) if binding.state == State::HalfOpen => {
+                        binding.sequences.record_rest_of_syn(rest);
+                    }
+                    Some(rest) => binding.sequences.record(direction, rest),
+                    None => {}
+                }
+                if refreshes {
+                    binding.last = now;
+                }
             }
             return Ok(());
         };
@@ -101,11 +110,15 @@ impl NatEngine {
         now: Instant,
     ) {
         let before = self.flows.entry(position).state;
-        if before.is_held() && self.active >= self.flow_limit {
+        let full = self.active >= self.flow_limit;
+        let binding = self.flows.entry_mut(position);
+        if before.is_held() && full {
             // The packet passes, as for any held-down binding; only the revival does not happen.
+            if let Step::Go(_) = step {
+                binding.sequences.record(direction, segment);
+            }
             return;
         }
-        let binding = self.flows.entry_mut(position);
         if let Step::Accept(_) = step {
             let noted = if before.is_established() {
                 core::mem::take(&mut binding.aside)

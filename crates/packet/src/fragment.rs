@@ -1,9 +1,9 @@
-use plsim_types::{DropReason, Protocol};
+use plsim_types::{DropReason, Protocol, TcpFlags, TcpSegment};
 use pnet_packet::Packet as _;
 use pnet_packet::ipv4::{Ipv4Flags, Ipv4Packet};
 
 use crate::form::Form;
-use crate::packet::{MAX_HEADERS, Packet, set_word, word};
+use crate::packet::{MAX_HEADERS, Packet, long, set_long, set_word, word};
 use crate::payload::Payload;
 
 /// The offset of a fragment counts in units of eight bytes (RFC 791 §3.1).
@@ -15,6 +15,17 @@ const LONGEST: usize = 65_535;
 /// The fixed part of a TCP header, and a UDP header.
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
+
+/// What the first fragment of a datagram tells the others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    source: u16,
+    destination: u16,
+    /// The sequence number at the datagram's offset 0, were there no header.
+    base: u32,
+    acknowledgement: u32,
+    ends: bool,
+}
 
 impl Packet {
     /// Reads a fragment whose IP header is right; `wire` is the whole of it.
@@ -95,6 +106,67 @@ impl Packet {
         self.form == Form::Fragment
             && self.fragment_offset() == 0
             && self.protocol() == Protocol::Tcp
+    }
+
+    /// Returns what a first fragment tells the others.
+    pub(crate) fn stamp(&self) -> Stamp {
+        let mut stamp = Stamp {
+            source: self.source().port(),
+            destination: self.destination().port(),
+            base: 0,
+            acknowledgement: 0,
+            ends: false,
+        };
+        if let Some(segment) = self.tcp_segment() {
+            let header = usize::from(self.header_len - self.ip_header_len);
+            let opens = segment.flags.has(TcpFlags::SYN);
+            stamp.base = segment
+                .sequence
+                .wrapping_add(u32::from(opens))
+                .wrapping_sub(header as u32);
+            stamp.acknowledgement = segment.acknowledgement;
+            stamp.ends = segment.flags.has(TcpFlags::FIN);
+        }
+        stamp
+    }
+
+    /// Gives a fragment after the first what its datagram's first one tells: the ports, and of a TCP
+    /// segment where the fragment is in it. It stands behind the header and is not on the wire.
+    pub(crate) fn take_stamp(&mut self, stamp: &Stamp) {
+        self.stamp_ports(stamp.source, stamp.destination);
+        let offset = self.fragment_offset();
+        if offset > 0 {
+            let ends = stamp.ends && !self.has_more_fragments();
+            let behind = self.transport_mut();
+            set_long(behind, 4, stamp.base.wrapping_add(offset as u32));
+            set_long(behind, 8, stamp.acknowledgement);
+            behind[13] = if ends { TcpFlags::FIN.0 } else { 0 };
+        }
+    }
+
+    /// Returns what a middlebox that has seen the first fragment reads of any part of a TCP segment:
+    /// its [segment](Self::tcp_segment), or of a fragment after the first where it is in that.
+    ///
+    /// Only a fragment that was [forwarded](crate::FragmentPolicy::Forward) knows.
+    #[must_use]
+    #[inline]
+    pub fn tracked_segment(&self) -> Option<TcpSegment> {
+        self.tcp_segment().or_else(|| self.later_part())
+    }
+
+    #[cold]
+    fn later_part(&self) -> Option<TcpSegment> {
+        if self.form != Form::Fragment || self.protocol() != Protocol::Tcp {
+            return None;
+        }
+        let behind = &self.header[self.transport_offset()..];
+        Some(TcpSegment {
+            flags: TcpFlags(behind[13]),
+            sequence: long(behind, 4),
+            acknowledgement: long(behind, 8),
+            window: 0,
+            length: self.data_len() as u16,
+        })
     }
 
     /// Gives a fragment after the first the ports of its datagram. They stand behind the header

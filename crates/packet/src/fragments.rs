@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use plsim_types::{DropReason, Duration, Instant};
 
 use crate::checksum::Sum;
+use crate::fragment::Stamp;
 use crate::packet::{Packet, long, set_word, word};
 
 /// The most bytes of an IPv4 packet, header included.
@@ -18,7 +19,8 @@ pub enum FragmentPolicy {
     Drop,
     /// They wait until their datagram is complete, and go on as one packet.
     Reassemble,
-    /// They go on as they are, in order, once the first has come: later ones carry its ports.
+    /// They go on as they are, in order, once the first has come: later ones carry its ports, and where they are in its
+    /// TCP segment.
     Forward,
 }
 
@@ -101,8 +103,8 @@ struct Datagram {
     end: Option<usize>,
     /// Where the next fragment to go on starts.
     next: usize,
-    /// The ports of the first fragment, once it has come.
-    ports: Option<(u16, u16)>,
+    /// What the first fragment tells the others, once it has come.
+    stamp: Option<Stamp>,
     /// Why nothing more of it goes on.
     spoilt: Option<DropReason>,
     /// What it counts against the limit.
@@ -226,7 +228,7 @@ impl Fragments {
             farthest: 0,
             end: None,
             next: 0,
-            ports: None,
+            stamp: None,
             spoilt: None,
             bytes: FragmentsConfig::OVERHEAD,
             deadline,
@@ -267,15 +269,15 @@ impl Fragments {
             .datagrams
             .get_mut(&key)
             .expect("broken invariant: an open datagram is forwarded");
-        while let Some((source, destination)) = datagram.ports
+        while let Some(stamp) = &datagram.stamp
             && let Some(mut part) = datagram.parts.remove(&datagram.next)
         {
+            part.take_stamp(stamp);
             let cost = FragmentsConfig::OVERHEAD + part.wire_len();
             datagram.next += part.data_len();
             datagram.bytes -= cost;
             self.bytes -= cost;
             self.held -= 1;
-            part.stamp_ports(source, destination);
             self.fates.push_back(Fate::On(part));
         }
         if datagram.end == Some(datagram.next) {
@@ -370,8 +372,7 @@ impl Datagram {
             self.end = Some(end);
         }
         if offset == 0 {
-            let (source, destination) = (fragment.source(), fragment.destination());
-            self.ports = Some((source.port(), destination.port()));
+            self.stamp = Some(fragment.stamp());
         }
         self.parts.insert(offset, fragment);
         offset

@@ -417,6 +417,11 @@ pub(crate) fn long(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
+#[inline]
+pub(crate) fn set_long(bytes: &mut [u8], at: usize, long: u32) {
+    bytes[at..at + 4].copy_from_slice(&long.to_be_bytes());
+}
+
 /// Reads a word in the machine's own order.
 #[inline]
 fn own_word(bytes: &[u8], at: usize) -> u16 {

@@ -136,6 +136,56 @@ fn rfc4787_req14_fragments_are_forwarded_in_order_with_the_ports_of_the_first() 
 }
 
 #[test]
+fn later_fragments_of_a_segment_tell_where_they_are_in_it() {
+    let header = TcpHeader {
+        source: address("10.1.0.4:40000"),
+        destination: address("10.1.0.10:443"),
+        sequence: u32::MAX - 3,
+        acknowledgement: 77,
+        flags: TcpFlags::FIN | TcpFlags::ACK,
+        window: 500,
+        mss: None,
+    };
+    let packet = Packet::tcp(&header, Payload::Zeros(40));
+    let mut fragments = engine(FragmentPolicy::Forward);
+    let ranges = [48..60, 24..48, 0..24];
+    let parts = ranges.map(|range| part(&packet, range, 7));
+    let seen: Vec<_> = send(&mut fragments, parts)
+        .into_iter()
+        .map(|fate| {
+            let Fate::On(part) = fate else {
+                panic!("{fate:?}")
+            };
+            let segment = part.tracked_segment().unwrap();
+            assert_eq!(segment.acknowledgement, 77);
+            (
+                segment.flags,
+                segment.sequence,
+                segment.length,
+                segment.end(),
+            )
+        })
+        .collect();
+    let whole = packet.tcp_segment().unwrap();
+    let (start, end) = (whole.sequence, whole.end());
+    assert_eq!(
+        seen,
+        [
+            (header.flags, start, 4, start.wrapping_add(5)),
+            (TcpFlags(0), start.wrapping_add(4), 24, end.wrapping_sub(13)),
+            (TcpFlags::FIN, start.wrapping_add(28), 12, end),
+        ]
+    );
+    // Nobody has told what is not forwarded, and a datagram has no such numbers.
+    assert_eq!(packet.tracked_segment(), Some(whole));
+    assert_eq!(datagram().tracked_segment(), None);
+    let parts = [16..48, 0..16].map(|range| part(&datagram(), range, 7));
+    for fate in send(&mut engine(FragmentPolicy::Forward), parts) {
+        assert!(matches!(fate, Fate::On(part) if part.tracked_segment().is_none()));
+    }
+}
+
+#[test]
 fn rfc4787_req14_what_does_not_become_complete_is_dropped_at_the_exact_time() {
     for policy in [FragmentPolicy::Reassemble, FragmentPolicy::Forward] {
         for range in [16..32, 32..48] {

@@ -30,6 +30,13 @@ impl TcpFlags {
         self.0 & 0x07 == 0
     }
 
+    /// Tells whether these are the flags of no segment, which has SYN, RST or ACK, but of the rest of
+    /// one: a fragment after the first, as [`TcpSegment`] says.
+    #[must_use]
+    pub const fn is_rest(self) -> bool {
+        self.0 & 0x16 == 0
+    }
+
     /// Tells whether this opens a connection: SYN without ACK, RST or FIN.
     #[must_use]
     pub const fn opens(self) -> bool {
@@ -63,7 +70,11 @@ impl fmt::Display for TcpFlags {
     }
 }
 
-/// What a middlebox reads of a TCP segment.
+/// What a middlebox reads of a TCP segment, or of a part of one.
+///
+/// Of a segment in fragments the first tells all but how long the others are. Each of those tells where
+/// it is and how long; its acknowledgement is the first one's, its [flags](TcpFlags::is_rest) are none, but
+/// FIN for the last if the segment has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpSegment {
     /// Control bits.

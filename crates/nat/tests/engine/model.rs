@@ -106,8 +106,15 @@ pub(crate) enum Expected {
     Perhaps(Vec<SocketAddrV4>),
 }
 
-fn after(a: u32, b: u32) -> bool {
-    a != b && a.wrapping_sub(b) < 1 << 31
+/// Tells whether this is a part of a segment behind its first fragment.
+fn is_rest(segment: &TcpSegment) -> bool {
+    segment.flags.0 & 0x16 == 0
+}
+
+/// The RSTs that the receiver is believed to take: with what it has acknowledged, or all that was sent
+/// if that is at most 16 MiB more.
+fn expected(exact: u32, acknowledged: u32, end: u32) -> bool {
+    exact == acknowledged || exact == end && end.wrapping_sub(acknowledged) <= 1 << 24
 }
 
 /// Tells whether a segment acknowledges a SYN, perhaps with some of its data.
@@ -325,7 +332,7 @@ impl Model {
         }
         let Some(segment) = segment else { return };
         let flags = segment.flags.0;
-        if flags & 4 != 0 {
+        if flags & 4 != 0 || is_rest(segment) {
             return;
         }
         let (sequence, ack) = if flags & 16 != 0 {
@@ -451,6 +458,21 @@ impl Model {
         let flow = &mut self.flows[at];
         let (phase, since, on_top) = (flow.phase, flow.since, flow.on_top);
         match segment {
+            Some(segment) if is_rest(segment) => {
+                let alive = match flow.phase {
+                    Phase::Open { .. } => true,
+                    Phase::Init => from_client,
+                    _ => false,
+                };
+                if flow.phase != Phase::Init {
+                    if alive {
+                        flow.numbers(from_client, segment);
+                    }
+                } else if alive && segment.end().wrapping_sub(flow.client_end) <= 65_535 {
+                    flow.client_end = segment.end();
+                }
+                flow.without_header(from_client, refreshes, full, now);
+            }
             Some(segment) => flow.segment(from_client, segment, full, now),
             None => flow.without_header(from_client, refreshes, full, now),
         }
@@ -505,6 +527,7 @@ impl Flow {
                 self.isn = segment.sequence;
                 self.on_top = None;
                 self.client_end = segment.end();
+                self.server_end = 0;
                 self.server_ack = None;
             }
             return;
@@ -534,15 +557,18 @@ impl Flow {
                     self.taken(segment, fin, now);
                 }
             }
-            Phase::HeldRst if full => {}
+            Phase::HeldRst if full => self.numbers(from_client, segment),
             Phase::HeldRst | Phase::Dropped(_) => {
                 self.phase = Phase::Open {
                     client_fin: false,
                     server_fin: false,
                 };
-                self.carry(from_client, fin, syn, ack, segment, now);
+                self.carry(from_client, fin, segment, now);
             }
-            Phase::Open { .. } => self.carry(from_client, fin, syn, ack, segment, now),
+            Phase::Open { .. } => {
+                let fin = fin && self.acknowledges(from_client, segment);
+                self.carry(from_client, fin, segment, now);
+            }
             Phase::HeldFin | Phase::Udp | Phase::HeldUdp => {}
         }
     }
@@ -561,15 +587,7 @@ impl Flow {
     }
 
     /// A segment of an established connection.
-    fn carry(
-        &mut self,
-        from_client: bool,
-        fin: bool,
-        syn: bool,
-        ack: bool,
-        segment: &TcpSegment,
-        now: u64,
-    ) {
+    fn carry(&mut self, from_client: bool, fin: bool, segment: &TcpSegment, now: u64) {
         let Phase::Open {
             mut client_fin,
             mut server_fin,
@@ -589,25 +607,37 @@ impl Flow {
             client_fin,
             server_fin,
         };
-        if syn {
+        self.numbers(from_client, segment);
+    }
+
+    /// Tells whether a segment acknowledges something that was sent, within the last 2^30 bytes.
+    fn acknowledges(&self, from_client: bool, segment: &TcpSegment) -> bool {
+        let sent = if from_client {
+            self.server_end
+        } else {
+            self.client_end
+        };
+        (0..=1 << 30).contains(&sent.wrapping_sub(segment.acknowledgement))
+    }
+
+    /// What a segment without SYN says of both sides' numbers.
+    fn numbers(&mut self, from_client: bool, segment: &TcpSegment) {
+        if segment.flags.0 & 2 != 0 || !self.acknowledges(from_client, segment) {
             return;
         }
-        let known = self.server_ack.unwrap();
+        let forward = |number: &mut u32, to: u32| {
+            if to.wrapping_sub(*number) <= 1 << 30 {
+                *number = to;
+            }
+        };
+        let acked = segment.acknowledgement;
         if from_client {
-            if after(segment.end(), self.client_end) {
-                self.client_end = segment.end();
-            }
-            let acked = segment.acknowledgement;
-            if ack && after(acked, self.client_ack) && !after(acked, self.server_end) {
-                self.client_ack = acked;
-            }
+            forward(&mut self.client_end, segment.end());
+            forward(&mut self.client_ack, acked);
         } else {
-            if after(segment.end(), self.server_end) {
-                self.server_end = segment.end();
-            }
-            let acked = segment.acknowledgement;
-            if ack && after(acked, known) && !after(acked, self.client_end) {
-                self.server_ack = Some(acked);
+            forward(&mut self.server_end, segment.end());
+            if let Some(known) = &mut self.server_ack {
+                forward(known, acked);
             }
         }
     }
@@ -616,8 +646,8 @@ impl Flow {
         let exact = segment.sequence;
         let next = match self.phase {
             Phase::Init if from_client => {
-                let expected = self.isn.wrapping_add(1);
-                (exact == expected || exact == self.client_end).then_some(Phase::HeldRefused)
+                let first = self.isn.wrapping_add(1);
+                expected(exact, first, self.client_end).then_some(Phase::HeldRefused)
             }
             Phase::Init => {
                 let acks = segment.flags.0 & 16 != 0;
@@ -625,15 +655,15 @@ impl Flow {
                 (acks && names).then_some(Phase::HeldRefused)
             }
             Phase::Open { .. } if from_client => {
-                let valid = Some(exact) == self.server_ack || exact == self.client_end;
-                valid.then_some(Phase::HeldRst)
+                let known = self.server_ack.unwrap();
+                expected(exact, known, self.client_end).then_some(Phase::HeldRst)
             }
             Phase::Open { .. } => {
                 let acks = segment.flags.0 & 16 != 0;
                 let on_top = self.on_top;
                 let refused = on_top.is_some_and(|(isn, end)| acks && names(segment, isn, end));
-                let valid = exact == self.client_ack || exact == self.server_end || refused;
-                valid.then_some(Phase::HeldRst)
+                let valid = expected(exact, self.client_ack, self.server_end);
+                (valid || refused).then_some(Phase::HeldRst)
             }
             _ => None,
         };

@@ -184,15 +184,23 @@ fn flags() -> impl Strategy<Value = u8> {
         3 => Just(0x11),
         3 => Just(0x04),
         2 => Just(0x14),
+        1 => Just(0x00),
+        1 => Just(0x01),
         1 => 0..=0x1F_u8,
     ]
 }
 
+/// Numbers that meet, and the limits of how far apart two of a connection may be.
+fn number() -> impl Strategy<Value = u32> {
+    let far = prop_oneof![20 => Just(0), 1 => Just(1_u32 << 24), 1 => Just(1_u32 << 30)];
+    (far, 0..6_u32).prop_map(|(far, near)| BASE.wrapping_add(far).wrapping_add(near))
+}
+
 fn segment() -> impl Strategy<Value = TcpSegment> {
-    (flags(), 0..6_u32, 0..6_u32, 0..3_u16).prop_map(|(flags, sequence, ack, length)| TcpSegment {
+    (flags(), number(), number(), 0..3_u16).prop_map(|(flags, sequence, ack, length)| TcpSegment {
         flags: TcpFlags(flags),
-        sequence: BASE.wrapping_add(sequence),
-        acknowledgement: BASE.wrapping_add(ack),
+        sequence,
+        acknowledgement: ack,
         window: 0,
         length: length.saturating_sub(1),
     })

@@ -208,16 +208,95 @@ fn rfc5961_3_2_the_exact_rst_is_taken() {
 
 #[test]
 fn rfc5961_3_2_windows_are_not_followed_but_the_true_ends_revive_what_a_forger_held_down() {
+    // 16 MiB that nobody has acknowledged may be in flight, one byte more may not.
+    let far = 1 << 24;
     connected().play(&[
-        (c(ACK, 1 << 20, 1).with(10), OPEN),
-        (c(RST, (1 << 20) + 10, 1), State::Reset),
+        (c(ACK, far - 9, 1).with(10), OPEN),
+        (c(RST, far + 1, 1), State::Reset),
         (s(ACK, 1, 1), OPEN),
     ]);
-    // From more than half of all numbers ahead it is data from the past.
     connected().play(&[
-        (c(ACK, (1 << 31) + 1, 1).with(10), OPEN),
-        (c(RST, (1 << 31) + 11, 1), OPEN),
+        (c(ACK, far - 8, 1).with(10), OPEN),
+        (c(RST, far + 2, 1), OPEN),
+        // Acknowledged it is what the server expects, however much it was.
+        (s(ACK, 1, far + 2), OPEN),
+        (c(RST, far + 2, 1), State::Reset),
     ]);
+    connected().play(&[
+        (s(ACK, far - 8, 1).with(10), OPEN),
+        (s(RST, far + 2, 1), OPEN),
+        (c(ACK, 1, far + 2), OPEN),
+        (s(RST, far + 2, 1), State::Reset),
+    ]);
+}
+
+#[test]
+fn rfc7323_2_3_data_from_beyond_the_largest_window_moves_nothing() {
+    let window = 1 << 30;
+    for (end, moves) in [(window + 1, true), (window + 2, false)] {
+        let after = if moves { State::Reset } else { OPEN };
+        connected().play(&[
+            (c(ACK, end - 10, 1).with(10), OPEN),
+            // The server's acknowledgement is one of what was sent, or of nothing.
+            (s(ACK, 1, end), OPEN),
+            (c(RST, end, 1), after),
+        ]);
+    }
+}
+
+#[test]
+fn rfc5961_5_2_data_with_an_acknowledgement_of_nothing_sent_moves_nothing() {
+    let before = 1_u32.wrapping_sub(1 << 30);
+    for (acknowledgement, moves) in [
+        (1, true),
+        (2, false),
+        (1 << 31, false),
+        (before, true),
+        (before.wrapping_sub(1), false),
+    ] {
+        let after = if moves { State::Reset } else { OPEN };
+        connected().play(&[
+            (c(ACK, 1, acknowledgement).with(10), OPEN),
+            (c(RST, 11, 0), after),
+        ]);
+        connected().play(&[
+            (s(ACK, 1, acknowledgement).with(10), OPEN),
+            (s(RST, 11, 0), after),
+        ]);
+    }
+}
+
+#[test]
+fn rfc5961_5_2_a_fin_with_an_acknowledgement_of_nothing_sent_closes_nothing() {
+    connected().play(&[
+        (c(FIN, 1, 2), OPEN),
+        (s(FIN, 1, 2), OPEN),
+        (c(FIN, 1, 1), State::ClientFin),
+        (s(FIN, 1, 3), State::ClientFin),
+        (s(FIN, 1, 2), State::Closed),
+    ]);
+}
+
+#[test]
+fn what_a_full_vm_lets_pass_after_an_rst_is_counted_all_the_same() {
+    let mut config = small(1, 2);
+    config.flow_limit = Some(1);
+    let mut nat = Nat::new(config);
+    let port = nat.open(1).unwrap();
+    nat.abort(1).unwrap();
+    let other = nat.open(2).unwrap();
+    // The RST was not taken: both sides go on, but there is no room to revive them.
+    let first = CLIENT_ISN.wrapping_add(1);
+    nat.send(1, segment(ACK, first, 7_001, 10)).unwrap();
+    nat.answer(port, segment(ACK, 7_001, first.wrapping_add(10), 20))
+        .unwrap();
+    assert_eq!(nat.state(port), Some(State::Reset));
+    nat.close(2, other).unwrap();
+    nat.send(1, segment(ACK, first.wrapping_add(10), 7_021, 0))
+        .unwrap();
+    assert_eq!(nat.state(port), Some(OPEN));
+    nat.answer(port, segment(RST, 7_021, 0, 0)).unwrap();
+    assert_eq!(nat.state(port), Some(State::Reset));
 }
 
 #[test]

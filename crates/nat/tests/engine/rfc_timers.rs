@@ -5,7 +5,7 @@ use crate::harness::{
 };
 use core::net::SocketAddrV4;
 use plsim_nat::{HeldPorts, NatConfig, NatError, PoolConfig, State, Timers};
-use plsim_types::{Duration, LinkId, Protocol};
+use plsim_types::{Duration, LinkId, Protocol, TcpFlags};
 
 fn with(ports: u16, timers: Timers) -> NatConfig {
     let mut config = small(1, ports);
@@ -294,6 +294,34 @@ fn a_later_fragment_refreshes_what_is_alive_and_opens_nothing() {
     nat.after(64 * SECOND);
     assert!(fragment(&mut nat).is_ok());
     ends_after(&mut nat, Protocol::Tcp, 1, (0, 1));
+}
+
+#[test]
+fn later_fragments_tell_how_far_their_segment_reaches() {
+    let rest = |flags| TcpFlags(flags);
+    let mut nat = Nat::new(small(1, 1));
+    nat.play(&[
+        // A SYN with data in two fragments, which the server acknowledges as a whole.
+        (c(SYN, 0, 0).with(16), State::HalfOpen),
+        (c(rest(0), 17, 0).with(8), State::HalfOpen),
+        (s(rest(0), 0, 1), State::HalfOpen),
+        (s(SYN_ACK, 0, 25), State::Established),
+        (c(ACK, 25, 1), State::Established),
+        // A response in three, and what acknowledges all of it.
+        (s(ACK, 1, 25).with(100), State::Established),
+        (s(rest(0), 101, 25).with(100), State::Established),
+        (s(rest(0), 201, 25).with(50), State::Established),
+        (c(ACK, 25, 251), State::Established),
+        // The FIN stands behind the last one.
+        (c(FIN, 25, 251).with(8), State::ClientFin),
+        (c(rest(1), 33, 251).with(8), State::ClientFin),
+        (s(ACK, 251, 42), State::ClientFin),
+        (c(RST, 42, 0), State::Reset),
+        // What rests is not revived by a part.
+        (c(rest(0), 42, 251).with(8), State::Reset),
+    ]);
+    nat.after(16 * SECOND).timeout();
+    assert_eq!(nat.used(Protocol::Tcp), (0, 0));
 }
 
 #[test]
