@@ -301,7 +301,9 @@ impl FrontendFlows {
             (Protocol::Tcp, Some(syn)) if syn.flags.opens() => {
                 (State::HalfOpen, Sequences::of_syn(&syn))
             }
-            (Protocol::Tcp, Some(segment)) if forgets && segment.flags.is_plain() => {
+            (Protocol::Tcp, Some(segment))
+                if forgets && segment.flags.is_plain() && !segment.flags.is_rest() =>
+            {
                 (State::Established, Sequences::midway(&segment))
             }
             (Protocol::Tcp, _) => return Err(NatError::NoFlow),

@@ -213,6 +213,59 @@ fn only_a_syn_or_a_datagram_begins_a_flow_of_a_load_balancer_that_drops() {
     assert_eq!(host.flows.usage().lb_idle, 0);
 }
 
+/// A later part of a segment.
+const fn rest(sequence: u32, acknowledgement: u32, length: u16) -> Option<TcpSegment> {
+    Some(TcpSegment {
+        flags: TcpFlags(0),
+        sequence,
+        acknowledgement,
+        window: 0,
+        length,
+    })
+}
+
+#[test]
+fn later_fragments_tell_how_far_their_segment_reaches() {
+    let mut host = Host::new(false, LbIdleAction::Drop, None);
+    // A SYN with data in two parts, which the server acknowledges as a whole.
+    let syn = syn().map(|syn| TcpSegment { length: 16, ..syn });
+    host.send(1, syn).unwrap();
+    host.send(1, rest(1017, 0, 8)).unwrap();
+    host.answer(1, tcp(SYN_ACK, 5000, 1025)).unwrap().unwrap();
+    // So is a request, of which the server expects the next byte.
+    host.send(1, tcp(ACK, 1025, 5001)).unwrap();
+    host.send(1, rest(1025, 5001, 50)).unwrap();
+    host.answer(1, tcp(ACK, 5001, 1075)).unwrap().unwrap();
+    host.send(1, tcp(TcpFlags::RST, 1074, 0)).unwrap();
+    assert_eq!(host.flows.usage().flows, 1);
+    host.send(1, tcp(TcpFlags::RST, 1075, 0)).unwrap();
+    assert_eq!(host.flows.usage().flows, 0);
+    // What rests is not prolonged by a part, and no part begins anything.
+    host.after(16 * SECOND - 1);
+    assert_eq!(host.send(1, rest(1075, 5001, 8)), Ok(()));
+    assert_eq!(host.flows.usage().flows, 0);
+    host.after(1);
+    for mut host in [host, Host::new(false, LbIdleAction::Forget, None)] {
+        assert_eq!(host.send(1, rest(1075, 5001, 8)), Err(NatError::NoFlow));
+    }
+}
+
+#[test]
+fn datagrams_and_later_fragments_refresh() {
+    let mut host = Host::new(false, LbIdleAction::Drop, None);
+    host.open(1);
+    for _ in 0..3 {
+        host.after(RULE - 1);
+        assert_eq!(host.send(1, rest(1001, 5001, 8)), Ok(()));
+    }
+    let mut host = Host::new(false, LbIdleAction::Drop, None);
+    host.send(1, None).unwrap();
+    for _ in 0..3 {
+        host.after(300 * SECOND - 1);
+        assert_eq!(host.answer(1, None), Some(Ok(FRONTEND)));
+    }
+}
+
 #[test]
 fn a_closed_connection_rests_and_is_no_active_flow() {
     let mut host = Host::new(true, LbIdleAction::Drop, Some(1));

@@ -3,7 +3,7 @@
 use crate::harness::{ACK, BACKEND, CLIENT_ISN, Nat, PLS, SECOND, SERVER_ISN, SYN, segment, small};
 use plsim_nat::{
     Allocation, AnswerRate, Answers, ConfigError, FullestSpace, HeldPorts, LimitRefusals,
-    NatEngine, NatError, NatEvent, OnExhaustion, Original, Pace, PortSpace, Reply,
+    NatEngine, NatError, NatEvent, OnExhaustion, Original, Pace, PoolConfig, PortSpace, Reply,
 };
 use plsim_types::{DropReason, Duration, Instant, LinkId, PlsId, Protocol};
 use std::collections::BTreeSet;
@@ -125,6 +125,9 @@ fn rfc1812_4_3_2_8_answers_come_in_bursts_and_then_at_their_rate() {
         interval: Duration::from_nanos(10),
         burst: 3,
     };
+    // Another service, which refuses nothing, has a bucket of its own.
+    let other = PoolConfig::azure(PlsId(1), vec![[10, 2, 9, 9].into()]);
+    config.pools.push(other);
     let mut nat = NatEngine::new(config.clone()).unwrap();
     let mut heard = |at: u64| {
         let answer = nat.answer_refusal(PLS, Instant::from_nanos(at));
@@ -303,9 +306,17 @@ fn the_fullest_of_the_spaces_is_told_beside_the_sum_of_all() {
         "{event:?}"
     );
     nat.after(300 * SECOND).timeout();
-    to_port(&mut nat, 8_000, 0).unwrap();
+    to_port(&mut nat, 8_001, 0).unwrap();
     let usage = nat.usage(Protocol::Udp)[0];
     assert_eq!(usage.fullest, FullestSpace { taken: 1, ..full });
+    // Of equal ones the lowest.
+    let mut config = small(1, 4);
+    config.pools[0].port_space = PortSpace::PerVmPort;
+    let mut nat = Nat::new(config);
+    to_port(&mut nat, 8_001, 0).unwrap();
+    to_port(&mut nat, 8_000, 1).unwrap();
+    let fullest = nat.usage(Protocol::Udp)[0].fullest;
+    assert_eq!((fullest.peak, fullest.backend_port), (1, Some(8_000)));
     // A space for the whole VM is the fullest one, and belongs to no port.
     let mut nat = Nat::new(small(1, 4));
     to_port(&mut nat, 8_000, 0).unwrap();

@@ -315,13 +315,30 @@ fn later_fragments_tell_how_far_their_segment_reaches() {
         // The FIN stands behind the last one.
         (c(FIN, 25, 251).with(8), State::ClientFin),
         (c(rest(1), 33, 251).with(8), State::ClientFin),
-        (s(ACK, 251, 42), State::ClientFin),
+        (s(ACK, 251, 42).with(10), State::ClientFin),
+        (s(rest(0), 261, 42).with(50), State::ClientFin),
+        (c(ACK, 42, 311), State::ClientFin),
+        (s(RST, 310, 0), State::ClientFin),
+        (s(RST, 311, 0), State::Reset),
+        (c(ACK, 42, 311), State::Established),
         (c(RST, 42, 0), State::Reset),
         // What rests is not revived by a part.
         (c(rest(0), 42, 251).with(8), State::Reset),
     ]);
     nat.after(16 * SECOND).timeout();
     assert_eq!(nat.used(Protocol::Tcp), (0, 0));
+}
+
+#[test]
+fn the_parts_of_a_syn_are_of_one_datagram() {
+    for (reach, after) in [(65_535, State::Established), (65_536, State::HalfOpen)] {
+        let part = c(TcpFlags(0), reach - 7, 0).with(8);
+        Nat::new(small(1, 1)).play(&[
+            (c(SYN, 0, 0), State::HalfOpen),
+            (part, State::HalfOpen),
+            (s(SYN_ACK, 0, reach + 1), after),
+        ]);
+    }
 }
 
 #[test]
