@@ -90,7 +90,9 @@ fn written_out() -> String {
     let (balancer, after) = rest.split_once("[[backend_vm]]").expect("a section");
     let balancer = format!("[[load_balancer]]{balancer}");
     let (networks, before) = before.split_once("[[client_vm]]").expect("a section");
-    let (run, networks) = networks.split_once("[[virtual_network]]").expect("a section");
+    let (run, networks) = networks
+        .split_once("[[virtual_network]]")
+        .expect("a section");
     text.push_str(run);
     for number in 0..2 {
         let network = format!("[[virtual_network]]{networks}").replace("copies = 2\n", "");
@@ -102,7 +104,9 @@ fn written_out() -> String {
     for number in 0..2 {
         let mut own = balancer.replacen("copies = 2\n", "", 1);
         let frontend = own.find("[[load_balancer.frontend]]").expect("a section");
-        let pool = own.find("[[load_balancer.backend_pool]]").expect("a section");
+        let pool = own
+            .find("[[load_balancer.backend_pool]]")
+            .expect("a section");
         let frontends = copied(&own[frontend..pool]);
         own.replace_range(frontend..pool, &frontends);
         text.push_str(&own.replace("{n}", &number.to_string()));
