@@ -21,7 +21,7 @@ fn run(answer: OnExhaustion, ports: u16, limit: u32, flows: u16) -> (Vec<Packet>
     });
     for flow in 0..flows {
         let client = SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 4), 40_000 + flow);
-        bench.from_client(Packet::udp(client, ENDPOINT, Payload::Zeros(100)));
+        bench.client_sends(Packet::udp(client, ENDPOINT, Payload::Zeros(100)));
     }
     (bench.heard().to_vec(), bench.dropped().to_vec())
 }

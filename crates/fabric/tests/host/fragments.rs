@@ -22,7 +22,7 @@ fn segment(
     flags: TcpFlags,
     sequence: u32,
     acknowledgement: u32,
-    bytes: u32,
+    bytes: u16,
 ) -> Packet {
     let header = TcpHeader {
         source,
@@ -78,27 +78,27 @@ fn a_connection_is_followed_through_fragments_of_both_sides() {
     let nat = SocketAddrV4::new(Ipv4Addr::new(10, 2, 0, 10), 2_000);
     let (there, back) = ((CLIENT, ENDPOINT), (VM, nat));
     let state = |bench: &Bench| bench.nat().bindings().next().map(|binding| binding.state);
-    bench.from_client(segment(there, TcpFlags::SYN, 100, 0, 0));
-    bench.from_vm(segment(back, TcpFlags::SYN | ACK, 500, 101, 0));
+    bench.client_sends(segment(there, TcpFlags::SYN, 100, 0, 0));
+    bench.vm_sends(segment(back, TcpFlags::SYN | ACK, 500, 101, 0));
     // 60 bytes of the client in three fragments, out of order, and 44 of the server in two.
     let request = segment(there, ACK, 101, 501, 60);
     for part in through_the_edge(cut(&request, &[64..80, 24..64, 0..24])) {
-        bench.from_client(part);
+        bench.client_sends(part);
     }
     let response = segment(back, ACK, 501, 161, 44);
     for part in cut(&response, &[32..64, 0..32]) {
-        bench.from_vm(part);
+        bench.vm_sends(part);
     }
     assert_eq!(bench.dropped(), []);
     assert_eq!(state(&bench), Some(State::Established));
     // The client has all of the response: an RST of the server at its end is what it expects.
-    bench.from_client(segment(there, ACK, 161, 545, 0));
-    bench.from_vm(segment(back, TcpFlags::RST, 544, 0, 0));
+    bench.client_sends(segment(there, ACK, 161, 545, 0));
+    bench.vm_sends(segment(back, TcpFlags::RST, 544, 0, 0));
     assert_eq!(state(&bench), Some(State::Established));
-    bench.from_vm(segment(back, TcpFlags::RST, 545, 0, 0));
+    bench.vm_sends(segment(back, TcpFlags::RST, 545, 0, 0));
     assert_eq!(state(&bench), Some(State::Reset));
     // What comes after it revives, and the server had all of the request.
-    bench.from_client(segment(there, ACK, 161, 545, 0));
-    bench.from_client(segment(there, TcpFlags::RST, 161, 0, 0));
+    bench.client_sends(segment(there, ACK, 161, 545, 0));
+    bench.client_sends(segment(there, TcpFlags::RST, 161, 0, 0));
     assert_eq!(state(&bench), Some(State::Reset));
 }

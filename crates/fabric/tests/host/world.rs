@@ -126,7 +126,7 @@ impl Bench {
     }
 
     /// Sends a packet of a client, as the edge would.
-    pub(crate) fn from_client(&mut self, mut packet: Packet) {
+    pub(crate) fn client_sends(&mut self, mut packet: Packet) {
         packet.encap.pls = PLS;
         packet.encap.link = LINK;
         packet.encap.backend_port = SERVICE;
@@ -134,7 +134,7 @@ impl Bench {
     }
 
     /// Sends a packet of the VM.
-    pub(crate) fn from_vm(&mut self, packet: Packet) {
+    pub(crate) fn vm_sends(&mut self, packet: Packet) {
         self.send(self.vm, packet);
     }
 
