@@ -328,6 +328,7 @@ impl ClientVms {
             return cx.drop(packet, reason);
         };
         let length = packet.payload_len() as u32;
+        let is_expected = self.udp.expects(position, packet.payload());
         cx.deliver(packet);
         let (mut turn, application) = turn(
             &self.group,
@@ -335,7 +336,8 @@ impl ClientVms {
             &mut self.stats[at],
             cx,
         );
-        self.udp.on_datagram(position, length, &mut turn);
+        self.udp
+            .on_datagram(position, (length, is_expected), &mut turn);
         application.follow(position, None, &mut self.udp, &mut turn);
     }
 

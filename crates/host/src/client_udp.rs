@@ -1,6 +1,6 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_packet::Packet;
+use plsim_packet::{Packet, Payload};
 use plsim_table::FixedMap;
 use plsim_types::{Instant, KeyedHash};
 
@@ -10,6 +10,7 @@ use crate::client::{Group, udp_token};
 use crate::config::Close;
 use crate::connection::{Asked, Connections, Event, Turn};
 use crate::ports::{EphemeralPorts, Ports};
+use crate::request_id::RequestId;
 use crate::slots::{ClientEnd, Slots};
 use crate::stats::Outcome;
 
@@ -90,15 +91,27 @@ impl UdpClients {
         self.slots.memory_bytes()
     }
 
-    /// Takes a datagram of the server.
-    pub(crate) fn on_datagram(&mut self, position: u32, length: u32, turn: &mut Turn<'_, '_>) {
+    /// Tells whether a datagram belongs to the latest request: the answer to one that was given up may
+    /// still come.
+    pub(crate) fn expects(&self, position: u32, payload: &Payload) -> bool {
+        let slot = self.slots.entry(position);
+        slot.phase == Phase::AwaitingResponse && RequestId::at(slot.mark).is_of(payload)
+    }
+
+    /// Takes a datagram of the server, and whether it was expected.
+    pub(crate) fn on_datagram(
+        &mut self,
+        position: u32,
+        (length, is_expected): (u32, bool),
+        turn: &mut Turn<'_, '_>,
+    ) {
         let slot = self.slots.entry_mut(position);
         if !turn.traffic.usual.is_awaited {
             turn.stats.stream.echoed += 1;
             return;
         }
-        if slot.phase != Phase::AwaitingResponse {
-            // A duplicate, or part of an answer that is complete.
+        if !is_expected {
+            // Late, a duplicate, or part of an answer that is complete.
             return;
         }
         slot.missing = slot.missing.saturating_sub(length);
@@ -179,25 +192,27 @@ impl Connections for UdpClients {
 
     fn ask(&mut self, position: u32, asked: Asked, turn: &mut Turn<'_, '_>) {
         let slot = self.slots.entry_mut(position);
-        if asked.is_awaited {
+        let id = if asked.is_awaited {
             slot.mark = turn.now();
             slot.missing = asked.request.response;
             slot.phase = Phase::AwaitingResponse;
             turn.stats.asked();
+            RequestId::at(slot.mark)
         } else {
             turn.stats.stream.sent += 1;
             if !slot.is_established {
                 slot.is_established = true;
                 turn.stats.opened();
             }
-        }
+            RequestId::NONE
+        };
         let local = turn.group.socket(slot.vm, slot.port);
         if asked == turn.traffic.usual {
             self.unusual.remove(&position);
         } else {
             self.unusual.insert(position, asked);
         }
-        let payload = asked.request.to_payload(asked.request.request as u16);
+        let payload = asked.request.to_datagram(id);
         let remote = turn.group.destination(slot.destination).socket;
         let packet = Packet::udp(local, remote, payload);
         let packet = turn.cx.inject(packet);

@@ -13,7 +13,8 @@
 //!
 //! The application protocol, over TCP and UDP alike: a request begins with its own length and the
 //! length of the wanted response, both u32 in network byte order; one that wants more than a response
-//! at once says so in 8 bytes more. Everything else is zeros. The server answers once it has the whole
+//! at once says so in 8 bytes more. Over UDP the head also has an ID, which each datagram of the response
+//! repeats. Everything else is zeros. The server answers once it has the whole
 //! request. Its [`Application`] says whether a PROXY protocol header may stand before it. Health
 //! probes are understood, too: a GET request, and TLS records of which only the sizes matter.
 //!
@@ -51,6 +52,7 @@ mod parameters;
 mod ports;
 mod probe;
 mod request;
+mod request_id;
 mod schedule;
 mod segment;
 mod server;

@@ -2,11 +2,15 @@ use plsim_packet::Payload;
 use plsim_sim::{Distribution, Stream};
 use plsim_types::Duration;
 
+use crate::request_id::RequestId;
+
 /// Marks a head that is followed by an [`Extra`].
 const EXTENDED: u32 = 1 << 31;
 const CLOSES: u64 = 1 << 63;
 const ONE_WAY: u64 = 1 << 62;
 const SUBSCRIBES: u64 = 1 << 61;
+/// The bits of a datagram's length, above which those of its ID stand.
+const DATAGRAM_BITS: u32 = 31 - RequestId::BITS;
 /// The bits of the service time, which is 78 h at most, or of the number of a subject.
 const VALUE: u64 = (1 << 48) - 1;
 
@@ -65,9 +69,21 @@ impl Request {
 
     /// Builds the first `length` bytes of the request, at least those of its head.
     pub(crate) fn to_payload(self, length: u16) -> Payload {
+        self.build(self.request, length)
+    }
+
+    /// Builds the request as one datagram.
+    pub(crate) fn to_datagram(self, id: RequestId) -> Payload {
+        self.build(
+            self.request | id.to_bits() << DATAGRAM_BITS,
+            self.request as u16,
+        )
+    }
+
+    fn build(self, word: u32, length: u16) -> Payload {
         let mut bytes = vec![0; usize::from(length)].into_boxed_slice();
         let mark = if self.is_plain() { 0 } else { EXTENDED };
-        bytes[..4].copy_from_slice(&(self.request | mark).to_be_bytes());
+        bytes[..4].copy_from_slice(&(word | mark).to_be_bytes());
         bytes[4..8].copy_from_slice(&self.response.to_be_bytes());
         if !self.is_plain() {
             bytes[8..16].copy_from_slice(&self.extra.to_bits().to_be_bytes());
@@ -77,9 +93,21 @@ impl Request {
 
     /// Reads the head; `None` if there is none or it claims an impossible length.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        let (request, rest) = bytes.split_first_chunk()?;
+        let (word, rest) = bytes.split_first_chunk()?;
+        Self::read(u32::from_be_bytes(*word), rest)
+    }
+
+    /// Reads the head of a datagram.
+    pub(crate) fn parse_datagram(bytes: &[u8]) -> Option<(RequestId, Self)> {
+        let (word, rest) = bytes.split_first_chunk()?;
+        let word = u32::from_be_bytes(*word);
+        let head = Self::read(word & (EXTENDED | ((1 << DATAGRAM_BITS) - 1)), rest)?;
+        Some((RequestId::from_bits(word >> DATAGRAM_BITS), head))
+    }
+
+    fn read(request: u32, rest: &[u8]) -> Option<Self> {
         let (response, rest) = rest.split_first_chunk()?;
-        let (request, response) = (u32::from_be_bytes(*request), u32::from_be_bytes(*response));
+        let response = u32::from_be_bytes(*response);
         let extra = match request & EXTENDED {
             0 => Extra::default(),
             _ => Extra::from_bits(u64::from_be_bytes(*rest.first_chunk()?)),
@@ -135,7 +163,9 @@ impl Extra {
 
 #[cfg(test)]
 mod tests {
-    use super::{Extra, Request};
+    use super::{DATAGRAM_BITS, Extra, Request};
+    use crate::config::MAX_DATAGRAM;
+    use crate::request_id::RequestId;
     use plsim_packet::Payload;
     use plsim_types::Duration;
 
@@ -172,9 +202,20 @@ mod tests {
                 panic!("a head is no zeros")
             };
             assert_eq!(Request::parse(&bytes), Some(head));
+            let id = RequestId::from_bits(u32::MAX);
+            let Payload::Bytes(datagram) = head.to_datagram(id) else {
+                panic!("a head is no zeros")
+            };
+            assert_eq!(Request::parse_datagram(&datagram), Some((id, head)));
+            assert_eq!(datagram.len(), 200);
             let short = head.head_length() as usize - 1;
             assert_eq!(Request::parse(&bytes[..short]), None);
         }
+    }
+
+    #[test]
+    fn the_length_of_every_datagram_leaves_room_for_its_id() {
+        assert!(u32::from(MAX_DATAGRAM) < 1 << DATAGRAM_BITS);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use plsim_types::Duration;
 
 use super::{LATE, ServerVm, Slot};
 use crate::config::draw_span;
+use crate::request_id::RequestId;
 use crate::tcp::Verdict;
 
 /// An answer of a slow VM that is not due yet.
@@ -37,6 +38,7 @@ pub(super) enum Late {
     Datagrams {
         remote: SocketAddrV4,
         local: SocketAddrV4,
+        id: RequestId,
         response: u32,
     },
 }
@@ -54,8 +56,9 @@ impl ServerVm {
                 Late::Datagrams {
                     remote,
                     local,
+                    id,
                     response,
-                } => self.send_datagrams(local, remote, response, cx),
+                } => self.send_datagrams((local, remote), id, response, cx),
                 Late::Full { position, number } => self.answer_full(position, number, cx),
                 Late::FullMessage {
                     position,

@@ -1,6 +1,8 @@
-use plsim_host::{Distribution, UdpSession, WorkloadConfig, WorkloadKind};
+use plsim_host::{Distribution, Keeping, UdpSession, WorkloadConfig, WorkloadKind};
+use plsim_packet::Packet;
 use plsim_types::{DropReason, Duration, Protocol};
 
+use crate::workloads::clients;
 use crate::world::{Mini, SERVER, Setup, at_once, session};
 
 fn flow(hold: u64, interval: Option<u64>) -> WorkloadConfig {
@@ -138,4 +140,69 @@ fn a_late_answer_to_a_closed_flow_finds_no_listener() {
     assert_eq!(mini.stats().failed_by.timeout, 1);
     assert_eq!(mini.log().dropped.get(&DropReason::NoListener), Some(&3));
     assert_eq!(mini.stats().attempted, 1);
+}
+
+/// A client that asks for so many bytes, waits for 2 s, and has three attempts.
+fn asking(response: u64, service_time: u64) -> Mini {
+    let kind = WorkloadKind::Udp(UdpSession {
+        request: Distribution::Fixed(60),
+        response: Distribution::Fixed(response),
+        hold: Distribution::Fixed(0),
+        interval: None,
+        service_time: Duration::from_millis(service_time).into(),
+        requests: None,
+        response_timeout: Duration::from_secs(2),
+    });
+    Setup::new(clients(1, Keeping::Keep, 3, kind)).build()
+}
+
+#[test]
+fn the_answer_to_a_request_that_was_given_up_is_none_to_the_next_one() {
+    // The first is answered at 3.502 s: it was given up at 2 s, and the second is out since 3 s.
+    for response in [2, 120, 3_000] {
+        let mut mini = asking(response, 3_500);
+        mini.run_ms(60_000);
+        let stats = mini.stats();
+        let datagrams = trace(&mini)
+            .iter()
+            .filter(|(_, by_server, _)| *by_server)
+            .count();
+        assert!(datagrams > 5, "the answers do come");
+        assert_eq!((stats.responses, stats.operations.succeeded), (0, 0));
+        assert_eq!(stats.lost.timeout + stats.awaiting, stats.requests);
+        mini.check();
+    }
+    let mut mini = asking(120, 1_997);
+    mini.run_ms(60_000);
+    let latency = &mini.stats().request_latency;
+    assert_eq!(latency.min(), Some(Duration::from_millis(1_999)));
+    assert_eq!(mini.stats().lost.total(), 0, "at the last moment");
+}
+
+#[test]
+fn a_duplicate_of_an_answer_is_none_to_the_next_request() {
+    let mut mini = asking(120, 500);
+    mini.run_ms(600);
+    let (_, answer) = mini
+        .log()
+        .sent
+        .iter()
+        .find(|(_, packet)| *packet.source().ip() == SERVER)
+        .unwrap();
+    let copy = Packet::udp(
+        answer.source(),
+        answer.destination(),
+        answer.payload().clone(),
+    );
+    // The client thinks for 10 s, and asks again.
+    mini.run_ms(10_600);
+    assert_eq!((mini.stats().requests, mini.stats().responses), (2, 1));
+    mini.forge_packet(copy);
+    mini.run_ms(20_000);
+    let latency = &mini.stats().request_latency;
+    assert_eq!(
+        (latency.count(), latency.min()),
+        (2, Some(Duration::from_millis(502)))
+    );
+    mini.check();
 }
