@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, IcmpError, Origin, Packet};
 use plsim_sim::{Ask, ChannelId, Coming, Context, Node, Wakeup};
 use plsim_table::FixedMap;
-use plsim_types::{DropReason, KeyedHash, Protocol};
+use plsim_types::{DropReason, Instant, KeyedHash, Protocol};
 
 use crate::client_full::FullClients;
 use crate::client_tcp::{TcpClients, send};
@@ -20,6 +20,9 @@ use crate::workload::{Application, Workload};
 
 /// How many connections start before the kernel gets a word in: a burst must not hide a signal.
 const PIECE: u32 = 1_000;
+
+/// Initial sequence numbers rise by one in so many nanoseconds (KERN; RFC 6528 has 4 microseconds).
+const ISN_TICK: u64 = 64;
 
 /// What a timer is for: the upper half of its token.
 const ARRIVAL: u64 = 0;
@@ -76,6 +79,7 @@ pub(crate) struct Group {
     destinations: Vec<Destination>,
     /// The VMs that do not run.
     down: BTreeSet<u16>,
+    isns: KeyedHash,
     pub(crate) out: ChannelId,
 }
 
@@ -94,6 +98,17 @@ impl Group {
     #[inline]
     pub(crate) fn destination(&self, number: u16) -> &Destination {
         &self.destinations[usize::from(number)]
+    }
+
+    /// Returns the initial sequence number of a connection to a destination: for each pair of sockets
+    /// it rises with the clock, so that a server whose old connection is in TIME_WAIT knows a SYN as new
+    /// (RFC 6528 §3, RFC 6191 §2).
+    pub(crate) fn isn(&self, (vm, port): (u16, u16), destination: u16, now: Instant) -> u32 {
+        let (local, remote) = (self.socket(vm, port), self.destination(destination).socket);
+        let addresses = u64::from(local.ip().to_bits()) << 32 | u64::from(remote.ip().to_bits());
+        let ports = u64::from(local.port()) << 16 | u64::from(remote.port());
+        let offset = self.isns.pair(addresses, ports) as u32;
+        offset.wrapping_add((now.as_nanos() / ISN_TICK) as u32)
     }
 
     fn has(&self, vm: u16) -> bool {
@@ -160,6 +175,7 @@ impl ClientVms {
             numbers,
             destinations,
             down: BTreeSet::new(),
+            isns: key("initial sequence numbers"),
             out,
         };
         let stats = workloads.iter().map(|workload| WorkloadStats {
@@ -183,8 +199,8 @@ impl ClientVms {
     /// Starts the workloads; call it once, at the start of the run, through
     /// [`World::visit`](plsim_sim::World::visit).
     ///
-    /// Connections that start at this instant send at once. Initial sequence numbers, arrivals and
-    /// hold times derive from each workload's own seed.
+    /// Connections that start at this instant send at once. Arrivals and hold times derive from each
+    /// workload's own seed.
     pub fn start(&mut self, cx: &mut Context<'_>) {
         let mut first = 0;
         for (at, config) in std::mem::take(&mut self.planned).into_iter().enumerate() {

@@ -244,17 +244,18 @@ impl Connections for TcpClients {
     }
 
     fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
-        let isn = turn.traffic.isn(turn.stats.attempted);
         let destination = turn.choose();
         let Some((vm, port)) = self.slots.ports.take(destination) else {
             turn.lacked_port(destination);
             return None;
         };
         turn.started(destination);
+        let now = turn.now();
+        let isn = turn.group.isn((vm, port), destination, now);
         let slot = Slot {
             tcb: Tcb::connect(isn),
             alarm: Alarm::default(),
-            mark: turn.now(),
+            mark: now,
             vm,
             port,
             destination,

@@ -32,7 +32,7 @@ pub struct ClientVmsConfig {
     pub full: Option<FullStack>,
     /// The link toward the VMs' virtual network.
     pub out: ChannelId,
-    /// Decides where each VM's ports begin.
+    /// Decides where each VM's ports and sequence numbers begin.
     pub seed: u64,
     /// What starts there, at most 65 536 workloads with at most so many destinations in all.
     pub workloads: Vec<WorkloadConfig>,
@@ -41,7 +41,7 @@ pub struct ClientVmsConfig {
 /// A stream of connections that do the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WorkloadConfig {
-    /// Seed of the workload's arrivals, destinations, holds and initial sequence numbers.
+    /// Seed of the workload's arrivals, destinations and holds.
     pub seed: u64,
     /// Where the connections go.
     pub destinations: Destinations,

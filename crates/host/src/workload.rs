@@ -9,7 +9,7 @@ mod stats;
 mod stream;
 
 use plsim_sim::{Distribution, Stream};
-use plsim_types::{Duration, Instant, KeyedHash};
+use plsim_types::{Duration, Instant};
 
 use crate::config::{Close, MAX_DATAGRAM, WorkloadConfig, WorkloadKind, draw_span};
 use crate::connection::{Asked, Connections, Event, Turn};
@@ -53,7 +53,6 @@ pub(crate) struct Traffic {
     services: Stream,
     destination: Distribution,
     destinations: Stream,
-    isn: KeyedHash,
 }
 
 /// A workload that runs.
@@ -176,7 +175,6 @@ impl Traffic {
             services: stream("service times"),
             destination: config.destinations.choice.clone(),
             destinations: stream("destinations"),
-            isn: KeyedHash::new(seed, "initial sequence numbers"),
         };
         // Fixed laws draw nothing: the usual request is the one that they always give.
         if [&traffic.request, &traffic.response, &traffic.service_time]
@@ -186,11 +184,6 @@ impl Traffic {
             traffic.usual = traffic.draw_request(false);
         }
         traffic
-    }
-
-    /// Returns the initial sequence number of the connection after `attempted` others.
-    pub(crate) const fn isn(&self, attempted: u64) -> u32 {
-        self.isn.word(attempted) as u32
     }
 
     /// Draws the number of a destination.

@@ -65,6 +65,32 @@ fn time_wait_keeps_the_port_for_60_s() {
 }
 
 #[test]
+fn a_port_used_again_while_the_server_is_in_time_wait_connects_at_once() {
+    let mut workload = at_once(
+        TcpSession {
+            close: Close::Server,
+            ..session()
+        },
+        50,
+    );
+    workload.arrival = Arrival::Constant;
+    workload.rate = Some(Rate {
+        count: 1,
+        per: Duration::from_secs(1),
+    });
+    let mut setup = Setup::new(workload);
+    setup.ports = (5_000, 5_001);
+    let mut mini = setup.build();
+    mini.run_ms(50_500);
+    let stats = mini.stats();
+    assert_eq!((stats.closed, stats.attempted), (50, 50));
+    assert_eq!((stats.syn_retransmissions, stats.challenge_acks), (0, 0));
+    assert_eq!(mini.server_stats().challenge_acks, 0);
+    assert_eq!(mini.server_stats().time_wait, 2, "one for each port");
+    mini.check();
+}
+
+#[test]
 fn a_port_rests_as_long_as_its_system_says() {
     let mut session = session();
     session.tcp.time_wait = Duration::from_secs(120);
