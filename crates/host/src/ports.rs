@@ -129,9 +129,9 @@ impl Ports {
 
 /// The ports of all VMs that are unique among themselves.
 ///
-/// A VM hands out its ports in rising order from a keyed offset, or so the even ones and then the
-/// odd ones, each once; then the one freed
-/// longest ago. That costs the same however few are free, and a VM that starts nothing costs a few
+/// A VM hands out its ports in rising order from a keyed offset, each once; then the one freed
+/// longest ago. Where the even ones come first, it does so with them, and an odd one only if no even
+/// one is free. That costs the same however few are free, and a VM that starts nothing costs a few
 /// words. Who has a port stands at its place in that order, so there is nothing to hash.
 #[derive(Debug)]
 struct Space {
@@ -140,6 +140,8 @@ struct Space {
     even_first: bool,
     key: KeyedHash,
     vms: Vec<VmPorts>,
+    /// The odd ports that each VM was given back, where the even ones come first; else nothing.
+    freed_odd: Vec<VecDeque<u16>>,
     /// One bit for each VM with a free port.
     available: Vec<u64>,
     /// The VM whose turn it is.
@@ -187,6 +189,7 @@ impl Space {
             count,
             even_first: ports.even_first,
             key,
+            freed_odd: vec![VecDeque::new(); if ports.even_first { vms.len() } else { 0 }],
             vms,
             available,
             turn: 0,
@@ -197,22 +200,35 @@ impl Space {
         let at = self.next_available()?;
         self.turn = (at + 1) % self.vms.len();
         let VmPorts { offset, used, .. } = self.vms[at];
-        let fresh = (used < self.count).then(|| self.fresh(offset, used));
+        let is_fresh =
+            used < self.preferred() || used < self.count && self.vms[at].freed.is_empty();
+        let fresh = is_fresh.then(|| self.fresh(offset, used));
         let vm = &mut self.vms[at];
         let port = match fresh {
             Some(port) => {
                 vm.used += 1;
                 port
             }
-            None => vm
-                .freed
-                .pop_front()
-                .expect("broken invariant: an available VM has a free port"),
+            None => {
+                let freed = vm.freed.pop_front();
+                freed
+                    .or_else(|| self.freed_odd.get_mut(at)?.pop_front())
+                    .expect("broken invariant: an available VM has a free port")
+            }
         };
-        if vm.used == self.count && vm.freed.is_empty() {
+        let is_odd_left = self.freed_odd.get(at).is_some_and(|odd| !odd.is_empty());
+        if vm.used == self.count && vm.freed.is_empty() && !is_odd_left {
             self.available[at / 64] &= !(1 << (at % 64));
         }
         Some((at as u16, port))
+    }
+
+    /// Returns how many ports come before others: the even ones, or all.
+    fn preferred(&self) -> u32 {
+        match self.even_first {
+            true => (self.count + 1 - u32::from(self.first % 2)) / 2,
+            false => self.count,
+        }
     }
 
     /// Returns the port that is handed out as number `used` by a VM with this offset.
@@ -221,7 +237,7 @@ impl Space {
             return self.first + ((offset + used) % self.count) as u16;
         }
         let begins_odd = u32::from(self.first % 2);
-        let even = (self.count + 1 - begins_odd) / 2;
+        let even = self.preferred();
         let (among, place, odd) = match used.checked_sub(even) {
             None => (even, used, 0),
             Some(place) => (self.count - even, place, 1),
@@ -240,7 +256,7 @@ impl Space {
             return Some((at + self.count - offset) % self.count);
         }
         let begins_odd = u32::from(self.first % 2);
-        let even = (self.count + 1 - begins_odd) / 2;
+        let even = self.preferred();
         let odd = u32::from(port % 2);
         let (among, before) = match odd {
             0 => (even, 0),
@@ -289,7 +305,10 @@ impl Space {
     fn release(&mut self, vm: u16, port: u16) {
         self.assign(vm, port, NOBODY);
         let at = usize::from(vm);
-        self.vms[at].freed.push_back(port);
+        match self.freed_odd.get_mut(at) {
+            Some(odd) if port % 2 == 1 => odd.push_back(port),
+            _ => self.vms[at].freed.push_back(port),
+        }
         if !self.vms[at].is_down {
             self.available[at / 64] |= 1 << (at % 64);
         }
@@ -315,17 +334,21 @@ impl Space {
             freed: VecDeque::new(),
             holders: Vec::new(),
         };
+        if let Some(odd) = self.freed_odd.get_mut(at) {
+            odd.clear();
+        }
         self.available[at / 64] |= 1 << (at % 64);
     }
 
     fn memory_bytes(&self) -> usize {
-        let lists = self
-            .vms
-            .iter()
-            .map(|vm| vm.freed.capacity() * 2 + vm.holders.capacity() * 4);
+        let freed = self.vms.iter().map(|vm| vm.freed.capacity());
+        let odd = self.freed_odd.iter().map(VecDeque::capacity);
+        let holders = self.vms.iter().map(|vm| vm.holders.capacity());
         self.vms.capacity() * size_of::<VmPorts>()
+            + self.freed_odd.capacity() * size_of::<VecDeque<u16>>()
             + self.available.capacity() * 8
-            + lists.sum::<usize>()
+            + freed.chain(odd).sum::<usize>() * 2
+            + holders.sum::<usize>() * 4
     }
 
     fn next_available(&self) -> Option<usize> {
@@ -463,6 +486,28 @@ mod tests {
             let all: BTreeSet<u16> = taken.iter().copied().collect();
             assert_eq!(all, (first..=last).collect());
         }
+    }
+
+    #[test]
+    fn an_odd_port_is_taken_only_while_no_even_one_is_free() {
+        let mut ports = ordered(1, 32_768, 60_999, true);
+        for _ in 0..60_000 {
+            let (vm, port) = ports.take().unwrap();
+            assert_eq!(port % 2, 0);
+            ports.release(vm, port);
+        }
+        let mut few = ordered(1, 10, 15, true);
+        let taken: Vec<u16> = (0..5).map(|_| few.take().unwrap().1).collect();
+        assert_eq!(taken.iter().filter(|port| *port % 2 == 0).count(), 3);
+        for &port in &taken {
+            few.release(0, port);
+        }
+        let again: Vec<u16> = std::iter::from_fn(|| few.take())
+            .map(|(_, port)| port)
+            .collect();
+        assert_eq!(again[..3], taken[..3], "the even one freed longest ago");
+        assert!(again[3..].iter().all(|port| port % 2 == 1));
+        assert_eq!(again.iter().collect::<BTreeSet<_>>().len(), 6);
     }
 
     #[test]
