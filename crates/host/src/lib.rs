@@ -6,8 +6,8 @@
 //! with back-off and go-back-N, the peer's window, resets checked as RFC 5961 asks.
 //!
 //! What it is not: where it is light, a full TCP. There is no reassembly queue (a segment after a hole is dropped
-//! and sent again), no SACK, no round-trip estimate and no congestion control beyond slow start inside
-//! a fixed window; two ends never open one connection at the same time (RFC 9293 §3.5, figure 7).
+//! and sent again), no SACK, the round trip is measured once for each flight that follows a rest, and there
+//! is no congestion control beyond slow start inside a fixed window; two ends never open one connection at the same time (RFC 9293 §3.5, figure 7).
 //! That serves churn, port use and idle timeouts, not throughput under loss. For that, clients or servers
 //! can have smoltcp instead ([`FullStack`]); applications do not notice which of the two is below.
 //!
@@ -37,6 +37,7 @@
 mod agenda;
 mod alarm;
 mod application;
+mod backoff;
 mod client;
 mod client_full;
 mod client_tcp;

@@ -1,5 +1,6 @@
 mod expectation;
 mod receive;
+mod round_trip;
 mod timer;
 mod transmit;
 
@@ -15,6 +16,10 @@ pub(crate) const WINDOW: u16 = 65_535;
 pub(crate) const MSS: u16 = 1_460;
 /// The smallest MSS believed of a peer: what any link carries (RFC 791: 68 bytes less headers).
 const MIN_MSS: u16 = 28;
+/// The bits of [`Tcb::mss`] that are the size of a segment.
+const MSS_BITS: u16 = (1 << 11) - 1;
+/// The bits of [`Tcb::flight`] that count segments.
+const FLIGHT_BITS: u8 = (1 << 7) - 1;
 /// Segments sent before the first acknowledgement (RFC 6928).
 const INITIAL_FLIGHT: u8 = 10;
 
@@ -85,6 +90,7 @@ pub(crate) struct Tcb {
     received: u32,
     /// The number up to which the application waits for data.
     goal: u32,
+    /// Beside it the smoothed round trip is noted.
     deadline: Due,
     /// What is sent next, counted from `una`; falls back to 0 when the retransmission timer fires.
     next: u16,
@@ -92,12 +98,13 @@ pub(crate) struct Tcb {
     max: u16,
     /// SND.WND: how much the peer takes beyond `una`.
     window: u16,
+    /// The largest segment, in 11 bits; above them stands the variation of the round trip.
     mss: u16,
     state: State,
     flags: u8,
     /// Retransmissions or probes in a row without an answer.
     count: u8,
-    /// Segments that may be in flight.
+    /// Segments that may be in flight, at most 127; the upper bit tells that a round trip is measured.
     flight: u8,
 }
 
@@ -213,10 +220,10 @@ impl Tcb {
     }
 
     /// Ends keepalive: from now on the connection only answers.
-    pub(crate) const fn fall_silent(&mut self) {
+    pub(crate) fn fall_silent(&mut self) {
         self.flags |= SILENT;
         if self.is_quiet() && !self.has(ACK_WAITS) {
-            self.deadline = Due::NEVER;
+            self.deadline.set(None);
         }
     }
 
@@ -264,9 +271,22 @@ impl Tcb {
         distance(self.una.wrapping_add(self.next as u32), self.end)
     }
 
+    fn mss(&self) -> u32 {
+        u32::from(self.mss & MSS_BITS)
+    }
+
+    const fn flight(&self) -> u8 {
+        self.flight & FLIGHT_BITS
+    }
+
+    fn set_flight(&mut self, segments: u8) {
+        self.flight = self.flight & !FLIGHT_BITS | segments.min(FLIGHT_BITS);
+    }
+
     fn limit_mss(&mut self, announced: Option<u16>) {
         // Without the option the peer takes 536 bytes (RFC 9293 §3.7.1).
-        self.mss = announced.unwrap_or(536).clamp(MIN_MSS, MSS);
+        let mss = announced.unwrap_or(536).clamp(MIN_MSS, MSS);
+        self.mss = self.mss & !MSS_BITS | mss;
     }
 
     const fn has(&self, flag: u8) -> bool {

@@ -35,8 +35,14 @@ pub(crate) fn client_tcp(
 ) -> TcpParameters {
     TcpParameters {
         initial_rto: workload.initial_rto.0,
+        min_rto: workload.min_rto.0,
         open_retries: workload.syn_retries,
+        syn_linear_timeouts: match group {
+            ClientGroup::Client(index) => scenario.client_vm[index].effective_syn_linear_timeouts(),
+            ClientGroup::Backend(_) => 0,
+        },
         retries: workload.retries,
+        orphan_retries: workload.orphan_retries,
         keepalive: keepalive(workload.keepalive),
         user_timeout: workload.user_timeout.0,
         delayed_ack: workload.delayed_ack.0,

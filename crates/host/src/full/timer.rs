@@ -13,10 +13,14 @@ const FIN_WAIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Watch {
     parameters: TcpParameters,
-    /// How long a SYN, or SYN-ACK, is waited for.
-    open: Duration,
-    /// How long data and FIN are.
+    /// How long a SYN is waited for.
+    syn: Duration,
+    /// How long a SYN-ACK is.
+    syn_ack: Duration,
+    /// How long data is.
     data: Duration,
+    /// How long what the application has closed is.
+    orphan: Duration,
     /// When the peer was last heard, or this end began to wait for it.
     since: Instant,
     /// Keepalive probes in a row without an answer.
@@ -40,8 +44,10 @@ impl Watch {
     pub(super) fn new(parameters: TcpParameters, now: Instant) -> Self {
         Self {
             parameters,
-            open: parameters.open_patience(),
-            data: parameters.data_patience(),
+            syn: parameters.syn_patience(),
+            syn_ack: parameters.syn_ack_patience(),
+            data: parameters.data_patience(false),
+            orphan: parameters.data_patience(true),
             since: now,
             probes: 0,
             is_waiting: true,
@@ -70,8 +76,10 @@ impl Watch {
     pub(super) fn deadline(&self, state: State) -> Option<Instant> {
         let span = match state {
             State::Listen | State::Closed | State::TimeWait => return None,
-            State::SynSent | State::SynReceived => self.open,
+            State::SynSent => self.syn,
+            State::SynReceived => self.syn_ack,
             State::FinWait2 => FIN_WAIT,
+            State::FinWait1 | State::Closing | State::LastAck if self.is_waiting => self.orphan,
             _ if self.is_waiting => self.data,
             _ => {
                 let keepalive = &self.parameters.keepalive?;

@@ -54,12 +54,13 @@ impl Tcb {
             };
         }
         if has_ack && flags.has(TcpFlags::SYN) {
+            self.measure(now, parameters);
             self.una = segment.acknowledgement;
             (self.next, self.max) = (0, 0);
             self.received = segment.sequence.wrapping_add(1);
             self.window = segment.window;
             self.limit_mss(mss);
-            self.flight = INITIAL_FLIGHT;
+            self.set_flight(self.initial_flight());
             self.state = State::Established;
             self.flags |= ACK_DUE;
             self.rest(now, parameters);
@@ -149,8 +150,10 @@ impl Tcb {
             if ahead != 1 {
                 return Some(Verdict::Answer(Segment::reset(segment.acknowledgement)));
             }
+            self.measure(now, parameters);
             self.state = State::Established;
-            self.flight = INITIAL_FLIGHT - 1;
+            // The acknowledgement below adds one.
+            self.set_flight(self.initial_flight() - 1);
         }
         // RFC 5961 §5.2: nothing above what was sent, nothing older than the largest window.
         if ahead > i32::from(self.max) || ahead < -i32::from(WINDOW) {
@@ -164,11 +167,12 @@ impl Tcb {
             self.window = segment.window;
         }
         if ahead > 0 {
+            self.measure(now, parameters);
             self.una = segment.acknowledgement;
             self.max -= ahead as u16;
             self.next = self.next.saturating_sub(ahead as u16);
             self.count = 0;
-            self.flight = self.flight.saturating_add(1);
+            self.set_flight(self.flight() + 1);
             if !self.is_quiet() {
                 self.retransmit_after(0, now, parameters);
             }
@@ -182,6 +186,15 @@ impl Tcb {
             }
         }
         None
+    }
+
+    /// Returns how many segments may be in flight at first: one where the SYN or SYN-ACK got lost
+    /// (RFC 6928 §2), as far as Linux follows, which forgives the first loss.
+    const fn initial_flight(&self) -> u8 {
+        match self.count {
+            0 | 1 => INITIAL_FLIGHT,
+            _ => 1,
+        }
     }
 
     /// Takes data and FIN in order; what follows a hole must come again.

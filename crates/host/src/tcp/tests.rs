@@ -7,9 +7,12 @@ use crate::segment::{Kind, Segment, answer_closed};
 
 mod clauses;
 
+/// The time until data is sent again is 1 s and a round trip, which counts from half a millisecond on.
 const PARAMETERS: TcpParameters = TcpParameters {
     open_retries: 3,
     retries: 4,
+    orphan_retries: 3,
+    min_rto: Duration::from_secs(1),
     ..TcpParameters::LINUX_CLIENT
 };
 
@@ -181,29 +184,21 @@ fn a_lost_segment_is_sent_again_from_there_after_one_rto_and_the_rest_follows() 
 }
 
 #[test]
-fn data_is_given_up_after_its_retries_with_doubling_gaps() {
+fn data_is_sent_again_with_doubling_gaps_until_its_time_is_over() {
     let (mut client, _) = established();
     client.write(100);
     drain(&mut client, at(0));
-    for due in [1_000, 3_000, 7_000, 15_000] {
+    // Four retries are 31 s, from the first one on.
+    for due in [1_000, 3_000, 7_000, 15_000, 31_000] {
         assert_eq!(client.deadline(), Some(at(due)));
         assert_eq!(client.on_timer(at(due), &PARAMETERS), Verdict::Continue);
         assert_eq!(drain(&mut client, at(due)).len(), 1);
     }
-    assert_eq!(client.deadline(), Some(at(31_000)));
+    assert_eq!(client.deadline(), Some(at(63_000)));
     assert_eq!(
-        client.on_timer(at(31_000), &PARAMETERS),
+        client.on_timer(at(63_000), &PARAMETERS),
         Verdict::TimedOut(None)
     );
-}
-
-#[test]
-fn rfc_6298_2_5_the_retransmission_interval_is_capped_at_the_120_s_of_linux() {
-    let spans: Vec<u64> = (0..9)
-        .map(|count| PARAMETERS.rto(count).as_nanos() / 1_000_000_000)
-        .collect();
-    assert_eq!(spans, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
-    assert_eq!(PARAMETERS.rto(255), Duration::from_secs(120));
 }
 
 #[test]
@@ -443,4 +438,61 @@ fn a_keepalive_probe_asks_with_the_number_before_the_next_one() {
     let answer = drain(&mut server, at(5_001));
     client.on_segment(&received(&answer[0]), None, at(5_002), &parameters);
     assert_eq!(client.deadline(), Some(at(10_002)));
+}
+
+#[test]
+fn rfc_6298_3_a_round_trip_is_measured_of_what_is_sent_once() {
+    // 1 200 ms there and back, as over satellites.
+    let far = |seed: u32| {
+        let mut client = Tcb::connect(seed);
+        let syn = drain(&mut client, at(0));
+        let mut server = Tcb::accept(900, &received(&syn[0]), Some(1_460));
+        let syn_ack = drain(&mut server, at(600));
+        (client, server, syn_ack)
+    };
+    let millis = |tcb: &Tcb| tcb.deadline().map(|due| due.as_nanos() / 1_000_000);
+    // The SYN was sent again at 1 s, and the SYN-ACK of the first comes then.
+    let (mut client, mut server, syn_ack) = far(7);
+    client.on_timer(at(1_000), &PARAMETERS);
+    drain(&mut client, at(1_000));
+    client.on_segment(&received(&syn_ack[0]), Some(1_460), at(1_200), &PARAMETERS);
+    client.write(100);
+    drain(&mut client, at(1_200));
+    assert_eq!(millis(&client), Some(4_200), "RFC 6298 §5.7: 3 s");
+    // Without a loss it is 1 s, and half of that four times, but for the steps: 1 007 and 512 ms.
+    let (mut client, _, syn_ack) = far(7);
+    client.on_segment(&received(&syn_ack[0]), Some(1_460), at(1_000), &PARAMETERS);
+    client.write(100);
+    let data = drain(&mut client, at(1_000));
+    assert_eq!(millis(&client), Some(1_000 + 3_054));
+    server.on_segment(&received(&data[0]), None, at(1_500), &PARAMETERS);
+    let ack = drain(&mut server, at(1_500));
+    give(&mut client, &ack, at(2_200));
+    client.write(100);
+    drain(&mut client, at(10_000));
+    // SRTT 881 + 150 ms, RTTVAR 384 + 48 ms: the nearest steps are 1 040 and 512 ms.
+    assert_eq!(millis(&client), Some(10_000 + 3_088));
+}
+
+#[test]
+fn rfc_6928_2_two_losses_of_the_syn_leave_one_segment_for_the_first_flight() {
+    for (losses, segments) in [(0, 10), (1, 10), (2, 1)] {
+        let mut client = Tcb::connect(1);
+        let syn = drain(&mut client, at(0));
+        let mut server = Tcb::accept(900, &received(&syn[0]), Some(1_460));
+        let syn_ack = drain(&mut server, at(1));
+        for tcb in [&mut client, &mut server] {
+            for due in (0..losses).map(|loss| at(1_000 * (2 << loss))) {
+                tcb.on_timer(due, &PARAMETERS);
+                drain(tcb, due);
+            }
+        }
+        client.on_segment(&received(&syn_ack[0]), Some(1_460), at(9_000), &PARAMETERS);
+        let ack = drain(&mut client, at(9_000));
+        give(&mut server, &ack, at(9_001));
+        for tcb in [&mut client, &mut server] {
+            tcb.write(100_000);
+            assert_eq!(drain(tcb, at(9_002)).len(), segments, "{losses}");
+        }
+    }
 }

@@ -3,7 +3,6 @@
 use plsim_types::{Duration, Instant};
 
 use super::{ACK_DUE, ACK_WAITS, CLOSING, CORKED, PROBE_DUE, SILENT, State, Tcb, Verdict};
-use crate::due::Due;
 use crate::parameters::TcpParameters;
 
 /// How long the side that closed first waits for the peer's FIN (Linux `tcp_fin_timeout`).
@@ -24,16 +23,17 @@ impl Tcb {
             return self.retransmit(now, parameters);
         }
         if self.is_blocked() {
-            if parameters.gives_up(self.count) {
+            let backoff = self.backoff(parameters);
+            if parameters.gives_up_window(backoff, self.count, self.has(CLOSING)) {
                 return Verdict::TimedOut(None);
             }
-            self.count += 1;
+            self.count = self.count.saturating_add(1);
             self.flags |= PROBE_DUE;
             self.retransmit_after(self.count, now, parameters);
             return Verdict::Continue;
         }
         let Some(keepalive) = &parameters.keepalive else {
-            self.deadline = Due::NEVER;
+            self.deadline.set(None);
             return Verdict::Continue;
         };
         if parameters.loses_patience(keepalive, self.count) {
@@ -41,33 +41,31 @@ impl Tcb {
         }
         self.count = self.count.saturating_add(1);
         self.flags |= PROBE_DUE;
-        self.deadline = Due::at(now + keepalive.interval);
+        self.deadline.set(Some(now + keepalive.interval));
         Verdict::Continue
     }
 
     /// Goes back N: everything in flight counts as lost (RFC 6298 §5.4 to §5.6).
     fn retransmit(&mut self, now: Instant, parameters: &TcpParameters) -> Verdict {
         let gives_up = match self.state {
-            State::SynSent | State::SynReceived => self.count >= parameters.open_retries,
-            _ => parameters.gives_up(self.count),
+            State::SynSent => parameters.gives_up_syn(self.count),
+            State::SynReceived => self.count >= parameters.open_retries,
+            _ => parameters.gives_up(self.backoff(parameters), self.count, self.has(CLOSING)),
         };
         if gives_up {
             return Verdict::TimedOut(None);
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         self.next = 0;
-        self.flight = 1;
+        self.set_flight(1);
         self.retransmit_after(self.count, now, parameters);
         Verdict::Continue
     }
 
     /// Sets the deadline of what has been sent, or asked, `count` times again.
     pub(super) fn retransmit_after(&mut self, count: u8, now: Instant, parameters: &TcpParameters) {
-        let span = match self.state {
-            State::SynSent | State::SynReceived => parameters.rto(count),
-            _ => parameters.wait(count),
-        };
-        self.deadline = Due::at(now + span);
+        let span = parameters.wait(self.backoff(parameters), count);
+        self.deadline.set(Some(now + span));
     }
 
     /// Sets the deadline of a connection with nothing in flight, whose peer was last heard at an
@@ -89,7 +87,7 @@ impl Tcb {
             _ if self.has(SILENT) => None,
             _ => parameters.keepalive.map(|keepalive| keepalive.time),
         };
-        self.deadline = span.map_or(Due::NEVER, |span| Due::at(heard + span));
+        self.deadline.set(span.map(|span| heard + span));
     }
 
     /// Ends the wait of an acknowledgement that leaves now.
@@ -109,9 +107,9 @@ impl Tcb {
         if !self.is_blocked() {
             return;
         }
-        let due = now + parameters.rto(self.count);
+        let due = now + self.backoff(parameters).gap(self.count);
         if self.deadline().is_none_or(|deadline| deadline > due) {
-            self.deadline = Due::at(due);
+            self.deadline.set(Some(due));
         }
     }
 

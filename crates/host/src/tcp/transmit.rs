@@ -60,7 +60,7 @@ impl Tcb {
         if unsent == 0 && !closes {
             return None;
         }
-        let mut length = u32::from(self.mss).min(unsent);
+        let mut length = self.mss().min(unsent);
         let room = self.room();
         let is_head_again = self.next == 0 && !self.is_quiet();
         if room < length {
@@ -106,7 +106,7 @@ impl Tcb {
 
     /// Returns how many bytes may follow those in flight.
     fn room(&self) -> u32 {
-        let congestion = u32::from(self.flight) * u32::from(self.mss);
+        let congestion = u32::from(self.flight()) * self.mss();
         let in_flight = u32::from(self.next);
         self.peer_room().min(congestion.saturating_sub(in_flight))
     }
@@ -129,10 +129,13 @@ impl Tcb {
         let kind = if self.next == self.max {
             Kind::Plain
         } else {
+            // Nobody knows which of the two an acknowledgement is for (RFC 6298 §3).
+            self.end_measuring();
             Kind::Retransmission
         };
         if self.is_quiet() {
             self.count = 0;
+            self.begin_measuring();
             self.retransmit_after(0, now, parameters);
         }
         self.next += numbers as u16;

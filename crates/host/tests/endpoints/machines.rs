@@ -4,7 +4,7 @@ use plsim_host::{Distribution, Keeping, TcpSession, WorkloadConfig, WorkloadKind
 use plsim_types::{DropReason, Duration, TcpFlags};
 
 use crate::workloads::{borrowed, clients, held, impatient, pool};
-use crate::world::{CLIENT, Mini, SERVER, Setup, at_once, ms, session};
+use crate::world::{CLIENT, Mini, SERVER, Setup, at_once, ms, patient, session};
 
 fn long() -> TcpSession {
     TcpSession {
@@ -119,7 +119,11 @@ pub(crate) fn a_borrow_whose_time_is_over_while_it_is_tested_ends_with_the_vm() 
     tested.size = 1;
     tested.borrow_timeout = Duration::from_secs(2);
     tested.validation.after_idle = Some(Duration::ZERO);
-    let mut mini = Setup::new(borrowed(tested, Duration::from_secs(10), session())).build();
+    let session = TcpSession {
+        tcp: patient(15),
+        ..session()
+    };
+    let mut mini = Setup::new(borrowed(tested, Duration::from_secs(10), session)).build();
     mini.run_ms(9_000);
     mini.set_deaf(true);
     // The second request came at 10 s; its connection is tested for five seconds.

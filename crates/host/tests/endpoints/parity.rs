@@ -6,7 +6,7 @@ use plsim_host::{
 use plsim_packet::{Origin, TcpHeader};
 use plsim_types::{Duration, TcpFlags};
 
-use crate::world::{Mini, SERVER, Setup, at_once, in_pairing, ms, probed, session};
+use crate::world::{Mini, SERVER, Setup, at_once, in_pairing, ms, patient, probed, session};
 use crate::{admission, icmp, machines, workloads};
 
 const PAIRINGS: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
@@ -168,13 +168,17 @@ fn silence_is_given_up_at_the_same_instant() {
     let again = TcpSession {
         requests: Some(2),
         interval: Some(held(secs(60))),
+        tcp: TcpParameters {
+            user_timeout: Some(secs(15)),
+            ..patient(3)
+        },
         ..short.clone()
     };
     let probed = TcpSession {
         tcp: probed(secs(30), secs(10)),
         ..short.clone()
     };
-    // 1 + 2 + 4 + 8 s of retransmissions; a request at 60 s; three probes from 30 s on.
+    // 1 + 2 + 4 + 8 s of SYNs; a request at 60 s, given up after 15 s; three probes from 30 s on.
     for (session, deaf_from, at) in [
         (short, 0, 15_000),
         (again, 30_000, 75_002),

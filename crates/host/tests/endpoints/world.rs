@@ -433,6 +433,7 @@ pub(crate) fn patient(retries: u8) -> TcpParameters {
     TcpParameters {
         open_retries: retries,
         retries,
+        orphan_retries: retries,
         ..TcpParameters::LINUX_CLIENT
     }
 }

@@ -32,8 +32,13 @@ pub struct ClientVm {
     pub os: Option<ClientOs>,
     /// The source ports a client picks from: 32768-60999 in Linux, 49152-65535 in Windows (WIN-PORT).
     pub ephemeral_ports: Option<PortRange>,
-    /// The order in which it picks them: even-first in Linux.
+    /// The order in which it picks them: even-first in Linux, which takes an odd one only while no even
+    /// one is free.
     pub ephemeral_port_order: Option<EphemeralPortOrder>,
+    /// How many SYNs follow each other at `initial_rto` before the interval begins to double, beyond
+    /// `syn_retries`: 4 in Linux (tcp_syn_linear_timeouts, since 6.5), else none.
+    #[schemars(range(min = 0, max = 10))]
+    pub syn_linear_timeouts: Option<u8>,
     /// Whether TCP connections to different destinations may have one port: true in Linux (KERN). A UDP
     /// port is always one flow's.
     pub ephemeral_port_sharing: Option<bool>,
@@ -95,6 +100,16 @@ impl ClientVm {
             None | Some(ClientOs::Windows) => EphemeralPortOrder::Ascending,
         };
         self.ephemeral_port_order.unwrap_or(default)
+    }
+
+    /// Returns how many SYNs are sent again before the interval begins to double.
+    #[must_use]
+    pub fn effective_syn_linear_timeouts(&self) -> u8 {
+        let default = match self.os {
+            Some(ClientOs::Linux) => 4,
+            None | Some(ClientOs::Windows) => 0,
+        };
+        self.syn_linear_timeouts.unwrap_or(default)
     }
 
     /// Tells whether TCP connections to different destinations may have one port.
@@ -375,6 +390,7 @@ mod tests {
             os,
             ephemeral_ports: None,
             ephemeral_port_order: None,
+            syn_linear_timeouts: None,
             ephemeral_port_sharing: None,
             time_wait: None,
             tcp_stack: TcpStack::Light,
@@ -398,6 +414,8 @@ mod tests {
             assert_eq!(client.effective_ephemeral_ports().to_string(), ports);
             assert_eq!(client.effective_ephemeral_port_order(), order);
             assert_eq!(client.shares_ephemeral_ports(), shares);
+            let linear = if os == Some(linux) { 4 } else { 0 };
+            assert_eq!(client.effective_syn_linear_timeouts(), linear);
             assert_eq!(client.effective_time_wait(), Duration::from_secs(wait));
             client.ephemeral_port_sharing = Some(!shares);
             assert_eq!(client.shares_ephemeral_ports(), !shares);

@@ -106,7 +106,7 @@ pub struct Workload {
     /// When the client probes a silent connection, and when it gives up (TCP only).
     #[serde(default)]
     pub keepalive: Keepalive,
-    /// How long the client's data may stay unacknowledged, whatever `retries` says; it also decides
+    /// How long the client's SYN or data may stay unacknowledged, whatever `retries` says; it also decides
     /// about unanswered keepalives, instead of their number (TCP_USER_TIMEOUT, RFC 5482; TCP only).
     #[serde(default)]
     pub user_timeout: UserTimeout,
@@ -118,13 +118,22 @@ pub struct Workload {
     #[serde(default = "syn_retries")]
     #[schemars(range(min = 0, max = 10))]
     pub syn_retries: u8,
-    /// How often data is sent again before an end gives up (TCP only).
+    /// How long the client's data may stay unacknowledged: as long as so many retransmissions take that
+    /// begin with `min_rto`, counted from the first one; 15 are 924.6 s (Linux's tcp_retries2; TCP only).
     #[serde(default = "retries")]
     #[schemars(range(min = 0, max = 15))]
     pub retries: u8,
-    /// The first retransmission timeout; it doubles each time (TCP only).
+    /// The same for what the client has closed; 8 are 102.2 s (Linux's tcp_orphan_retries; TCP only).
+    #[serde(default = "orphan_retries")]
+    #[schemars(range(min = 0, max = 15))]
+    pub orphan_retries: u8,
+    /// The time until a SYN is sent again; it doubles each time (TCP only).
     #[serde(default = "initial_rto")]
     pub initial_rto: TimeSpan,
+    /// What is added at least to the measured round trip until data is sent again (Linux's
+    /// tcp_rto_min; TCP only).
+    #[serde(default = "min_rto")]
+    pub min_rto: TimeSpan,
     /// How long the handshake may take before the client gives up, whatever `syn_retries` says (TCP
     /// only).
     pub connect_timeout: Option<TimeSpan>,
@@ -300,6 +309,14 @@ const fn syn_retries() -> u8 {
 
 const fn retries() -> u8 {
     15
+}
+
+const fn orphan_retries() -> u8 {
+    8
+}
+
+const fn min_rto() -> TimeSpan {
+    TimeSpan(Duration::from_millis(200))
 }
 
 const fn initial_rto() -> TimeSpan {

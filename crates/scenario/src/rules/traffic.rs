@@ -31,7 +31,9 @@ pub(super) const fn foreign_to(protocol: Transport) -> &'static [&'static str] {
             "delayed_ack",
             "syn_retries",
             "retries",
+            "orphan_retries",
             "initial_rto",
+            "min_rto",
         ],
     }
 }
@@ -79,13 +81,15 @@ impl Rules<'_> {
             }
         }
         let zero = |timer: Duration| timer.is_zero();
-        if zero(workload.initial_rto.0) {
-            self.report(
-                PL037,
-                &format!("{path}.initial_rto"),
-                "`initial_rto` must be above zero",
-            )
-            .help("RFC 6298 begins with \"1s\"");
+        for (key, timer, help) in [
+            ("initial_rto", workload.initial_rto, "RFC 6298 begins with \"1s\""),
+            ("min_rto", workload.min_rto, "Linux has \"200ms\""),
+        ] {
+            if zero(timer.0) {
+                let message = format!("`{key}` must be above zero");
+                self.report(PL037, &format!("{path}.{key}"), message)
+                    .help(help);
+            }
         }
         let fixed = |law: &Option<Law<TimeSpan>>| match law {
             Some(Law::Fixed(span)) => Some(*span),

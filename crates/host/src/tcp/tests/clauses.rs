@@ -275,9 +275,13 @@ fn rfc_9293_3_4_the_fin_needs_room_for_its_own_number() {
 
 #[test]
 fn rfc_9293_3_8_6_1_a_closed_window_is_asked_about_with_back_off() {
+    let parameters = TcpParameters {
+        orphan_retries: 4,
+        ..PARAMETERS
+    };
     for closes in [false, true] {
         let (mut client, server) = established();
-        give_window(&mut client, 0, 0, &PARAMETERS);
+        give_window(&mut client, 0, 0, &parameters);
         if closes {
             client.close();
         } else {
@@ -286,24 +290,24 @@ fn rfc_9293_3_8_6_1_a_closed_window_is_asked_about_with_back_off() {
         assert_eq!(drain(&mut client, at(0)), []);
         for due in [1_000, 3_000, 7_000, 15_000] {
             assert_eq!(client.deadline(), Some(at(due)));
-            assert_eq!(client.on_timer(at(due), &PARAMETERS), Verdict::Continue);
+            assert_eq!(client.on_timer(at(due), &parameters), Verdict::Continue);
             let probe = drain(&mut client, at(due));
             assert_eq!((probe.len(), probe[0].kind), (1, Kind::Probe));
             assert_eq!(probe[0].sequence, server.received().wrapping_sub(1));
         }
         let mut deaf = client;
-        let verdict = deaf.on_timer(at(31_000), &PARAMETERS);
+        let verdict = deaf.on_timer(at(31_000), &parameters);
         assert_eq!(verdict, Verdict::TimedOut(None));
         // While the peer answers the connection lives, however long the window stays closed.
         for round in 0..100 {
             let now = 100_000 + round * 10_000;
-            give_window(&mut client, 0, now, &PARAMETERS);
+            give_window(&mut client, 0, now, &parameters);
             let due = at(now + 4_000);
             assert_eq!(client.deadline(), Some(due), "half of the four retries");
-            assert_eq!(client.on_timer(due, &PARAMETERS), Verdict::Continue);
+            assert_eq!(client.on_timer(due, &parameters), Verdict::Continue);
             assert_eq!(drain(&mut client, due).len(), 1);
         }
-        give_window(&mut client, 1, 2_000_000, &PARAMETERS);
+        give_window(&mut client, 1, 2_000_000, &parameters);
         let sent = drain(&mut client, at(2_000_000));
         let expected = if closes { ("FIN|ACK", 0) } else { ("ACK", 1) };
         assert_eq!((flags_of(&sent)[0].as_str(), sent[0].length), expected);
