@@ -22,10 +22,17 @@ impl Rules<'_> {
             let is_full =
                 workload.protocol == Transport::Tcp && scenario.full_clients(workload).is_some();
             let rtos = [
-                ("initial_rto", workload.initial_rto.0, Duration::from_secs(1)),
+                (
+                    "initial_rto",
+                    workload.initial_rto.0,
+                    Duration::from_secs(1),
+                ),
                 ("min_rto", workload.min_rto.0, Duration::from_millis(200)),
             ];
-            for (key, _, _) in rtos.iter().filter(|(_, own, usual)| is_full && own != usual) {
+            for (key, _, _) in rtos
+                .iter()
+                .filter(|(_, own, usual)| is_full && own != usual)
+            {
                 let message = "the full TCP measures its retransmission timeout, from 1 s on";
                 self.report(PL141, &format!("workload[{index}].{key}"), message)
                     .label("means nothing to these clients")

@@ -82,7 +82,11 @@ impl Rules<'_> {
         }
         let zero = |timer: Duration| timer.is_zero();
         for (key, timer, help) in [
-            ("initial_rto", workload.initial_rto, "RFC 6298 begins with \"1s\""),
+            (
+                "initial_rto",
+                workload.initial_rto,
+                "RFC 6298 begins with \"1s\"",
+            ),
             ("min_rto", workload.min_rto, "Linux has \"200ms\""),
         ] {
             if zero(timer.0) {
