@@ -16,7 +16,7 @@ fn examples() -> Vec<String> {
 #[test]
 fn every_example_of_the_page_runs_and_is_told_by_validate() {
     let examples = examples();
-    assert_eq!(examples.len(), 9);
+    assert_eq!(examples.len(), 10);
     let folder = tempfile::tempdir().unwrap();
     let page = fs::read_to_string(root().join("docs/profiles.md")).unwrap();
     for (number, example) in examples.iter().enumerate() {

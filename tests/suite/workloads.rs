@@ -73,9 +73,15 @@ fn connections_requests_operations_and_borrows_are_each_in_one_place() {
                     + operations.failed_by_timeout
                     + operations.failed_by_borrow_timeout
             );
-            if let Some(pool) = row.pool {
-                let given_up = operations.failed_by_borrow_timeout;
-                assert_eq!(pool.borrows, pool.lent + pool.waiting + given_up);
+            if let Some(pool) = &row.pool {
+                let unserved = operations.failed_by_borrow_timeout + operations.failed_by_connect;
+                assert_eq!(pool.borrows, pool.lent + pool.waiting + unserved);
+            }
+            for latency in [&row.connect_latency, &row.request_latency, &row.detection] {
+                let counts = latency.buckets.iter().map(|(_, count)| count);
+                assert_eq!(counts.sum::<u64>(), latency.count);
+                assert!(latency.p50 <= latency.p90 && latency.p90 <= latency.p99);
+                assert!(latency.p99 <= latency.p999 && latency.p999 <= latency.max);
             }
         }
         assert!(row(&report, "closed").operations.succeeded > 100);
@@ -240,4 +246,147 @@ fn long_queries_and_rare_messages_are_told_the_longest_silence() {
     let news = "model = \"pub-sub\"\nconnections = 2\ninterval = \"300s\"";
     let found = told(&format!("{}{}", four_minutes(), workload("db", news)), &[]).unwrap();
     assert!(found.contains("messages that cannot reach them"), "{found}");
+}
+
+#[test]
+fn what_is_in_flight_or_was_lost_otherwise_is_not_put_down_to_silence() {
+    let told = |rest: &str| told(&format!("{}{}", four_minutes(), workload("db", rest)), &[]);
+    // Each query takes 5 min, and many are under way at the end.
+    assert_eq!(
+        told("rate = \"1/s\"\nservice_time = \"5min\"\nkeepalive = \"60s\""),
+        None
+    );
+    // A VM that crashes under clients that think for less than 4 min.
+    let think = "model = \"closed-loop\"\nclients = 20\nthink_time = \"100s\"\n\
+                 response_timeout = \"5s\"";
+    let crash = "[[event]]\nat = \"1000s\"\naction = \"change-vm\"\nbackend_vm = \"vm\"\n\
+                 state = \"crashed\"\n[[event]]\nat = \"1300s\"\naction = \"change-vm\"\n\
+                 backend_vm = \"vm\"\nstate = \"running\"";
+    assert_eq!(told(&format!("{think}\n{crash}")), None);
+}
+
+#[test]
+fn a_tail_that_is_too_long_is_told_whatever_the_mean_is() {
+    let think = "model = \"closed-loop\"\nclients = 50\nthink_time = { exponential = \"120s\" }\n\
+                 response_timeout = \"10s\"\nretry = { max_attempts = 1 }";
+    let text = format!("{}{}", four_minutes(), workload("db", think));
+    let found = told(&text, &[]).unwrap();
+    assert!(found.contains("it took up to 10 s to notice"), "{found}");
+    assert!(
+        found.contains("13.5 % of think_time is 240 s or more"),
+        "{found}"
+    );
+    let (_, warnings) = plsim_scenario::parse("a.toml", text.as_bytes(), &[]).unwrap();
+    let warned = warnings.iter().map(plsim_scenario::Diagnostic::message);
+    let warned: Vec<&str> = warned
+        .filter(|message| message.contains("13.5 %"))
+        .collect();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    // One in 3 000 is no reason to warn.
+    let short = text.replace("\"120s\"", "\"30s\"");
+    let (_, warnings) = plsim_scenario::parse("a.toml", short.as_bytes(), &[]).unwrap();
+    assert!(
+        !warnings
+            .iter()
+            .any(|warning| warning.message().contains('%'))
+    );
+}
+
+#[test]
+fn a_pool_is_told_the_safe_max_idle_also_where_one_connection_died_otherwise() {
+    let crash = "[[event]]\nat = \"110s\"\naction = \"change-vm\"\nbackend_vm = \"vm\"\n\
+                 state = \"crashed\"\n[[event]]\nat = \"125s\"\naction = \"change-vm\"\n\
+                 backend_vm = \"vm\"\nstate = \"running\"\n";
+    let text = format!("{}{crash}", rarely_used(""));
+    let found = told(&text, &[]).unwrap();
+    assert!(
+        found.contains("had not rested long enough for an idle timeout"),
+        "{found}"
+    );
+    assert!(
+        found.contains("the largest safe max_idle is 239 s"),
+        "{found}"
+    );
+    // A crash alone names no idle timeout.
+    let often = text.replace("rate = \"30/h\"", "rate = \"120/h\"");
+    let found = told(&often, &[]).unwrap();
+    assert!(
+        found.ends_with("None had rested long enough for an idle timeout."),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_pool_in_front_of_a_closed_port_fails_as_its_client_does() {
+    let refused = "[[event]]\nat = \"0s\"\naction = \"change-vm\"\nbackend_vm = \"vm\"\n\
+                   state = \"not-listening\"\n";
+    for (profile, connect) in [("go-net-http", 100), ("pgjdbc-hikari", 0)] {
+        let keys = format!("profile = \"{profile}\"\nrate = \"1/s\"\nconnections = 100");
+        let keys = keys.replace("\nconnections = 100", "\nstop = \"100s\"");
+        let text = format!("{SMALL}{}{refused}", workload("calls", &keys));
+        let report = simulate(&text, &["run.duration=200s"]);
+        let row = row(&report, "calls");
+        let operations = &row.operations;
+        assert_eq!(operations.attempted, 100);
+        assert_eq!(
+            (operations.failed, operations.failed_by_connect),
+            (100, connect)
+        );
+        if connect > 0 {
+            assert_eq!(row.connections.attempted, 100, "no storm");
+            assert!(row.connect_failure.max.as_nanos() < 10_000_000);
+        }
+    }
+}
+
+#[test]
+fn times_are_measured_after_the_warm_up_and_counts_are_not() {
+    let text = format!(
+        "{SMALL}{}",
+        workload("calls", "rate = \"10/s\"\nstop = \"20s\"")
+    );
+    let measured = |warm_up: &[&str]| {
+        let report = simulate(&text, &[&["run.duration=30s"], warm_up].concat());
+        let row = row(&report, "calls");
+        assert_eq!(row.responses, 200);
+        (row.request_latency.count, row.connect_latency.count)
+    };
+    assert_eq!(measured(&[]), (200, 200));
+    // The connection that starts at 5 s itself is measured.
+    assert_eq!(measured(&["run.warm_up=5s"]), (150, 150));
+}
+
+/// Each example of the page, as a workload of its own.
+fn examples() -> Vec<String> {
+    let page = std::fs::read_to_string(crate::support::root().join("docs/workloads.md")).unwrap();
+    let blocks = page.split("```toml\n").skip(1);
+    blocks
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_page_has_an_example_of_each_model_that_runs() {
+    let examples = examples();
+    let models = [
+        "open-loop",
+        "constant-concurrency",
+        "closed-loop",
+        "pool",
+        "pub-sub",
+        "udp-stream",
+    ];
+    assert_eq!(examples.len(), models.len());
+    for (example, model) in examples.iter().zip(models) {
+        let text = format!("{SMALL}{}", workload("example", example));
+        let report = simulate(&text, &["run.duration=5min"]);
+        let row = row(&report, "example");
+        assert_eq!(row.model, model);
+        assert!(row.connections.established_total > 0, "{model}");
+        assert_eq!(
+            (row.connections.failed, row.lost_by.total()),
+            (0, 0),
+            "{model}"
+        );
+    }
 }

@@ -143,7 +143,7 @@ impl Page {
     fn pools(&mut self, summary: &Summary) {
         let rows = summary.workloads.iter();
         let rows: Vec<_> = rows
-            .filter_map(|row| row.pool.map(|pool| (row.name.clone(), pool)))
+            .filter_map(|row| Some((row.name.clone(), row.pool.as_ref()?)))
             .collect();
         if rows.is_empty() {
             return;

@@ -12,7 +12,7 @@ use crate::client_full::FullClients;
 use crate::client_tcp::{TcpClients, send};
 use crate::client_udp::UdpClients;
 use crate::config::{ClientVmsConfig, WorkloadConfig};
-use crate::connection::{Connections, Turn};
+use crate::connection::{Connections, Turn, Waiting};
 use crate::destination::{Destination, DestinationStats};
 use crate::segment::answer_closed;
 use crate::stats::WorkloadStats;
@@ -225,6 +225,31 @@ impl ClientVms {
     #[must_use]
     pub fn workloads(&self) -> &[WorkloadStats] {
         &self.stats
+    }
+
+    /// Forgets the times that were measured so far, for the end of a warm-up; counts stay.
+    pub fn forget_times(&mut self) {
+        self.stats.iter_mut().for_each(WorkloadStats::forget_times);
+    }
+
+    /// Returns for each workload how many of its TCP connections wait for a response, or for a message,
+    /// that cannot come: the network has forgotten them, because they had been silent for as long as
+    /// their `silence_limit`.
+    #[must_use]
+    pub fn waiting_in_vain(&self, now: Instant) -> Vec<u64> {
+        let mut counts = vec![0; self.stats.len()];
+        let traffic = |destination| {
+            let workload = self.group.destination(destination).workload;
+            &self.workloads[usize::from(workload)].traffic
+        };
+        let mut count = |waiting: Waiting<'_>| {
+            counts[usize::from(waiting.traffic.number)] += u64::from(waiting.is_in_vain(now));
+        };
+        match &self.full {
+            Some(full) => full.waiting(traffic).for_each(&mut count),
+            None => self.tcp.waiting(traffic).for_each(&mut count),
+        }
+        counts
     }
 
     /// Returns the number of connections that hold a port now, those in TIME_WAIT included.

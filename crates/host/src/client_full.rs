@@ -1,20 +1,21 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Packet, Payload};
-use plsim_types::{Duration, Instant, KeyedHash, TcpFlags, TcpSegment};
+use plsim_types::{Instant, KeyedHash, TcpFlags, TcpSegment};
 
 use crate::alarm::Alarm;
 use crate::client::state::End as VmEnd;
 use crate::client::{Group, full_token};
 use crate::client_tcp::send;
 use crate::config::Close;
-use crate::connection::{Asked, Connections, Event, Turn};
+use crate::connection::{Asked, Connections, Event, Turn, Waiting};
 use crate::full::{Connection, FullStack, Stack, Turned};
 use crate::ports::{EphemeralPorts, Ports};
 use crate::segment::Kind;
 use crate::slots::{ClientEnd, Slots};
 use crate::stats::Outcome;
 use crate::tcp::{Tcb, Verdict};
+use crate::workload::Traffic;
 
 /// When an application wants to be woken that waits for nothing.
 const ASLEEP: Instant = Instant::from_nanos(u64::MAX);
@@ -33,9 +34,8 @@ pub(crate) struct Slot {
     alarm: Alarm,
     /// As in the light end's slot.
     mark: Instant,
-    /// Of the latest request: how long its response may take, and how long that is.
-    timeout: Option<Duration>,
-    response: u32,
+    /// The latest request.
+    asked: Option<Asked>,
     vm: u16,
     port: u16,
     destination: u16,
@@ -80,6 +80,13 @@ impl Slot {
         match &mut self.end {
             End::Open(connection) => Some(connection),
             End::Vacant | End::Lingering(_) => None,
+        }
+    }
+
+    /// Counts the request on it as lost, if a response is due.
+    fn lost(&self, outcome: Outcome, turn: &mut Turn<'_, '_>) {
+        if let (Phase::AwaitingResponse, Some(asked)) = (self.phase, &self.asked) {
+            turn.lost(asked, self.mark, outcome);
         }
     }
 
@@ -228,24 +235,45 @@ impl FullClients {
 
     /// Counts a connection that ended, and forgets it; an event if its application is to know.
     fn end(&mut self, position: u32, outcome: Outcome, turn: &mut Turn<'_, '_>) -> Option<Event> {
-        let slot = self.slots.remove(position);
+        let mut slot = self.slots.remove(position);
         self.slots
             .ports
             .release(slot.destination, slot.vm, slot.port);
-        let End::Open(connection) = slot.end else {
+        let End::Open(connection) = std::mem::take(&mut slot.end) else {
             return None;
         };
         self.stack.recycle(connection);
         match slot.phase {
             Phase::Connecting => {
-                turn.failed(slot.destination, outcome);
+                turn.could_not_connect(slot.destination, slot.mark, outcome);
                 return Some(Event::Failed(outcome));
             }
-            Phase::AwaitingResponse => turn.stats.lost(outcome, turn.cx.now().since(slot.mark)),
-            Phase::Idle | Phase::Listening | Phase::Done => {}
+            Phase::Idle | Phase::Listening => turn.ended_at_rest(outcome),
+            Phase::AwaitingResponse | Phase::Done => {
+                slot.lost(outcome, turn);
+                turn.stats.ended(outcome);
+            }
         }
-        turn.stats.ended(outcome);
         (slot.phase != Phase::Done).then_some(Event::Gone(outcome))
+    }
+
+    /// Visits the connections that wait, as the light ends' owner does.
+    pub(crate) fn waiting<'a>(
+        &'a self,
+        traffic: impl Fn(u16) -> &'a Traffic + 'a,
+    ) -> impl Iterator<Item = Waiting<'a>> + 'a {
+        self.slots.iter().filter_map(move |(_, slot)| {
+            let asked = match slot.phase {
+                Phase::AwaitingResponse => slot.asked,
+                Phase::Listening => None,
+                Phase::Connecting | Phase::Idle | Phase::Done => return None,
+            };
+            matches!(slot.end, End::Open(_)).then_some(Waiting {
+                traffic: traffic(slot.destination),
+                asked,
+                since: slot.mark,
+            })
+        })
     }
 
     /// Returns when the application has something to hear, or the wait for it ends.
@@ -253,7 +281,7 @@ impl FullClients {
         let slot = self.slots.entry(position);
         let limit = match slot.phase {
             Phase::Connecting => turn.traffic.connect_timeout,
-            Phase::AwaitingResponse => slot.timeout,
+            Phase::AwaitingResponse => slot.asked.and_then(|asked| asked.timeout),
             Phase::Idle => return Some(slot.mark).filter(|&mark| mark != ASLEEP),
             Phase::Listening | Phase::Done => None,
         };
@@ -301,20 +329,19 @@ impl Connections for FullClients {
         let Payload::Bytes(bytes) = request.to_payload(head as u16) else {
             unreachable!("broken invariant: a head is not all zeros");
         };
-        slot.response = request.response;
         let connection = slot.open();
         connection.write(bytes, request.request - head);
         connection.skip(request.response);
-        (slot.mark, slot.timeout, slot.phase) = (now, asked.timeout, Phase::AwaitingResponse);
+        (slot.mark, slot.asked, slot.phase) = (now, Some(asked), Phase::AwaitingResponse);
         turn.stats.asked();
         self.settle(position, turn);
     }
 
-    fn listen(&mut self, position: u32, _turn: &mut Turn<'_, '_>) {
+    fn listen(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
         let slot = self.slots.entry_mut(position);
-        let length = slot.response;
+        let length = slot.asked.map_or(0, |asked| asked.request.response);
         slot.open().skip(length);
-        slot.phase = Phase::Listening;
+        (slot.mark, slot.phase) = (turn.now(), Phase::Listening);
     }
 
     fn wake(&mut self, position: u32, at: Instant, turn: &mut Turn<'_, '_>) {
@@ -324,10 +351,7 @@ impl Connections for FullClients {
 
     fn close(&mut self, position: u32, how: Close, turn: &mut Turn<'_, '_>) {
         let slot = self.slots.entry_mut(position);
-        if slot.phase == Phase::AwaitingResponse {
-            let after = turn.cx.now().since(slot.mark);
-            turn.stats.lost(Outcome::Closed, after);
-        }
+        slot.lost(Outcome::Closed, turn);
         slot.phase = Phase::Done;
         let connection = slot.open();
         connection.ignore();
@@ -377,9 +401,7 @@ impl Connections for FullClients {
         if is_left && phase != Phase::Connecting {
             connection.ignore();
             connection.close();
-            if phase == Phase::AwaitingResponse {
-                turn.stats.lost(Outcome::Closed, now.since(mark));
-            }
+            slot.lost(Outcome::Closed, turn);
             slot.phase = Phase::Done;
             return (phase != Phase::Done).then_some(Event::Gone(Outcome::Closed));
         }
@@ -390,9 +412,8 @@ impl Connections for FullClients {
             Phase::Connecting => self.end(position, Outcome::TimedOut, turn),
             Phase::AwaitingResponse => {
                 let slot = self.slots.entry_mut(position);
-                let waited = now.since(slot.mark);
+                slot.lost(Outcome::TimedOut, turn);
                 (slot.phase, slot.mark) = (Phase::Idle, ASLEEP);
-                turn.stats.lost(Outcome::TimedOut, waited);
                 Some(Event::Unanswered)
             }
             Phase::Idle => {

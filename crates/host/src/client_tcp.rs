@@ -9,12 +9,13 @@ use crate::alarm::Alarm;
 use crate::client::state::End;
 use crate::client::{Group, tcp_token};
 use crate::config::Close;
-use crate::connection::{Asked, Connections, Event, Turn};
+use crate::connection::{Asked, Connections, Event, Turn, Waiting};
 use crate::ports::{EphemeralPorts, Ports};
 use crate::segment::{Kind, Segment};
 use crate::slots::{ClientEnd, Slots};
 use crate::stats::Outcome;
 use crate::tcp::{MSS, State, Tcb, Verdict, WINDOW};
+use crate::workload::Traffic;
 
 /// When an application wants to be woken that waits for nothing.
 const ASLEEP: Instant = Instant::from_nanos(u64::MAX);
@@ -33,7 +34,7 @@ pub(crate) struct Slot {
     tcb: Tcb,
     alarm: Alarm,
     /// While connecting, when the SYN was first sent; while a response is due, when the request was
-    /// written; else when the application wants to be woken.
+    /// written; while a message is, since when; else when the application wants to be woken.
     mark: Instant,
     vm: u16,
     port: u16,
@@ -163,15 +164,15 @@ impl TcpClients {
         let slot = self.slots.entry(position);
         let event = match slot.phase {
             Phase::Connecting => {
-                turn.failed(slot.destination, outcome);
+                turn.could_not_connect(slot.destination, slot.mark, outcome);
                 Some(Event::Failed(outcome))
             }
             Phase::Idle | Phase::Listening => {
-                turn.stats.ended(outcome);
+                turn.ended_at_rest(outcome);
                 Some(Event::Gone(outcome))
             }
             Phase::AwaitingResponse => {
-                turn.stats.lost(outcome, turn.cx.now().since(slot.mark));
+                self.lost(position, outcome, turn);
                 turn.stats.ended(outcome);
                 Some(Event::Gone(outcome))
             }
@@ -187,6 +188,12 @@ impl TcpClients {
             .release(slot.destination, slot.vm, slot.port);
         self.unusual.remove(&position);
         event
+    }
+
+    /// Counts the request on a connection as lost.
+    fn lost(&self, position: u32, outcome: Outcome, turn: &mut Turn<'_, '_>) {
+        let asked = self.asked(position, turn);
+        turn.lost(&asked, self.slots.entry(position).mark, outcome);
     }
 
     fn asked(&self, position: u32, turn: &Turn<'_, '_>) -> Asked {
@@ -222,6 +229,29 @@ impl TcpClients {
         let local = turn.group.socket(slot.vm, slot.port);
         let remote = turn.group.destination(slot.destination).socket;
         send(local, remote, segment, payload, turn.group.out, turn.cx);
+    }
+
+    /// Visits the connections that wait for a response or a message; `traffic` tells whose a destination is.
+    pub(crate) fn waiting<'a>(
+        &'a self,
+        traffic: impl Fn(u16) -> &'a Traffic + 'a,
+    ) -> impl Iterator<Item = Waiting<'a>> + 'a {
+        self.slots.iter().filter_map(move |(position, slot)| {
+            let traffic = traffic(slot.destination);
+            let asked = match slot.phase {
+                Phase::AwaitingResponse => {
+                    let unusual = self.unusual.get(&position);
+                    Some(*unusual.unwrap_or(&traffic.usual))
+                }
+                Phase::Listening => None,
+                Phase::Connecting | Phase::Idle | Phase::Done | Phase::Lingering => return None,
+            };
+            (!slot.is_vacant()).then_some(Waiting {
+                traffic,
+                asked,
+                since: slot.mark,
+            })
+        })
     }
 
     /// Returns when the application has something to hear, or the wait for it ends.
@@ -287,7 +317,7 @@ impl Connections for TcpClients {
         let length = self.asked(position, turn).request.response;
         let slot = self.slots.entry_mut(position);
         slot.tcb.expect_more(length);
-        slot.phase = Phase::Listening;
+        (slot.mark, slot.phase) = (turn.now(), Phase::Listening);
     }
 
     fn wake(&mut self, position: u32, at: Instant, turn: &mut Turn<'_, '_>) {
@@ -296,11 +326,10 @@ impl Connections for TcpClients {
     }
 
     fn close(&mut self, position: u32, how: Close, turn: &mut Turn<'_, '_>) {
-        let slot = self.slots.entry_mut(position);
-        if slot.phase == Phase::AwaitingResponse {
-            let after = turn.cx.now().since(slot.mark);
-            turn.stats.lost(Outcome::Closed, after);
+        if self.slots.entry(position).phase == Phase::AwaitingResponse {
+            self.lost(position, Outcome::Closed, turn);
         }
+        let slot = self.slots.entry_mut(position);
         slot.phase = Phase::Done;
         match how {
             // The server has closed, or will: the answer to its FIN is the own one.
@@ -345,10 +374,11 @@ impl Connections for TcpClients {
                 return Some(Event::Message);
             }
             Phase::Idle | Phase::AwaitingResponse | Phase::Listening if slot.tcb.is_left() => {
-                if slot.phase == Phase::AwaitingResponse {
-                    turn.stats.lost(Outcome::Closed, now.since(slot.mark));
-                }
+                let was_asked = slot.phase == Phase::AwaitingResponse;
                 slot.phase = Phase::Done;
+                if was_asked {
+                    self.lost(position, Outcome::Closed, turn);
+                }
                 return Some(Event::Gone(Outcome::Closed));
             }
             Phase::Done if slot.tcb.state() == State::TimeWait => {
@@ -364,10 +394,9 @@ impl Connections for TcpClients {
         match phase {
             Phase::Connecting => self.end(position, Outcome::TimedOut, turn),
             Phase::AwaitingResponse => {
+                self.lost(position, Outcome::TimedOut, turn);
                 let slot = self.slots.entry_mut(position);
-                let waited = now.since(slot.mark);
                 (slot.phase, slot.mark) = (Phase::Idle, asleep);
-                turn.stats.lost(Outcome::TimedOut, waited);
                 Some(Event::Unanswered)
             }
             Phase::Idle => {

@@ -61,6 +61,9 @@ pub struct WorkloadConfig {
     pub start: Instant,
     /// Nothing starts then or later.
     pub stop: Instant,
+    /// After how long a silence the network forgets a connection, as far as the workload's own TCP lets
+    /// it be silent for so long. It decides nothing but what losses are put down to.
+    pub silence_limit: Option<Duration>,
 }
 
 /// The protocol of a workload and its session.
@@ -168,6 +171,16 @@ pub struct UdpSession {
     pub response_timeout: Duration,
 }
 
+/// What clients can subscribe to: each message reaches all of its subscribers at once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Subject {
+    /// The time from one message to the next, in nanoseconds; the first comes so long after the start of
+    /// the run.
+    pub interval: Distribution,
+    /// Seed of these times: VMs that have the same send at the same times.
+    pub seed: u64,
+}
+
 /// One backend VM.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerVmConfig {
@@ -182,9 +195,8 @@ pub struct ServerVmConfig {
     pub listeners: Vec<(Protocol, u16)>,
     /// What answers on the TCP ports.
     pub application: Application,
-    /// The time from one message to the next, for each subject that clients can subscribe to,
-    /// in nanoseconds.
-    pub subjects: Vec<Distribution>,
+    /// What clients can subscribe to.
+    pub subjects: Vec<Subject>,
     /// What its operating system does with TCP.
     pub tcp: TcpParameters,
     /// How many connections it takes.

@@ -35,6 +35,28 @@ pub(crate) struct Asked {
     pub(crate) timeout: Option<Duration>,
     /// Whether it waits at all: the packets of a UDP stream follow each other, whatever comes back.
     pub(crate) is_awaited: bool,
+    /// Whether the connection had been silent for so long that the network has forgotten it.
+    pub(crate) after_silence: bool,
+}
+
+/// A connection on which somebody waits.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a> {
+    pub(crate) traffic: &'a Traffic,
+    /// The request whose response is due; `None` where messages are waited for.
+    pub(crate) asked: Option<Asked>,
+    pub(crate) since: Instant,
+}
+
+impl Waiting<'_> {
+    /// Tells whether the network has forgotten the connection, so that the wait is in vain.
+    pub(crate) fn is_in_vain(&self, now: Instant) -> bool {
+        let waited = now.since(self.since);
+        match &self.asked {
+            Some(asked) => self.traffic.fell_silent(asked, waited),
+            None => self.traffic.is_silence(waited),
+        }
+    }
 }
 
 /// The connections of client VMs over one transport, as an application works with them.
@@ -120,6 +142,40 @@ impl Turn<'_, '_> {
         self.stats.failed(outcome);
         if outcome != Outcome::VmDown {
             self.destination(destination).failed += 1;
+        }
+    }
+
+    /// Does that to a TCP connection whose first SYN left at an instant.
+    pub(crate) fn could_not_connect(&mut self, destination: u16, since: Instant, outcome: Outcome) {
+        self.failed(destination, outcome);
+        if outcome != Outcome::VmDown {
+            self.stats.connect_failure.record(self.now().since(since));
+        }
+    }
+
+    /// Counts a request written at an instant that stays without a response.
+    pub(crate) fn lost(&mut self, asked: &Asked, since: Instant, outcome: Outcome) {
+        let waited = self.now().since(since);
+        self.stats.lost(outcome, waited);
+        let is_told = matches!(outcome, Outcome::VmDown | Outcome::Closed);
+        self.stats.lost_to_silence +=
+            u64::from(!is_told && self.traffic.fell_silent(asked, waited));
+    }
+
+    /// Counts a borrow that met a dead connection of the pool, which had rested for so long.
+    pub(crate) fn found_dead(&mut self, rested: Duration, is_first: bool, by_test: bool) {
+        self.stats.pool.found_dead(rested, is_first, by_test);
+        let is_silent = self.traffic.is_silence(rested);
+        self.stats.pool.dead_by_silence += u64::from(is_silent);
+    }
+
+    /// Ends an established TCP connection on which nothing was asked.
+    pub(crate) fn ended_at_rest(&mut self, outcome: Outcome) {
+        self.stats.ended(outcome);
+        if outcome == Outcome::TimedOut
+            && let Some(patience) = self.traffic.parameters.keepalive_patience()
+        {
+            self.stats.idle_detection.record(patience);
         }
     }
 

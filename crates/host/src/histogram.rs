@@ -29,13 +29,18 @@ impl Histogram {
 
     /// Adds one span.
     pub fn record(&mut self, span: Duration) {
+        self.record_many(span, 1);
+    }
+
+    /// Adds a span so often; above zero.
+    pub(crate) fn record_many(&mut self, span: Duration, times: u64) {
         let nanos = span.as_nanos();
         let bucket = bucket(nanos);
         match bucket.checked_sub(self.first) {
-            Some(place) if place < self.buckets.len() => self.buckets[place] += 1,
+            Some(place) if place < self.buckets.len() => self.buckets[place] += times,
             _ => {
                 self.reach(bucket, bucket);
-                self.buckets[bucket - self.first] += 1;
+                self.buckets[bucket - self.first] += times;
             }
         }
         self.min = if self.count == 0 {
@@ -44,8 +49,8 @@ impl Histogram {
             self.min.min(nanos)
         };
         self.max = self.max.max(nanos);
-        self.count += 1;
-        self.sum += u128::from(nanos);
+        self.count += times;
+        self.sum += u128::from(nanos) * u128::from(times);
     }
 
     /// Adds everything that another histogram holds.
@@ -111,6 +116,14 @@ impl Histogram {
         (self.count > 0).then_some(Duration::from_nanos(self.max))
     }
 
+    /// Visits the buckets that hold spans, in rising order: the shortest span of each in nanoseconds, and
+    /// how many it holds.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
+        let buckets = self.buckets.iter().enumerate();
+        let held = buckets.filter(|(_, count)| **count > 0);
+        held.map(|(at, count)| (shortest(at), *count))
+    }
+
     /// Returns the span that this share of all spans, in thousandths, does not exceed.
     ///
     /// `quantile(500)` is the median. Values above 1000 count as 1000; `None` without spans.
@@ -141,14 +154,21 @@ const fn bucket(nanos: u64) -> usize {
     ((power - STEP_BITS + 1) * STEPS + step) as usize
 }
 
+/// Returns the shortest span of a bucket.
+const fn shortest(bucket: usize) -> u64 {
+    match bucket as u32 / STEPS {
+        0 => bucket as u64,
+        group => (STEPS as u64 + bucket as u64 % STEPS as u64) << (group - 1),
+    }
+}
+
 /// Returns the span in the middle of a bucket.
 const fn middle(bucket: usize) -> u64 {
-    let (group, step) = (bucket as u32 / STEPS, bucket as u64 % STEPS as u64);
-    if group == 0 {
-        return step;
-    }
-    let width = 1_u64 << (group - 1);
-    (STEPS as u64 + step) * width + width / 2
+    let width = match bucket as u32 / STEPS {
+        0 => 0,
+        group => 1_u64 << (group - 1),
+    };
+    shortest(bucket) + width / 2
 }
 
 #[cfg(test)]

@@ -65,8 +65,8 @@ mod workload;
 pub use application::Application;
 pub use client::ClientVms;
 pub use config::{
-    Arrival, ClientVmsConfig, Close, Rate, ServerVmConfig, TcpSession, UdpSession, WorkloadConfig,
-    WorkloadKind,
+    Arrival, ClientVmsConfig, Close, Rate, ServerVmConfig, Subject, TcpSession, UdpSession,
+    WorkloadConfig, WorkloadKind,
 };
 pub use curve::Curve;
 pub use destination::{DestinationStats, Destinations};
@@ -78,6 +78,7 @@ pub use ports::EphemeralPorts;
 pub use server::{Admission, Behaviour, Flapping, ServerVm, VmState};
 pub use stats::{FailedBy, Overflow, RequestFailedBy, ServerStats, WorkloadStats};
 pub use workload::{
-    ClosedLoopConfig, Jitter, Keeping, LostBy, Model, NoticeClose, OperationStats,
-    OperationsFailedBy, Order, PoolConfig, PoolStats, Retry, StreamStats, Validation,
+    ClosedLoopConfig, Jitter, Keeping, LostBy, Model, NoticeClose, OnConnectFailure,
+    OperationStats, OperationsFailedBy, Order, PoolConfig, PoolStats, Retry, StreamStats,
+    Validation,
 };

@@ -202,6 +202,13 @@ impl TcpParameters {
         self.syn_ack().waited(self.open_retries.saturating_add(1))
     }
 
+    /// Returns how long a peer may say nothing before a connection at rest is given up, if it ever is.
+    pub(crate) fn keepalive_patience(&self) -> Option<Duration> {
+        let keepalive = self.keepalive?;
+        let sent = (1..=u8::MAX).find(|&count| self.loses_patience(&keepalive, count))?;
+        Some(keepalive.time + keepalive.interval.times(sent.into()))
+    }
+
     /// Returns how long data, or a FIN, may stay unacknowledged.
     pub(crate) fn data_patience(&self, is_orphan: bool) -> Duration {
         let all = || self.patience(self.retries_of(is_orphan));

@@ -160,6 +160,7 @@ mod tests {
             response_timeout: Duration::from_secs(1),
         };
         WorkloadConfig {
+            silence_limit: None,
             seed: 1,
             destinations: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80).into(),
             kind: WorkloadKind::Udp(session),
@@ -270,6 +271,34 @@ mod tests {
         assert!(first_half.abs_diff(5_000) < 284, "{first_half}");
         let last = starts.len() - starts.partition_point(|at| *at < 36_000_000_000);
         assert!(last.abs_diff(3_800) < 248, "{last}");
+        assert!(starts.is_sorted());
+    }
+
+    #[test]
+    fn poisson_starts_follow_a_day() {
+        let mut config = workload(Arrival::Poisson, 1, Duration::from_secs(1));
+        let hour = 3_600_000_000_000;
+        (config.start, config.stop) = (Instant::ZERO, Instant::from_nanos(24 * hour));
+        let mut hours = [500; 24];
+        (hours[3], hours[12]) = (0, 1_000);
+        // The run begins at two o'clock.
+        let time_of_day = Duration::from_secs(2 * 3_600);
+        config.curve = Curve::Day { hours, time_of_day };
+        let starts = starts(&config);
+        let within = |place: u64| {
+            let until = |at: u64| starts.partition_point(|start| *start < at * hour);
+            until(place + 1) - until(place)
+        };
+        // 3 600 with a standard deviation of 60, 1 800 with one of 42; four of each are allowed.
+        assert_eq!(within(1), 0, "three o'clock");
+        assert!(within(10).abs_diff(3_600) < 240, "{}", within(10));
+        for place in (0..24).filter(|place| ![1, 10].contains(place)) {
+            assert!(
+                within(place).abs_diff(1_800) < 170,
+                "{place}: {}",
+                within(place)
+            );
+        }
         assert!(starts.is_sorted());
     }
 }

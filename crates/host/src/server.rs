@@ -1,6 +1,7 @@
 mod admission;
 mod full;
 mod late;
+mod news;
 mod queues;
 mod state;
 mod udp;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, probe};
-use plsim_sim::{Ask, ChannelId, Coming, Context, Distribution, Node, Wakeup};
+use plsim_sim::{Ask, ChannelId, Coming, Context, Node, Wakeup};
 use plsim_table::{FixedMap, FixedSet, FlowTable};
 use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment};
 
@@ -26,6 +27,7 @@ use crate::stats::ServerStats;
 use crate::tcp::{State, Tcb, Verdict};
 use full::FullEnds;
 use late::Late;
+use news::News;
 pub use queues::Admission;
 use queues::{Place, Queues};
 use state::Flaps;
@@ -63,7 +65,7 @@ pub struct ServerVm {
     /// The requests that ask for more than a response at once, by position.
     unusual: FixedMap<u32, Request>,
     /// The time from one message about a subject to the next.
-    subjects: Vec<Distribution>,
+    subjects: Vec<News>,
 }
 
 /// One server end. Vacant slots have a closed [`Tcb`] and an alarm that no timer matches.
@@ -125,7 +127,7 @@ impl ServerVm {
             answers: Answers::default(),
             late: Agenda::default(),
             unusual: FixedMap::new(),
-            subjects: config.subjects,
+            subjects: config.subjects.iter().map(News::new).collect(),
         }
     }
 

@@ -97,6 +97,11 @@ impl<S: Default> Slots<S> {
         }
     }
 
+    /// Visits all entries with their positions, vacant ones included.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &S)> {
+        (0..self.entries.len() as u32).map(|position| (position, self.entry(position)))
+    }
+
     /// Returns the bytes of heap memory held.
     pub(crate) fn memory_bytes(&self) -> usize {
         let free = self.free.capacity() * size_of::<u32>();

@@ -4,6 +4,9 @@ use crate::destination::DestinationStats;
 use crate::histogram::Histogram;
 use crate::workload::{LostBy, OperationStats, PoolStats, StreamStats, Why};
 
+/// How many of the requests that one response held back are looked at.
+const LOOKS: u64 = 1_000;
+
 /// What became of the connections of one workload.
 ///
 /// Every attempted connection is in exactly one of `connecting`, `established`, `closed`, `reset`,
@@ -42,6 +45,9 @@ pub struct WorkloadStats {
     pub awaiting: u64,
     /// Requests without a response, by cause.
     pub lost: LostBy,
+    /// How many of these the network had forgotten the connection of, because it had been silent for
+    /// too long (`silence_limit`).
+    pub lost_to_silence: u64,
     /// SYNs sent again.
     pub syn_retransmissions: u64,
     /// Segments with data or FIN sent again.
@@ -52,11 +58,20 @@ pub struct WorkloadStats {
     pub challenge_acks: u64,
     /// From the first SYN, or UDP request, to the SYN-ACK, or first whole response.
     pub connect_latency: Histogram,
+    /// From the first SYN to the error that told that there will be no connection (TCP).
+    pub connect_failure: Histogram,
     /// From a request to its whole response.
     pub request_latency: Histogram,
+    /// The same, where requests have an `interval`, as their schedule would have it: a late response also
+    /// counts for each request that it held back, from when that was due.
+    pub scheduled_latency: Histogram,
     /// From a request to the error that told that there will be no response: how long it takes to
     /// notice that a connection is dead.
     pub detection: Histogram,
+    /// How long connections on which nothing was asked were dead before it was noticed: from the last
+    /// that was heard to the end of TCP's keepalive, or from a reset to the request that the pool lent
+    /// the connection to.
+    pub idle_detection: Histogram,
     /// Messages that subscribers got.
     pub messages: u64,
     /// Packets of UDP streams.
@@ -131,13 +146,17 @@ impl WorkloadStats {
             responses,
             awaiting,
             lost,
+            lost_to_silence,
             syn_retransmissions,
             retransmissions,
             keepalive_probes,
             challenge_acks,
             connect_latency,
+            connect_failure,
             request_latency,
+            scheduled_latency,
             detection,
+            idle_detection,
             messages,
             stream,
             operations,
@@ -162,18 +181,41 @@ impl WorkloadStats {
         self.responses += responses;
         self.awaiting += awaiting;
         self.lost.add(lost);
+        self.lost_to_silence += lost_to_silence;
         self.syn_retransmissions += syn_retransmissions;
         self.retransmissions += retransmissions;
         self.keepalive_probes += keepalive_probes;
         self.challenge_acks += challenge_acks;
         self.connect_latency.merge(connect_latency);
         self.request_latency.merge(request_latency);
+        self.connect_failure.merge(connect_failure);
+        self.scheduled_latency.merge(scheduled_latency);
         self.detection.merge(detection);
+        self.idle_detection.merge(idle_detection);
         self.messages += messages;
         self.stream.sent += stream.sent;
         self.stream.echoed += stream.echoed;
         self.operations.add(operations);
         self.pool.add(pool);
+    }
+
+    /// Forgets the times that were measured so far; counts stay.
+    pub(crate) fn forget_times(&mut self) {
+        let pool = &mut self.pool;
+        for times in [
+            &mut self.connect_latency,
+            &mut self.connect_failure,
+            &mut self.request_latency,
+            &mut self.scheduled_latency,
+            &mut self.detection,
+            &mut self.idle_detection,
+            &mut self.operations.latency,
+            &mut pool.borrow_latency,
+            &mut pool.rested_alive,
+            &mut pool.rested_dead,
+        ] {
+            *times = Histogram::new();
+        }
     }
 
     pub(crate) const fn started(&mut self) {
@@ -201,6 +243,22 @@ impl WorkloadStats {
         self.awaiting -= 1;
         self.responses += 1;
         self.request_latency.record(after);
+    }
+
+    /// Counts a response where the next request was due `gap` after the one before it.
+    pub(crate) fn on_schedule(&mut self, took: Duration, gap: Duration) {
+        self.scheduled_latency.record(took);
+        if gap.is_zero() {
+            return;
+        }
+        // Each request that was held back would have waited for less by one more gap. Of very many
+        // only some are looked at, and stand for their neighbours.
+        let held_back = took.as_nanos() / gap.as_nanos();
+        let step = held_back.div_ceil(LOOKS).max(1);
+        for number in (step..=held_back).step_by(step as usize) {
+            let waited = Duration::from_nanos(took.as_nanos() - number * gap.as_nanos());
+            self.scheduled_latency.record_many(waited, step);
+        }
     }
 
     /// Counts a request that stays without a response.

@@ -22,7 +22,8 @@ use script::Script;
 use stream::UdpStream;
 
 pub use config::{
-    ClosedLoopConfig, Jitter, Keeping, Model, NoticeClose, Order, PoolConfig, Retry, Validation,
+    ClosedLoopConfig, Jitter, Keeping, Model, NoticeClose, OnConnectFailure, Order, PoolConfig,
+    Retry, Validation,
 };
 pub(crate) use stats::Why;
 pub use stats::{LostBy, OperationStats, OperationsFailedBy, PoolStats, StreamStats};
@@ -42,6 +43,7 @@ pub(crate) struct Traffic {
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) close: Close,
     pub(crate) parameters: TcpParameters,
+    silence_limit: Option<Duration>,
     request: Distribution,
     response: Distribution,
     /// The most bytes of a request.
@@ -161,10 +163,12 @@ impl Traffic {
                 },
                 timeout,
                 is_awaited,
+                after_silence: false,
             },
             connect_timeout,
             close,
             parameters,
+            silence_limit: config.silence_limit,
             request,
             response,
             longest,
@@ -212,6 +216,18 @@ impl Traffic {
             request,
             ..self.usual
         }
+    }
+
+    /// Tells whether the network forgets a connection that is silent for so long.
+    pub(crate) fn is_silence(&self, span: Duration) -> bool {
+        self.silence_limit.is_some_and(|limit| span >= limit)
+    }
+
+    /// Tells whether a request that waited for so long was lost for silence: before it, or while the
+    /// server worked on it.
+    pub(crate) fn fell_silent(&self, asked: &Asked, waited: Duration) -> bool {
+        let works = asked.request.extra.service_time;
+        asked.after_silence || self.is_silence(works) && self.is_silence(waited)
     }
 
     /// Tells whether connections only listen once they have subscribed.

@@ -24,16 +24,28 @@ pub struct WorkloadSummary {
     pub awaiting: u64,
     /// Requests without a response, by cause.
     pub lost_by: LostBy,
+    /// How many of them the network had forgotten the connection of: it had been silent for the idle
+    /// timeout that binds.
+    pub lost_to_silence: u64,
+    /// Responses and messages that are waited for on such connections at the end.
+    pub waiting_in_vain: u64,
     /// SYNs sent again.
     pub syn_retransmissions: u64,
     /// Other segments sent again.
     pub retransmissions: u64,
     /// How long connecting took.
     pub connect_latency: Latency,
+    /// How long it took until TCP connections had failed to come to be.
+    pub connect_failure: Latency,
     /// How long responses took.
     pub request_latency: Latency,
+    /// The same by the schedule of the workload's `interval`: a late response counts for the requests that it
+    /// held back, too, from when they were due. Without an interval nothing.
+    pub scheduled_latency: Latency,
     /// From a request without a response to the error that said so.
     pub detection: Latency,
+    /// How long connections with nothing under way were dead before it was noticed.
+    pub idle_detection: Latency,
     /// Messages that subscribers got.
     pub messages: u64,
     /// Packets that UDP streams sent.
@@ -75,7 +87,7 @@ pub struct LostBy {
 /// Requests with all their repetitions.
 ///
 /// attempted = succeeded + failed + pending.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Operations {
     /// Begun.
     pub attempted: u64,
@@ -100,7 +112,7 @@ pub struct Operations {
 }
 
 /// What a pool did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PoolSummary {
     /// Requests that asked for a connection.
     pub borrows: u64,
@@ -114,6 +126,8 @@ pub struct PoolSummary {
     pub dead_connections: u64,
     /// How many of these a request found, which failed.
     pub dead_requests: u64,
+    /// How many of the dead connections had been silent for the idle timeout that binds.
+    pub dead_by_silence: u64,
     /// Tests of connections.
     pub validations: u64,
     /// Those that failed.
@@ -159,7 +173,7 @@ impl DestinationSummary {
 }
 
 impl Operations {
-    fn to_value(self) -> Value {
+    fn to_value(&self) -> Value {
         let failed_by = object([
             ("connect", self.failed_by_connect.into()),
             ("reset", self.failed_by_reset.into()),
@@ -179,7 +193,7 @@ impl Operations {
 }
 
 impl PoolSummary {
-    fn to_value(self) -> Value {
+    fn to_value(&self) -> Value {
         object([
             ("borrows", self.borrows.into()),
             ("lent", self.lent.into()),
@@ -187,6 +201,7 @@ impl PoolSummary {
             ("dead_borrows", self.dead_borrows.into()),
             ("dead_connections", self.dead_connections.into()),
             ("dead_requests", self.dead_requests.into()),
+            ("dead_by_silence", self.dead_by_silence.into()),
             ("validations", self.validations.into()),
             ("validations_failed", self.validations_failed.into()),
             ("evicted", self.evicted.into()),
@@ -230,16 +245,26 @@ impl WorkloadSummary {
             ("awaiting", self.awaiting.into()),
             ("lost", self.lost_by.total().into()),
             ("lost_by", self.lost_by.to_value()),
+            ("lost_to_silence", self.lost_to_silence.into()),
+            ("waiting_in_vain", self.waiting_in_vain.into()),
             ("syn_retransmissions", self.syn_retransmissions.into()),
             ("retransmissions", self.retransmissions.into()),
             ("connect_latency", self.connect_latency.to_value()),
+            ("connect_failure", self.connect_failure.to_value()),
             ("request_latency", self.request_latency.to_value()),
+            ("scheduled_latency", self.scheduled_latency.to_value()),
             ("detection", self.detection.to_value()),
+            ("idle_detection", self.idle_detection.to_value()),
             ("messages", self.messages.into()),
             ("packets_sent", self.packets_sent.into()),
             ("packets_echoed", self.packets_echoed.into()),
             ("operations", self.operations.to_value()),
-            ("pool", self.pool.map_or(Value::Null, PoolSummary::to_value)),
+            (
+                "pool",
+                self.pool
+                    .as_ref()
+                    .map_or(Value::Null, PoolSummary::to_value),
+            ),
         ];
         object(
             head.into_iter()

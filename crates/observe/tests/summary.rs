@@ -221,8 +221,11 @@ fn workload(connections: Connections) -> WorkloadSummary {
             min: Duration::from_nanos(1),
             mean: Duration::from_nanos(2),
             p50: Duration::from_nanos(3),
+            p90: Duration::from_nanos(4),
             p99: Duration::from_nanos(4),
+            p999: Duration::from_nanos(4),
             max: Duration::from_nanos(5),
+            buckets: vec![(1, 4), (4, 1), (5, 1)],
         },
         ..WorkloadSummary::default()
     }

@@ -510,7 +510,7 @@ impl<'a> Site<'a> {
             ),
             listeners: configure::listeners(self.scenario, place),
             application: configure::application(self.scenario, place),
-            subjects: workload::subjects(self.scenario),
+            subjects: workload::subjects(self.scenario, self.seed),
             tcp: host::server_tcp(&self.scenario.backend_vm[place.group]),
             admission: host::admission(&self.scenario.backend_vm[place.group]),
             behaviour: crate::probe::behaviour(&self.scenario.backend_vm[place.group]),

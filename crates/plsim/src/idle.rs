@@ -7,7 +7,7 @@ use plsim_scenario::{LoadBalancer, PrivateLinkService, Rule, RuleProtocol, Scena
 use plsim_types::{Duration, PlsId};
 
 use crate::frontend;
-use crate::layout::position;
+use crate::layout::{endpoint_named, position};
 use crate::nat;
 
 /// Returns the rules that carry TCP to a service.
@@ -65,6 +65,65 @@ pub(crate) fn ceilings(scenario: &Scenario) -> Vec<IdleCeiling> {
         dialled.filter_map(|rule| direct_ceiling(balancer, rule))
     });
     by_service.chain(direct).collect()
+}
+
+/// The rule that a workload's packets come to, and the service that they come by, if by one.
+type Way<'a> = (&'a LoadBalancer, &'a Rule, Option<&'a PrivateLinkService>);
+
+/// Returns the ways of a workload's connections.
+fn ways<'a>(scenario: &'a Scenario, workload: &'a file::Workload) -> impl Iterator<Item = Way<'a>> {
+    let by_endpoint = workload.endpoints().filter_map(|name| {
+        let endpoint = &scenario.private_endpoint[endpoint_named(scenario, name)];
+        let mut services = scenario.private_link_service.iter();
+        let service = services.find(|service| service.name == endpoint.private_link_service)?;
+        Some((Some(service), &service.load_balancer_frontend))
+    });
+    let direct = workload.frontends().map(|path| (None, path));
+    by_endpoint.chain(direct).filter_map(|(service, path)| {
+        let mut balancers = scenario.load_balancer.iter();
+        let balancer = balancers.find(|balancer| balancer.name == path.load_balancer)?;
+        let mut rules = balancer.rule.iter();
+        let rule = rules.find(|rule| {
+            rule.frontend == path.frontend
+                && rule.carries_tcp()
+                && [0, workload.port].contains(&rule.frontend_port)
+        })?;
+        Some((balancer, rule, service))
+    })
+}
+
+/// Returns how long a connection of a workload may be silent whichever destination it goes to, and why.
+pub(crate) fn ceiling_of<'a>(
+    scenario: &Scenario,
+    ceilings: &'a [IdleCeiling],
+    workload: &file::Workload,
+) -> Option<&'a IdleCeiling> {
+    let own = ways(scenario, workload).filter_map(|(balancer, rule, service)| {
+        ceilings.iter().find(|row| {
+            row.pls == service.map_or("", |service| service.name.as_str())
+                && row.load_balancer == balancer.name.as_str()
+                && row.rule == rule.name.as_str()
+        })
+    });
+    own.min_by_key(|row| row.ceiling())
+}
+
+/// Returns after how long a silence the network forgets a connection of a workload; nothing if keepalives
+/// of one end come before.
+pub(crate) fn silence_limit(scenario: &Scenario, workload: &file::Workload) -> Option<Duration> {
+    if workload.protocol == file::Transport::Udp {
+        return None;
+    }
+    let ceilings = ways(scenario, workload).filter_map(|(balancer, rule, service)| match service {
+        Some(service) => Some(ceiling(balancer, rule, service)),
+        None => direct_ceiling(balancer, rule),
+    });
+    let limit = ceilings.map(|ceiling| ceiling.ceiling()).min()?;
+    let probes =
+        |keepalive: file::Keepalive| keepalive.0.is_some_and(|probing| probing.time.0 < limit);
+    let servers = &scenario.backend_vm;
+    let is_probed = probes(workload.keepalive) || servers.iter().all(|vm| probes(vm.keepalive));
+    (!is_probed).then_some(limit)
 }
 
 /// Returns the ceiling of clients of a frontend itself, if the load balancer ends their connections.

@@ -59,6 +59,8 @@ pub struct Simulation {
     pub(crate) drains: VecDeque<Drained>,
     /// When links go down and up by their sections, by time.
     outages: VecDeque<Outage>,
+    /// When times begin to be measured, as long as that is to come.
+    warm_up: Option<Instant>,
     /// The refusals that the log knows of.
     pub(crate) told: BTreeSet<RefusalKey>,
     /// The idle timeouts that the log knows of: VM, service, protocol and whose timer it was.
@@ -186,6 +188,7 @@ impl Simulation {
             next_event: 0,
             drains: VecDeque::new(),
             outages: link::outages(&scenario),
+            warm_up: scenario.run.warm_up.map(|span| Instant::ZERO + span.0),
             told: BTreeSet::new(),
             idle_told: BTreeSet::new(),
             expected,
@@ -249,6 +252,12 @@ impl Simulation {
         self.check_outputs()?;
         if progress == Progress::Paused {
             return Ok(Step::Running);
+        }
+        if self.warm_up.take_if(|at| *at <= self.world.now()).is_some() {
+            for node in &self.map.clients {
+                self.world
+                    .visit(*node, |room, _| room.clients_mut().forget_times());
+            }
         }
         self.sample_if_due();
         self.apply_due_events();
@@ -324,7 +333,14 @@ impl Simulation {
             .map(|&index| self.event_time(index));
         let drained = self.drains.front().map(|drained| drained.at);
         let outage = self.outages.front().map(|outage| outage.at);
-        let stops = [Some(self.end), self.next_sample, event, drained, outage];
+        let stops = [
+            Some(self.end),
+            self.warm_up,
+            self.next_sample,
+            event,
+            drained,
+            outage,
+        ];
         stops.into_iter().flatten().min().unwrap_or(self.end)
     }
 

@@ -206,13 +206,20 @@ fn workloads(
 ) -> Vec<WorkloadSummary> {
     let mut copies: Vec<_> = vec![None; scenario.workload.len()];
     for (place, clients) in layout.clients.iter().zip(client_rooms(map, world)) {
-        let own = place.group.workloads(scenario).zip(clients.workloads());
-        for ((position, _), stats) in own {
-            copies[position] = Some(stats);
+        let own = place.group.workloads(scenario);
+        let outcomes = clients
+            .workloads()
+            .iter()
+            .zip(clients.waiting_in_vain(world.now()));
+        for ((position, _), outcome) in own.zip(outcomes) {
+            copies[position] = Some(outcome);
         }
     }
     let copies = scenario.workload.iter().zip(copies);
-    let copies = copies.filter_map(|(workload, stats)| Some((workload, stats?)));
+    let copies = copies.filter_map(|(workload, outcome)| {
+        let (stats, vain) = outcome?;
+        Some((workload, stats, vain))
+    });
     workload_report::summaries(copies)
 }
 

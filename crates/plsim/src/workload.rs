@@ -1,8 +1,9 @@
 //! Workloads: what starts at which client VMs.
 
 use plsim_host::{
-    Close, ClosedLoopConfig, Distribution, Jitter, Keeping, Model, NoticeClose, Order, PoolConfig,
-    Retry, TcpParameters, TcpSession, UdpSession, Validation, WorkloadConfig, WorkloadKind,
+    Close, ClosedLoopConfig, Distribution, Jitter, Keeping, Model, NoticeClose, OnConnectFailure,
+    Order, PoolConfig, Retry, Subject, TcpParameters, TcpSession, UdpSession, Validation,
+    WorkloadConfig, WorkloadKind,
 };
 use plsim_scenario as file;
 use plsim_scenario::{Scenario, WorkloadModel};
@@ -11,6 +12,7 @@ use plsim_types::{Duration, Instant, KeyedHash};
 use crate::arrivals;
 use crate::destination;
 use crate::host;
+use crate::idle;
 use crate::law::law;
 use crate::layout::{Layout, narrow};
 
@@ -47,6 +49,7 @@ pub(crate) fn workloads(
             connections: workload.starts(),
             start: Instant::ZERO + workload.start.0,
             stop: Instant::ZERO + stop.0,
+            silence_limit: idle::silence_limit(scenario, workload),
         }
     })
     .collect()
@@ -103,11 +106,18 @@ fn subjects_of(scenario: &Scenario) -> Vec<&file::Workload> {
     own
 }
 
-/// Returns the time between two messages for each subject.
-pub(crate) fn subjects(scenario: &Scenario) -> Vec<Distribution> {
+/// Returns what clients can subscribe to: all VMs have the same news at the same time.
+pub(crate) fn subjects(scenario: &Scenario, seed: u64) -> Vec<Subject> {
     let own = subjects_of(scenario).into_iter();
-    own.filter_map(|workload| Some(law(scenario, workload.interval.as_ref()?)))
-        .collect()
+    own.filter_map(|workload| {
+        Some(Subject {
+            interval: law(scenario, workload.interval.as_ref()?),
+            seed: KeyedHash::new(seed, "subject")
+                .derive(workload.name.as_str())
+                .word(0),
+        })
+    })
+    .collect()
 }
 
 fn subject(scenario: &Scenario, workload: &file::Workload) -> Option<u16> {
@@ -172,11 +182,17 @@ fn pool_config(pool: &file::Pool) -> PoolConfig {
             timeout: span(pool.validation_timeout).unwrap_or(VALIDATION_TIMEOUT),
             after_idle: pool.validation.then_some(after_idle),
         },
-        keepalive_time: span(pool.keepalive_time),
-        borrow_timeout: pool.borrow_timeout.0,
+        keepalive_time: span(pool.keepalives()),
+        borrow_timeout: Some(pool.borrow_timeout.0).filter(|span| !span.is_zero()),
+        total_timeout: span(pool.total_timeout),
+        on_connect_failure: match pool.on_connect_failure {
+            file::OnConnectFailure::Wait => OnConnectFailure::Wait,
+            file::OnConnectFailure::Fail => OnConnectFailure::Fail,
+        },
         order: match pool.order {
             file::PoolOrder::Lifo => Order::Lifo,
             file::PoolOrder::Fifo => Order::Fifo,
+            file::PoolOrder::Oldest => Order::Oldest,
         },
         notice_close: match pool.notice_close {
             file::NoticeClose::OnBorrow => NoticeClose::OnBorrow,

@@ -11,28 +11,31 @@ use plsim_scenario::{Workload, WorkloadModel};
 
 use crate::summarise::outcomes;
 
-/// Sums up all workloads; copies with one name are added up.
+/// Sums up all workloads, each with its statistics and how many connections wait in vain; copies with one
+/// name are added up.
 pub(crate) fn summaries<'a>(
-    workloads: impl Iterator<Item = (&'a Workload, &'a WorkloadStats)>,
+    workloads: impl Iterator<Item = (&'a Workload, &'a WorkloadStats, u64)>,
 ) -> Vec<WorkloadSummary> {
-    let mut rows: Vec<(Vec<&Workload>, Cow<'_, WorkloadStats>)> = Vec::new();
+    let mut rows: Vec<(Vec<&Workload>, Cow<'_, WorkloadStats>, u64)> = Vec::new();
     let mut places = BTreeMap::new();
-    for (workload, stats) in workloads {
+    for (workload, stats, vain) in workloads {
         let place = *places.entry(&workload.name).or_insert(rows.len());
         match rows.get_mut(place) {
-            None => rows.push((vec![workload], Cow::Borrowed(stats))),
-            Some((copies, sum)) => {
+            None => rows.push((vec![workload], Cow::Borrowed(stats), vain)),
+            Some((copies, sum, in_vain)) => {
                 copies.push(workload);
                 sum.to_mut().add(stats);
+                *in_vain += vain;
             }
         }
     }
     let rows = rows.iter();
-    rows.map(|(copies, stats)| summary(copies, stats)).collect()
+    rows.map(|(copies, stats, vain)| summary(copies, stats, *vain))
+        .collect()
 }
 
 /// Sums up the copies of one workload.
-fn summary(copies: &[&Workload], stats: &WorkloadStats) -> WorkloadSummary {
+fn summary(copies: &[&Workload], stats: &WorkloadStats, waiting_in_vain: u64) -> WorkloadSummary {
     let workload = copies[0];
     WorkloadSummary {
         name: workload.name.to_string(),
@@ -55,11 +58,16 @@ fn summary(copies: &[&Workload], stats: &WorkloadStats) -> WorkloadSummary {
             closed: stats.lost.closed,
             vm_down: stats.lost.vm_down,
         },
+        lost_to_silence: stats.lost_to_silence,
+        waiting_in_vain,
         syn_retransmissions: stats.syn_retransmissions,
         retransmissions: stats.retransmissions,
         connect_latency: latency(&stats.connect_latency),
+        connect_failure: latency(&stats.connect_failure),
         request_latency: latency(&stats.request_latency),
+        scheduled_latency: latency(&stats.scheduled_latency),
         detection: latency(&stats.detection),
+        idle_detection: latency(&stats.idle_detection),
         messages: stats.messages,
         packets_sent: stats.stream.sent,
         packets_echoed: stats.stream.echoed,
@@ -104,6 +112,7 @@ fn pool(stats: &WorkloadStats) -> PoolSummary {
         dead_borrows: pool.dead_borrows,
         dead_connections: pool.dead_connections,
         dead_requests: pool.dead_requests,
+        dead_by_silence: pool.dead_by_silence,
         validations: pool.validations,
         validations_failed: pool.validations_failed,
         evicted: pool.evicted,
@@ -122,7 +131,10 @@ fn latency(histogram: &Histogram) -> Latency {
         min: or_zero(histogram.min()),
         mean: or_zero(histogram.mean()),
         p50: or_zero(histogram.quantile(500)),
+        p90: or_zero(histogram.quantile(900)),
         p99: or_zero(histogram.quantile(990)),
+        p999: or_zero(histogram.quantile(999)),
         max: or_zero(histogram.max()),
+        buckets: histogram.buckets().collect(),
     }
 }

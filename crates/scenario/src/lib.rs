@@ -52,12 +52,12 @@ pub use model::{
     Flapping, Fragments, Frontend, FullTcp, GeModel, HashStrength, HashTuple, HeldPorts,
     HostVmLink, Jitter, JitterDistribution, LatePackets, LbIdleAction, Link, LinkDirection,
     LinkName, LinkSettings, LoadBalancer, LoneBackend, NatIpSelection, NetworkPolicies,
-    NoHealthyBackends, NoticeClose, OnExhaustion, OnIdle, Output, Pool, PoolConfiguration,
-    PoolOrder, PortAllocation, PortSpace, Preset, PrivateEndpoint, PrivateLinkService, Probe,
-    ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader, Profile, ProxyDestination, Publisher,
-    RegionLatency, Rehash, Reorder, Retry, Rule, RuleProtocol, Run, Scenario, Skew, Sku, Subnet,
-    TcpStack, TimerSet, TlsVersion, Transport, VirtualNetwork, VirtualNetworkPeering, VmState,
-    Workload, WorkloadModel, Zipf,
+    NoHealthyBackends, NoticeClose, OnConnectFailure, OnExhaustion, OnIdle, Output, Pool,
+    PoolConfiguration, PoolOrder, PortAllocation, PortSpace, Preset, PrivateEndpoint,
+    PrivateLinkService, Probe, ProbePhase, ProbePreset, ProbeProtocol, ProbeProxyHeader, Profile,
+    ProxyDestination, Publisher, RegionLatency, Rehash, Reorder, Retry, Rule, RuleProtocol, Run,
+    Scenario, Skew, Sku, Subnet, TcpStack, TimerSet, TlsVersion, Transport, VirtualNetwork,
+    VirtualNetworkPeering, VmState, Workload, WorkloadModel, Zipf,
 };
 pub use profile::Filled;
 pub use read::{MAX_BYTES, ReadError, read_beside, read_file};

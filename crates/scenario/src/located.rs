@@ -116,6 +116,12 @@ impl Scenario {
         }
     }
 
+    /// Returns which share of what is drawn is at least so long, from 0 to 1.
+    #[must_use]
+    pub fn share_of(&self, law: &Law<TimeSpan>, span: Duration) -> f64 {
+        law.share_from(TimeSpan(span), &self.files)
+    }
+
     /// Returns how many connections a workload starts, where its arrivals alone say that: exactly,
     /// or of random arrivals the mean.
     #[must_use]

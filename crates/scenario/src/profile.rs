@@ -18,7 +18,7 @@ pub struct Filled {
 }
 
 /// Keys that belong to one model: they are filled only if the workload has the model of its profile.
-const OF_MODEL: [&str; 2] = ["pool", "reconnect_delay"];
+const OF_MODEL: [&str; 3] = ["pool", "reconnect_delay", "retry"];
 
 /// Fills the workloads that name a profile; returns what was filled, for each workload. A profile
 /// that does not exist is left to the checks.

@@ -64,6 +64,45 @@ fn every_profile_fills_a_workload_that_says_nothing() {
 }
 
 #[test]
+fn pools_lend_and_fail_as_their_clients_do() {
+    use plsim_scenario::{OnConnectFailure, PoolOrder};
+    let (wait, fail) = (OnConnectFailure::Wait, OnConnectFailure::Fail);
+    // The order, what a failed connect does, how long a request waits for a connection, and lives in all.
+    let pools = [
+        ("npgsql", PoolOrder::Fifo, fail, 15, None),
+        ("pgjdbc-hikari", PoolOrder::Oldest, wait, 30, None),
+        ("pgbouncer", PoolOrder::Lifo, wait, 120, None),
+        ("dotnet-httpclient", PoolOrder::Lifo, fail, 0, secs(100)),
+        ("go-net-http", PoolOrder::Lifo, fail, 0, None),
+        ("node-http", PoolOrder::Lifo, fail, 0, None),
+    ];
+    for (name, order, on_connect_failure, borrow, total) in pools {
+        let scenario = scenario(&format!("profile = \"{name}\""));
+        let pool = scenario.workload[0].pool.as_ref().unwrap();
+        assert_eq!(
+            (pool.order, pool.on_connect_failure),
+            (order, on_connect_failure),
+            "{name}"
+        );
+        assert_eq!(
+            (Some(pool.borrow_timeout), pool.total_timeout),
+            (secs(borrow), total),
+            "{name}"
+        );
+    }
+    let hikari = |keys: &str| {
+        let scenario = scenario(&format!("profile = \"pgjdbc-hikari\"\n{keys}"));
+        scenario.workload[0].pool.as_ref().unwrap().keepalives()
+    };
+    assert_eq!(hikari(""), secs(120));
+    assert_eq!(
+        hikari("pool = { keepalive_time = \"0s\" }"),
+        None,
+        "as up to 6.0"
+    );
+}
+
+#[test]
 fn what_is_written_stays_and_the_rest_is_told() {
     let scenario = scenario(
         "profile = \"npgsql\"\nkeepalive = \"60s\"\npool = { size = 5, max_idle = \"200s\" }",
@@ -82,6 +121,8 @@ fn what_is_written_stays_and_the_rest_is_told() {
             "model = \"pool\"",
             "pool.borrow_timeout = \"15s\"",
             "pool.min_idle = 0",
+            "pool.on_connect_failure = \"fail\"",
+            "pool.order = \"fifo\"",
             "response_timeout = \"30s\"",
         ]
     );

@@ -4,7 +4,6 @@ use plsim_sim::Context;
 use plsim_types::Duration;
 
 use super::{LATE, ServerVm, Slot};
-use crate::config::draw_span;
 use crate::request_id::RequestId;
 use crate::tcp::Verdict;
 
@@ -97,9 +96,9 @@ impl ServerVm {
 
     /// Has the next message about a subject come when it is due; a subject that nobody knows has none.
     pub(super) fn publish(&mut self, subject: u16, late: Late, cx: &mut Context<'_>) {
-        if let Some(interval) = self.subjects.get(usize::from(subject)) {
-            let gap = draw_span(interval, cx.random());
-            self.delay(gap.max(Duration::from_nanos(1)), late, cx);
+        if let Some(news) = self.subjects.get_mut(usize::from(subject)) {
+            let due = news.after(cx.now());
+            self.late.push(due, late, LATE, cx);
         }
     }
 

@@ -36,6 +36,8 @@ struct Client {
     began: Instant,
     /// Whether an attempt is under way: not while thinking or waiting for the next one.
     is_trying: bool,
+    /// Since when its connection has been silent.
+    rests: Instant,
 }
 
 impl ClosedLoop {
@@ -88,17 +90,20 @@ impl ClosedLoop {
             return;
         };
         match event {
-            Event::Opened => self.ask(position, all, turn),
+            Event::Opened => {
+                self.clients[client as usize].rests = turn.now();
+                self.ask(client, position, all, turn);
+            }
             Event::Responded => self.succeed(client, position, all, turn),
             Event::Unanswered => {
                 if self.keeping == Keeping::PerRequest || !all.outlives_silence() {
                     self.release(client, all, turn);
                 }
-                self.fail(client, Why::Timeout, turn);
+                self.fail(client, Some(Why::Timeout), turn);
             }
             Event::Failed(_) => {
                 self.forget(client);
-                self.fail(client, Why::Connect, turn);
+                self.fail(client, Some(Why::Connect), turn);
             }
             Event::Gone(outcome) => {
                 self.forget(client);
@@ -107,7 +112,7 @@ impl ClosedLoop {
                         Outcome::TimedOut => Why::Timeout,
                         _ => Why::Reset,
                     };
-                    self.fail(client, why, turn);
+                    self.fail(client, Some(why), turn);
                 }
             }
             Event::Woken | Event::Message => {}
@@ -128,10 +133,10 @@ impl ClosedLoop {
         state.attempts += 1;
         state.is_trying = true;
         if let Some(position) = state.connection {
-            return self.ask(position, all, turn);
+            return self.ask(client, position, all, turn);
         }
         let Some(position) = all.open(turn) else {
-            return self.fail(client, Why::Connect, turn);
+            return self.fail(client, None, turn);
         };
         self.clients[client as usize].connection = Some(position);
         self.owners.insert(position, client);
@@ -140,10 +145,18 @@ impl ClosedLoop {
         }
     }
 
-    fn ask(&mut self, position: u32, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
-        let asked = turn
+    fn ask(
+        &mut self,
+        client: u32,
+        position: u32,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        let mut asked = turn
             .traffic
             .draw_request(self.keeping == Keeping::PerRequest);
+        let rested = turn.now().since(self.clients[client as usize].rests);
+        asked.after_silence = turn.traffic.is_silence(rested);
         all.ask(position, asked, turn);
     }
 
@@ -154,7 +167,9 @@ impl ClosedLoop {
         all: &mut dyn Connections,
         turn: &mut Turn<'_, '_>,
     ) {
-        let took = turn.now().since(self.clients[client as usize].began);
+        let state = &mut self.clients[client as usize];
+        state.rests = turn.now();
+        let took = turn.now().since(state.began);
         turn.stats.operations.succeed(took);
         if self.keeping == Keeping::PerRequest {
             self.forget(client);
@@ -163,21 +178,26 @@ impl ClosedLoop {
         self.think(client, Duration::ZERO, turn);
     }
 
-    /// Tries again later, or gives up.
-    fn fail(&mut self, client: u32, why: Why, turn: &mut Turn<'_, '_>) {
+    /// Tries again later, or gives up; without a cause no VM had a port, so that nothing was sent.
+    fn fail(&mut self, client: u32, why: Option<Why>, turn: &mut Turn<'_, '_>) {
         let state = &mut self.clients[client as usize];
         let attempts = state.attempts;
         state.is_trying = false;
-        // One that could not even send must not go round in one instant.
+        // Who could not even send must not go round in one instant; who was refused comes again as soon
+        // as its back-off says, but not for ever.
         let floor = match why {
-            Why::Connect => RETRY_AFTER,
-            _ => Duration::ZERO,
+            None => RETRY_AFTER,
+            Some(_) => Duration::ZERO,
         };
         if attempts < self.retry.max_attempts {
             let wait = self.retry.wait(attempts, &mut self.waits);
-            return self.sleep(client, wait, turn);
+            return self.sleep(client, wait.max(floor), turn);
         }
-        turn.stats.operations.fail(why);
+        turn.stats.operations.fail(why.unwrap_or(Why::Connect));
+        let floor = match why {
+            None | Some(Why::Connect) => RETRY_AFTER,
+            Some(_) => Duration::ZERO,
+        };
         self.think(client, floor, turn);
     }
 

@@ -92,8 +92,12 @@ pub struct PoolConfig {
     pub validation: Validation,
     /// How long a connection may rest before the pool tests it, to keep it alive.
     pub keepalive_time: Option<Duration>,
-    /// How long a request waits for a connection.
-    pub borrow_timeout: Duration,
+    /// How long a request waits for a connection; `None` means for ever.
+    pub borrow_timeout: Option<Duration>,
+    /// How long a request may take in all, from its arrival to its response.
+    pub total_timeout: Option<Duration>,
+    /// What becomes of requests when a connection cannot be opened.
+    pub on_connect_failure: OnConnectFailure,
     /// Which of the idle connections is lent first.
     pub order: Order,
     /// When the pool notices that an idle connection was closed or reset.
@@ -117,6 +121,18 @@ pub enum Order {
     Lifo,
     /// The one that has rested longest.
     Fifo,
+    /// The one that was opened first.
+    Oldest,
+}
+
+/// What becomes of the requests that wait when a pool cannot open a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConnectFailure {
+    /// They go on waiting; the pool tries again after 1 s.
+    #[default]
+    Wait,
+    /// The one that has waited longest fails at once.
+    Fail,
 }
 
 /// When a pool notices the end of an idle connection.

@@ -1,8 +1,10 @@
+mod member;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use plsim_types::{Duration, Instant};
 
-use super::config::{NoticeClose, Order, PoolConfig};
+use super::config::{NoticeClose, OnConnectFailure, Order, PoolConfig};
 use super::stats::Why;
 use super::{RETRY_AFTER, later};
 use crate::agenda::Agenda;
@@ -11,6 +13,7 @@ use crate::config::Close;
 use crate::connection::{Asked, Connections, Event, Turn};
 use crate::request::{Extra, Request};
 use crate::stats::Outcome;
+use member::{Member, Operation, State, Task};
 
 /// Bytes of a test and of its answer: a short query and its result.
 const TEST: u32 = 64;
@@ -33,58 +36,6 @@ pub(crate) struct Pool {
     created: u64,
     /// Whether the pool waits before it opens connections that nobody asked for.
     is_refilling: bool,
-}
-
-/// A connection of the pool.
-#[derive(Debug, Clone, Copy)]
-struct Member {
-    position: u32,
-    /// When the pool gives it up for its age.
-    expiry: Option<Instant>,
-    /// When a request last used it.
-    used: Instant,
-    state: State,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum State {
-    Connecting,
-    /// Nothing has been sent since then.
-    Idle {
-        since: Instant,
-    },
-    /// The same, but it ended meanwhile, and nobody has looked.
-    Dead {
-        since: Instant,
-    },
-    /// A request is on it, after so long a rest, if the pool could not know that it lives.
-    Lent {
-        operation: Operation,
-        rested: Option<Duration>,
-    },
-    /// It is tested for a request that wants it, or to keep it alive.
-    Tested {
-        operation: Option<Operation>,
-        since: Instant,
-    },
-}
-
-/// A request from its arrival to its response.
-#[derive(Debug, Clone, Copy)]
-struct Operation {
-    began: Instant,
-    /// Whether it met a dead connection already.
-    met_dead: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Task {
-    /// The first that waits may have waited too long.
-    Waiting,
-    /// A dead connection reaches its `max_idle` or its expiry.
-    Bury(u64),
-    /// The pool opens connections again.
-    Refill,
 }
 
 impl Pool {
@@ -179,10 +130,14 @@ impl Pool {
                 self.hang_up(number, all, turn);
                 self.died(number, Why::Timeout, all, turn);
             }
-            Event::Failed(_) => {
+            Event::Failed(outcome) => {
                 self.by_position.remove(&position);
                 self.members.remove(&number);
-                self.refill_later(turn);
+                match outcome {
+                    Outcome::VmDown => self.refill_later(turn),
+                    _ => self.could_not_open(turn),
+                }
+                self.open_for_waiting(all, turn);
             }
             Event::Gone(Outcome::VmDown) => {
                 self.by_position.remove(&position);
@@ -206,7 +161,7 @@ impl Pool {
         all: &mut dyn Connections,
         turn: &mut Turn<'_, '_>,
     ) {
-        if self.patience(&operation) <= turn.now() {
+        if self.is_late(&operation, turn) {
             // Tests of dead connections took all its time.
             return turn.stats.give_up_borrow();
         }
@@ -214,22 +169,24 @@ impl Pool {
             let member = self.member(number);
             match member.state {
                 State::Idle { since } => {
-                    return self.lend(number, operation, Some(since), all, turn);
+                    let rested = turn.now().since(since);
+                    return self.lend(number, operation, Some(rested), all, turn);
                 }
                 // The test fails at once, or the request does.
-                State::Dead { since } => {
+                State::Dead { since, ended } => {
                     let rested = turn.now().since(since);
+                    let unnoticed = turn.now().since(ended);
+                    turn.stats.idle_detection.record(unnoticed);
                     self.members.remove(&number);
                     let is_tested = self.is_to_be_tested(rested);
                     let is_first = !std::mem::replace(&mut operation.met_dead, true);
-                    turn.stats.pool.found_dead(rested, is_first, is_tested);
+                    turn.found_dead(rested, is_first, is_tested);
                     if is_tested {
                         turn.stats.pool.validations += 1;
                         turn.stats.pool.validations_failed += 1;
                         continue;
                     }
                     turn.stats.pool.lend(turn.cx.now().since(operation.began));
-                    turn.stats.detection.record(Duration::ZERO);
                     turn.stats.operations.fail(Why::Reset);
                     return self.fill(all, turn);
                 }
@@ -246,20 +203,34 @@ impl Pool {
         match self.config.order {
             Order::Lifo => self.idle.pop_back(),
             Order::Fifo => self.idle.pop_front(),
+            Order::Oldest => {
+                let places = self.idle.iter().enumerate();
+                let (place, _) = places.min_by_key(|(_, number)| **number)?;
+                self.idle.remove(place)
+            }
         }
     }
 
     fn wait(&mut self, operation: Operation, turn: &mut Turn<'_, '_>) {
-        self.watch(self.patience(&operation), turn);
+        if let Some(due) = self.patience(&operation) {
+            self.watch(due, turn);
+        }
         let place = self
             .waiting
             .partition_point(|other| other.began <= operation.began);
         self.waiting.insert(place, operation);
     }
 
-    /// Returns when a request has waited long enough.
-    fn patience(&self, operation: &Operation) -> Instant {
-        later(operation.began, self.config.borrow_timeout)
+    /// Returns when a request has waited long enough, if it ever has.
+    fn patience(&self, operation: &Operation) -> Option<Instant> {
+        let limits = [self.config.borrow_timeout, self.config.total_timeout];
+        let limit = limits.into_iter().flatten().min()?;
+        Some(later(operation.began, limit))
+    }
+
+    fn is_late(&self, operation: &Operation, turn: &Turn<'_, '_>) -> bool {
+        let patience = self.patience(operation);
+        patience.is_some_and(|patience| patience <= turn.now())
     }
 
     fn watch(&mut self, due: Instant, turn: &mut Turn<'_, '_>) {
@@ -276,7 +247,9 @@ impl Pool {
             self.watch = None;
         }
         while let Some(first) = self.waiting.front() {
-            let due = self.patience(first);
+            let Some(due) = self.patience(first) else {
+                return;
+            };
             if due > turn.now() {
                 return self.watch(due, turn);
             }
@@ -287,7 +260,14 @@ impl Pool {
 
     /// Opens as many connections as requests wait for, if there is room.
     fn open_for_waiting(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
-        while !self.is_refilling && self.members.len() < self.config.size as usize {
+        let waits = self.config.on_connect_failure == OnConnectFailure::Wait;
+        if !turn.group.runs() {
+            return self.refill_later(turn);
+        }
+        while self.members.len() < self.config.size as usize {
+            if waits && self.is_refilling {
+                return;
+            }
             let connecting = self.members.values();
             let connecting = connecting
                 .filter(|member| matches!(member.state, State::Connecting))
@@ -301,7 +281,7 @@ impl Pool {
 
     fn open(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
         let Some(position) = all.open(turn) else {
-            return self.refill_later(turn);
+            return self.could_not_open(turn);
         };
         let number = self.created;
         self.created += 1;
@@ -319,6 +299,17 @@ impl Pool {
         }
     }
 
+    /// Tells the request that has waited longest that there is no connection for it, if the pool tells
+    /// such things; nothing is opened without a request until a while later.
+    fn could_not_open(&mut self, turn: &mut Turn<'_, '_>) {
+        let is_told = self.config.on_connect_failure == OnConnectFailure::Fail;
+        if is_told && self.waiting.pop_front().is_some() {
+            turn.stats.pool.waiting -= 1;
+            turn.stats.operations.fail(Why::Connect);
+        }
+        self.refill_later(turn);
+    }
+
     fn refill_later(&mut self, turn: &mut Turn<'_, '_>) {
         if !self.is_refilling {
             self.refill_at(later(turn.now(), RETRY_AFTER), turn);
@@ -331,19 +322,18 @@ impl Pool {
         self.agenda.push(at, Task::Refill, token, turn.cx);
     }
 
-    /// Lends a connection, after a test if one is wanted; it rested since then, unless it is warm.
+    /// Lends a connection, after a test if one is wanted; it rested for so long, unless it is warm.
     fn lend(
         &mut self,
         number: u64,
         operation: Operation,
-        since: Option<Instant>,
+        rested: Option<Duration>,
         all: &mut dyn Connections,
         turn: &mut Turn<'_, '_>,
     ) {
-        let rested = since.map(|since| turn.now().since(since));
-        match (since, rested) {
-            (Some(since), Some(rested)) if self.is_to_be_tested(rested) => {
-                self.test(number, Some(operation), since, all, turn);
+        match rested {
+            Some(rested) if self.is_to_be_tested(rested) => {
+                self.test(number, Some(operation), rested, all, turn);
             }
             _ => self.give(number, operation, rested, all, turn),
         }
@@ -361,7 +351,13 @@ impl Pool {
         let member = self.member(number);
         member.state = State::Lent { operation, rested };
         let position = member.position;
-        let asked = turn.traffic.draw_request(false);
+        let mut asked = turn.traffic.draw_request(false);
+        if let Some(total) = self.config.total_timeout {
+            let left = later(operation.began, total).since(turn.now());
+            let left = left.max(Duration::from_nanos(1));
+            asked.timeout = Some(asked.timeout.map_or(left, |timeout| timeout.min(left)));
+        }
+        asked.after_silence = rested.is_some_and(|rested| turn.traffic.is_silence(rested));
         all.ask(position, asked, turn);
     }
 
@@ -369,13 +365,13 @@ impl Pool {
         &mut self,
         number: u64,
         operation: Option<Operation>,
-        since: Instant,
+        rested: Duration,
         all: &mut dyn Connections,
         turn: &mut Turn<'_, '_>,
     ) {
         turn.stats.pool.validations += 1;
         let member = self.member(number);
-        member.state = State::Tested { operation, since };
+        member.state = State::Tested { operation, rested };
         let position = member.position;
         let asked = Asked {
             request: Request {
@@ -385,6 +381,7 @@ impl Pool {
             },
             timeout: Some(self.config.validation.timeout),
             is_awaited: true,
+            after_silence: turn.traffic.is_silence(rested),
         };
         all.ask(position, asked, turn);
     }
@@ -405,8 +402,7 @@ impl Pool {
                 }
                 self.rest(number, all, turn);
             }
-            State::Tested { operation, since } => {
-                let rested = turn.now().since(since);
+            State::Tested { operation, rested } => {
                 turn.stats.pool.rested_alive.record(rested);
                 match operation {
                     Some(operation) => self.give(number, operation, None, all, turn),
@@ -475,7 +471,7 @@ impl Pool {
             self.dismiss(number, all, turn);
         } else if is_stale {
             self.idle.retain(|&idle| idle != number);
-            self.test(number, None, since, all, turn);
+            self.test(number, None, now.since(since), all, turn);
         } else {
             self.wake(number, since, all, turn);
         }
@@ -508,7 +504,7 @@ impl Pool {
             State::Idle { since } if self.config.notice_close == NoticeClose::OnBorrow => {
                 let max_idle = self.config.max_idle;
                 let member = self.member(number);
-                member.state = State::Dead { since };
+                member.state = State::Dead { since, ended: now };
                 let unused = max_idle.map(|most| member.used + most);
                 if let Some(due) = unused.into_iter().chain(member.expiry).min() {
                     let token = model_token(turn.traffic.number);
@@ -519,17 +515,15 @@ impl Pool {
             }
             State::Lent { operation, rested } => {
                 if let Some(rested) = rested {
-                    turn.stats
-                        .pool
-                        .found_dead(rested, !operation.met_dead, false);
+                    turn.found_dead(rested, !operation.met_dead, false);
                 }
                 turn.stats.operations.fail(why);
             }
-            State::Tested { operation, since } => {
+            State::Tested { operation, rested } => {
                 turn.stats.pool.validations_failed += 1;
                 if let Some(mut operation) = operation {
                     let is_first = !std::mem::replace(&mut operation.met_dead, true);
-                    turn.stats.pool.found_dead(now.since(since), is_first, true);
+                    turn.found_dead(rested, is_first, true);
                     self.members.remove(&number);
                     self.serve(operation, all, turn);
                 }
@@ -550,7 +544,7 @@ impl Pool {
             State::Tested {
                 operation: Some(operation),
                 ..
-            } if self.patience(&operation) <= turn.now() => turn.stats.give_up_borrow(),
+            } if self.is_late(&operation, turn) => turn.stats.give_up_borrow(),
             State::Tested {
                 operation: Some(operation),
                 ..
@@ -566,11 +560,5 @@ impl Pool {
     fn member(&mut self, number: u64) -> &mut Member {
         let member = self.members.get_mut(&number);
         member.expect("broken invariant: a connection of the pool is unknown to it")
-    }
-}
-
-impl Member {
-    fn is_expired(&self, now: Instant) -> bool {
-        self.expiry.is_some_and(|expiry| expiry <= now)
     }
 }

@@ -36,6 +36,8 @@ struct Progress {
     asked: Instant,
     /// When the hold ends, once it began.
     end: Option<Instant>,
+    /// Whether it rests for longer before the next one than the network remembers it.
+    rests_long: bool,
 }
 
 impl Script {
@@ -121,28 +123,32 @@ impl Script {
     }
 
     fn ask(&mut self, position: u32, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
-        let is_last = match self.requests {
-            Some(1) => true,
-            Some(requests) => self.count(position, requests, turn.now()) == 1,
-            None => {
-                self.count(position, u32::MAX, turn.now());
-                false
+        let (is_last, rested_long) = match self.requests {
+            Some(1) => (true, false),
+            requests => {
+                let progress = self.count(position, requests.unwrap_or(u32::MAX), turn.now());
+                (
+                    requests.is_some() && progress.left == 1,
+                    progress.rests_long,
+                )
             }
         };
-        let asked = turn.traffic.draw_request(is_last);
+        let mut asked = turn.traffic.draw_request(is_last);
+        asked.after_silence = rested_long;
         all.ask(position, asked, turn);
     }
 
-    /// Notes a request; returns how many were left, with it.
-    fn count(&mut self, position: u32, requests: u32, now: Instant) -> u32 {
+    /// Notes a request; returns how far the connection is, with it still to be made.
+    fn count(&mut self, position: u32, requests: u32, now: Instant) -> Progress {
         let fresh = Progress {
             left: requests,
             asked: now,
             end: None,
+            rests_long: false,
         };
         let progress = self.progress.get_or_insert_with(position, || fresh);
         progress.asked = now;
-        progress.left
+        *progress
     }
 
     /// Makes the next request, or rests until then.
@@ -151,9 +157,13 @@ impl Script {
             return self.rest(position, all, turn);
         };
         let now = turn.now();
+        let took = now.since(progress.asked);
         if self.requests.is_some() {
             progress.left -= 1;
             if progress.left == 0 {
+                if self.interval.is_some() {
+                    turn.stats.scheduled_latency.record(took);
+                }
                 return self.rest(position, all, turn);
             }
         } else if progress.end.is_none() && !self.is_endless {
@@ -163,8 +173,12 @@ impl Script {
             Some(interval) => draw_span(interval, &mut self.intervals),
             None => Duration::ZERO,
         };
+        if self.interval.is_some() {
+            turn.stats.on_schedule(took, gap);
+        }
         let next = progress.asked + gap;
         let due = progress.end.map_or(next, |end| next.min(end));
+        progress.rests_long = turn.traffic.is_silence(due.since(now));
         if due > now {
             all.wake(position, due, turn);
         } else if progress.is_on(now) {

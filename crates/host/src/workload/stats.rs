@@ -101,6 +101,9 @@ pub struct PoolStats {
     pub dead_connections: u64,
     /// How many of these the request found, which failed.
     pub dead_requests: u64,
+    /// How many of the dead connections the network had forgotten: they had rested for as long as the
+    /// workload's `silence_limit`.
+    pub dead_by_silence: u64,
     /// Tests, when lent and to keep alive.
     pub validations: u64,
     /// Those that failed.
@@ -135,6 +138,7 @@ impl PoolStats {
             dead_borrows,
             dead_connections,
             dead_requests,
+            dead_by_silence,
             validations,
             validations_failed,
             evicted,
@@ -149,6 +153,7 @@ impl PoolStats {
         self.dead_borrows += dead_borrows;
         self.dead_connections += dead_connections;
         self.dead_requests += dead_requests;
+        self.dead_by_silence += dead_by_silence;
         self.validations += validations;
         self.validations_failed += validations_failed;
         self.evicted += evicted;

@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use plsim_host::{Distribution, Keeping, TcpSession, WorkloadConfig, WorkloadKind};
 use plsim_types::{DropReason, Duration, TcpFlags};
 
-use crate::workloads::{borrowed, clients, held, impatient, pool};
+use crate::pools::{borrowed, pool};
+use crate::workloads::{clients, held, impatient};
 use crate::world::{CLIENT, Mini, SERVER, Setup, at_once, ms, patient, session};
 
 fn long() -> TcpSession {
@@ -117,7 +118,7 @@ pub(crate) fn the_other_vms_of_the_group_take_over() {
 pub(crate) fn a_borrow_whose_time_is_over_while_it_is_tested_ends_with_the_vm() {
     let mut tested = pool();
     tested.size = 1;
-    tested.borrow_timeout = Duration::from_secs(2);
+    tested.borrow_timeout = Some(Duration::from_secs(2));
     tested.validation.after_idle = Some(Duration::ZERO);
     let session = TcpSession {
         tcp: patient(15),

@@ -5,6 +5,7 @@ mod icmp;
 mod loss;
 mod machines;
 mod parity;
+mod pools;
 mod resets;
 mod resources;
 mod sessions;

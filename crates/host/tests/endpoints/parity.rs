@@ -7,7 +7,7 @@ use plsim_packet::{Origin, TcpHeader};
 use plsim_types::{Duration, TcpFlags};
 
 use crate::world::{Mini, SERVER, Setup, at_once, in_pairing, ms, patient, probed, session};
-use crate::{admission, icmp, machines, workloads};
+use crate::{admission, icmp, machines, pools, workloads};
 
 const PAIRINGS: [[bool; 2]; 4] = [[false, false], [false, true], [true, false], [true, true]];
 
@@ -365,16 +365,25 @@ fn the_tests_of_workloads_queues_and_icmp_hold_in_every_pairing() {
             workloads::a_client_of_a_closed_loop_keeps_its_connection_or_takes_a_new_one();
             workloads::a_client_retries_with_back_off_and_gives_up();
             workloads::a_retry_after_a_lost_response_succeeds_on_a_new_connection();
-            workloads::a_pool_lends_one_connection_to_one_request_after_the_other();
-            workloads::a_pool_opens_no_more_than_its_size_and_the_rest_waits_or_gives_up();
-            workloads::a_pool_closes_what_rests_too_long_or_lives_too_long();
-            workloads::a_pool_keeps_its_least_number_through_all_of_that();
-            workloads::a_dead_connection_is_met_by_the_request_by_the_test_or_by_nobody();
-            workloads::a_silent_death_is_met_at_the_timeout_of_the_request_or_of_the_test();
-            workloads::a_pools_keepalive_is_a_small_request_and_does_not_count_as_use();
+            pools::a_pool_lends_one_connection_to_one_request_after_the_other();
+            pools::a_pool_opens_no_more_than_its_size_and_the_rest_waits_or_gives_up();
+            pools::a_pool_closes_what_rests_too_long_or_lives_too_long();
+            pools::a_pool_keeps_its_least_number_through_all_of_that();
+            pools::a_dead_connection_is_met_by_the_request_by_the_test_or_by_nobody();
+            pools::a_silent_death_is_met_at_the_timeout_of_the_request_or_of_the_test();
+            pools::a_pools_keepalive_is_a_small_request_and_does_not_count_as_use();
             workloads::subscribers_hear_every_message_and_say_nothing();
             workloads::publishers_send_at_the_interval_for_as_long_as_the_run_lasts();
             workloads::a_message_that_is_drawn_without_a_byte_has_one();
+            workloads::a_late_response_counts_for_the_requests_that_it_held_back();
+            workloads::a_refused_attempt_says_how_long_it_took_to_fail();
+            workloads::requests_are_lost_to_silence_only_on_connections_that_were_silent();
+            workloads::news_reaches_all_subscribers_at_once_whenever_they_came();
+            pools::a_tested_connection_rested_until_its_test_began();
+            pools::a_dead_connection_that_is_met_says_since_when_it_was();
+            pools::a_pool_that_cannot_connect_tells_its_requests_or_has_them_wait();
+            pools::a_request_that_waited_for_its_connection_has_that_much_less_time();
+            pools::the_oldest_connection_is_lent_first_whatever_has_rested_longer();
             admission::whoever_finds_the_application_full_is_connected_but_waits_for_its_response();
             admission::syns_are_dropped_while_as_many_handshakes_are_under_way_as_the_backlog_says(
             );

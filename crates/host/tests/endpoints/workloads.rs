@@ -1,15 +1,15 @@
 use std::net::SocketAddrV4;
 
 use plsim_host::{
-    Close, ClosedLoopConfig, Destinations, Distribution, Jitter, Keeping, Model, NoticeClose,
-    Order, PoolConfig, Retry, TcpSession, UdpSession, Validation, WorkloadConfig, WorkloadKind,
+    Close, ClosedLoopConfig, Destinations, Distribution, Jitter, Keeping, Model, Retry,
+    TcpKeepalive, TcpParameters, TcpSession, UdpSession, WorkloadConfig, WorkloadKind,
 };
-use plsim_packet::Origin;
 use plsim_types::{Duration, TcpFlags};
 
+use crate::pools::reset_by_nat;
 use crate::world::{Mini, PORT, SERVER, Setup, at_once, ms, session};
 
-fn secs(secs: u64) -> Duration {
+pub(crate) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
@@ -339,190 +339,6 @@ fn a_udp_client_asks_again_from_the_same_port_or_another() {
     }
 }
 
-pub(crate) fn pool() -> PoolConfig {
-    PoolConfig {
-        size: 2,
-        min_idle: 0,
-        max_idle: None,
-        max_lifetime: None,
-        validation: Validation {
-            timeout: secs(5),
-            after_idle: None,
-        },
-        keepalive_time: None,
-        borrow_timeout: secs(30),
-        order: Order::Lifo,
-        notice_close: NoticeClose::OnBorrow,
-    }
-}
-
-/// A pool, and requests at these gaps.
-pub(crate) fn borrowed(pool: PoolConfig, gap: Duration, session: TcpSession) -> WorkloadConfig {
-    WorkloadConfig {
-        arrival: plsim_host::Arrival::Constant,
-        rate: Some(plsim_host::Rate { count: 1, per: gap }),
-        connections: None,
-        model: Model::Pool(pool),
-        ..at_once(session, 1)
-    }
-}
-
-#[test]
-pub(crate) fn a_pool_lends_one_connection_to_one_request_after_the_other() {
-    let workload = borrowed(pool(), secs(10), session());
-    let mut mini = Setup::new(workload).build();
-    mini.run_ms(95_000);
-    let stats = mini.stats();
-    assert_eq!((stats.attempted, stats.operations.succeeded), (1, 10));
-    assert_eq!((stats.pool.borrows, stats.pool.lent), (10, 10));
-    assert_eq!(stats.pool.dead_borrows, 0);
-    mini.check();
-}
-
-#[test]
-pub(crate) fn a_pool_opens_no_more_than_its_size_and_the_rest_waits_or_gives_up() {
-    let slow = TcpSession {
-        service_time: Distribution::from(secs(25)),
-        ..session()
-    };
-    let mut mini = Setup::new(borrowed(pool(), secs(10), slow)).build();
-    mini.run_ms(29_000);
-    let stats = mini.stats();
-    // The third request came at 20 s and was lent the first connection at 25 s.
-    assert_eq!((stats.attempted, stats.pool.lent), (2, 3));
-    assert!(stats.pool.borrow_latency.max() >= Some(secs(5)));
-    mini.run_ms(600_000);
-    let stats = mini.stats();
-    assert!(stats.operations.failed_by.borrow_timeout > 0);
-    assert_eq!(
-        stats.operations.failed,
-        stats.operations.failed_by.borrow_timeout
-    );
-    let given_up = stats.operations.failed_by.borrow_timeout;
-    assert_eq!(
-        stats.pool.borrows,
-        stats.pool.lent + stats.pool.waiting + given_up
-    );
-    mini.check();
-}
-
-#[test]
-pub(crate) fn a_pool_closes_what_rests_too_long_or_lives_too_long() {
-    for (max_idle, max_lifetime, evicted, retired) in [(Some(4), None, 3, 0), (None, Some(4), 0, 3)]
-    {
-        let pool = PoolConfig {
-            max_idle: max_idle.map(secs),
-            max_lifetime: max_lifetime.map(secs),
-            ..pool()
-        };
-        let mut mini = Setup::new(borrowed(pool, secs(10), session())).build();
-        mini.run_ms(25_000);
-        let stats = mini.stats();
-        assert_eq!((stats.pool.evicted, stats.pool.retired), (evicted, retired));
-        assert_eq!((stats.attempted, stats.operations.succeeded), (3, 3));
-        mini.check();
-    }
-}
-
-#[test]
-pub(crate) fn a_pool_keeps_its_least_number_through_all_of_that() {
-    let pool = PoolConfig {
-        min_idle: 2,
-        max_idle: Some(secs(4)),
-        max_lifetime: Some(secs(60)),
-        ..pool()
-    };
-    let mut mini = Setup::new(borrowed(pool, secs(1_000), session())).build();
-    mini.run_ms(55_000);
-    assert_eq!((mini.stats().attempted, mini.stats().established), (2, 2));
-    mini.run_ms(65_000);
-    assert_eq!((mini.stats().attempted, mini.stats().established), (4, 2));
-    assert_eq!(mini.stats().pool.retired, 2);
-    mini.check();
-}
-
-/// Resets the only connection of a pool in the name of the NAT, as after an idle timeout.
-fn reset_by_nat(mini: &mut Mini) {
-    let mut header = mini.latest(false);
-    let sequence = header.acknowledgement;
-    std::mem::swap(&mut header.source, &mut header.destination);
-    header.flags = TcpFlags::RST;
-    header.sequence = sequence;
-    mini.forge(&header, Origin::Nat);
-}
-
-#[test]
-pub(crate) fn a_dead_connection_is_met_by_the_request_by_the_test_or_by_nobody() {
-    let tested = Validation {
-        timeout: secs(5),
-        after_idle: Some(secs(1)),
-    };
-    let untested = pool().validation;
-    for (validation, notice_close, dead, failed) in [
-        (untested, NoticeClose::OnBorrow, 1, 1),
-        (tested, NoticeClose::OnBorrow, 1, 0),
-        (untested, NoticeClose::AtOnce, 0, 0),
-    ] {
-        let pool = PoolConfig {
-            validation,
-            notice_close,
-            ..pool()
-        };
-        let mut mini = Setup::new(borrowed(pool, secs(10), session())).build();
-        mini.run_ms(5_000);
-        reset_by_nat(&mut mini);
-        mini.run_ms(15_000);
-        let stats = mini.stats();
-        assert_eq!(
-            (stats.pool.dead_borrows, stats.pool.dead_requests),
-            (dead, failed)
-        );
-        assert_eq!(stats.operations.failed_by.reset, failed);
-        assert_eq!(stats.operations.succeeded, 2 - failed);
-        mini.check();
-    }
-}
-
-#[test]
-pub(crate) fn a_silent_death_is_met_at_the_timeout_of_the_request_or_of_the_test() {
-    let tested = Validation {
-        timeout: secs(1),
-        after_idle: Some(secs(1)),
-    };
-    for (validation, succeeded, lost) in [(pool().validation, 1, secs(2)), (tested, 2, secs(1))] {
-        let pool = PoolConfig {
-            validation,
-            ..pool()
-        };
-        let mut mini = Setup::new(borrowed(pool, secs(10), impatient())).build();
-        mini.run_ms(9_999);
-        mini.set_deaf(true);
-        mini.run_ms(12_500);
-        mini.set_deaf(false);
-        mini.run_ms(15_000);
-        let stats = mini.stats();
-        assert_eq!(stats.pool.dead_borrows, 1);
-        assert_eq!(stats.operations.succeeded, succeeded);
-        assert_eq!(stats.detection.max(), Some(lost));
-        mini.check();
-    }
-}
-
-#[test]
-pub(crate) fn a_pools_keepalive_is_a_small_request_and_does_not_count_as_use() {
-    let pool = PoolConfig {
-        keepalive_time: Some(secs(3)),
-        max_idle: Some(secs(10)),
-        ..pool()
-    };
-    let mut mini = Setup::new(borrowed(pool, secs(100), session())).build();
-    mini.run_ms(50_000);
-    let stats = mini.stats();
-    assert_eq!((stats.pool.validations, stats.pool.evicted), (3, 1));
-    assert_eq!((stats.requests, stats.responses), (4, 4));
-    mini.check();
-}
-
 #[test]
 pub(crate) fn subscribers_hear_every_message_and_say_nothing() {
     let mut workload = at_once(session(), 3);
@@ -608,5 +424,141 @@ pub(crate) fn a_message_that_is_drawn_without_a_byte_has_one() {
     let mut mini = Setup::new(workload).build();
     mini.run_ms(60_000);
     assert_eq!(mini.stats().messages, 15);
+    mini.check();
+}
+
+#[test]
+pub(crate) fn a_late_response_counts_for_the_requests_that_it_held_back() {
+    let session = TcpSession {
+        interval: Some(Distribution::from(secs(1))),
+        hold: Distribution::from(secs(5)),
+        service_time: Distribution::from(Duration::from_millis(3_500)),
+        ..session()
+    };
+    let mut mini = Setup::new(at_once(session, 1)).build();
+    mini.run_ms(4_000);
+    let stats = mini.stats();
+    assert_eq!(stats.request_latency.count(), 1);
+    // The next three were due 1, 2 and 3 s after it.
+    let latency = &stats.scheduled_latency;
+    assert_eq!(latency.count(), 4);
+    let near = |span: Option<Duration>, millis: u64| {
+        let millis = Duration::from_millis(millis);
+        span >= Some(millis) && span < Some(millis + Duration::from_millis(10))
+    };
+    assert!(near(latency.min(), 500) && near(latency.max(), 3_500));
+    assert!(near(latency.mean(), 2_000), "{:?}", latency.mean());
+    mini.check();
+}
+
+#[test]
+pub(crate) fn a_subscriber_whose_keepalives_stay_unanswered_says_how_long_that_took() {
+    let session = TcpSession {
+        tcp: TcpParameters {
+            keepalive: Some(TcpKeepalive {
+                time: secs(30),
+                interval: secs(5),
+                probes: 3,
+            }),
+            ..TcpParameters::LINUX_CLIENT
+        },
+        ..session()
+    };
+    let mut workload = at_once(session, 2);
+    workload.model = Model::PubSub {
+        subject: Some(0),
+        reconnect_delay: secs(1_000),
+    };
+    let mut mini = Setup::new(workload).build();
+    mini.run_ms(15_000);
+    mini.set_deaf(true);
+    mini.run_ms(100_000);
+    let stats = mini.stats();
+    assert_eq!((stats.timed_out, stats.detection.count()), (2, 0));
+    let found = &stats.idle_detection;
+    assert_eq!((found.count(), found.max()), (2, Some(secs(45))));
+    mini.check();
+}
+
+#[test]
+pub(crate) fn a_refused_attempt_says_how_long_it_took_to_fail() {
+    let mut setup = Setup::new(at_once(session(), 3));
+    setup.listeners.clear();
+    let mut mini = setup.build();
+    mini.run_ms(10);
+    let stats = mini.stats();
+    assert_eq!(stats.failed_by.refused, 3);
+    let took = &stats.connect_failure;
+    assert_eq!(
+        (took.count(), took.max()),
+        (3, Some(Duration::from_millis(2)))
+    );
+    mini.check();
+}
+
+#[test]
+pub(crate) fn requests_are_lost_to_silence_only_on_connections_that_were_silent() {
+    let think = |limit: u64| {
+        let kind = WorkloadKind::Tcp(impatient());
+        let mut workload = clients(1, Keeping::Keep, 1, kind);
+        // A client thinks for 10 s.
+        workload.silence_limit = Some(secs(limit));
+        let mut mini = Setup::new(workload).build();
+        mini.run_ms(5_000);
+        mini.set_deaf(true);
+        mini.run_ms(15_000);
+        assert_eq!(mini.stats().lost.timeout, 1);
+        mini.stats().lost_to_silence
+    };
+    assert_eq!((think(10), think(11)), (1, 0));
+    // The silence of a server that works.
+    let works = |limit: u64| {
+        let session = TcpSession {
+            service_time: Distribution::from(secs(10)),
+            response_timeout: Some(secs(20)),
+            ..session()
+        };
+        let mut workload = at_once(session, 1);
+        workload.silence_limit = Some(secs(limit));
+        let mut mini = Setup::new(workload).build();
+        mini.run_ms(2);
+        mini.set_deaf(true);
+        mini.run_ms(5_000);
+        assert_eq!(mini.clients().waiting_in_vain(ms(5_000)), [0]);
+        let vain = mini.clients().waiting_in_vain(ms(15_000));
+        mini.run_ms(30_000);
+        assert_eq!(mini.stats().lost.timeout, 1);
+        (vain[0], mini.stats().lost_to_silence)
+    };
+    assert_eq!((works(10), works(11)), ((1, 1), (0, 0)));
+}
+
+#[test]
+pub(crate) fn news_reaches_all_subscribers_at_once_whenever_they_came() {
+    let mut workload = at_once(session(), 3);
+    workload.arrival = plsim_host::Arrival::Constant;
+    workload.rate = Some(plsim_host::Rate {
+        count: 1,
+        per: secs(3),
+    });
+    workload.model = Model::PubSub {
+        subject: Some(0),
+        reconnect_delay: secs(1),
+    };
+    let mut mini = Setup::new(workload).build();
+    mini.run_ms(25_000);
+    let news = mini.log().sent.iter().filter_map(|(at, packet)| {
+        let is_news = *packet.source().ip() == SERVER && packet.payload_len() > 0;
+        (is_news && *at >= ms(9_900)).then_some(at.as_nanos() / 1_000_000)
+    });
+    // The first segment of each message of three segments leaves at once.
+    let mut times: Vec<u64> = news.collect();
+    times.dedup();
+    assert_eq!(times[0], 10_000);
+    assert!(
+        times.contains(&20_000) && times.iter().all(|at| at % 10_000 < 10),
+        "{times:?}"
+    );
+    assert_eq!(mini.stats().messages, 6);
     mini.check();
 }

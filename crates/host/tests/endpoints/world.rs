@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_host::{
     Admission, Application, Arrival, Behaviour, ClientVms, ClientVmsConfig, Close, Curve,
-    Distribution, EphemeralPorts, FullStack, Model, ServerStats, ServerVm, ServerVmConfig,
+    Distribution, EphemeralPorts, FullStack, Model, ServerStats, ServerVm, ServerVmConfig, Subject,
     TcpKeepalive, TcpParameters, TcpSession, WorkloadConfig, WorkloadKind, WorkloadStats,
 };
 use plsim_packet::{Origin, Packet, PacketId, Payload, TcpHeader};
@@ -199,7 +199,10 @@ impl Setup {
             out: down,
             listeners: self.listeners,
             application: Application::Plain,
-            subjects: vec![Duration::from_secs(10).into()],
+            subjects: vec![Subject {
+                interval: Duration::from_secs(10).into(),
+                seed: 1,
+            }],
             tcp: self.server_tcp,
             admission: self.admission,
             behaviour: Behaviour::default(),
@@ -462,5 +465,6 @@ pub(crate) fn at_once(session: TcpSession, connections: u64) -> WorkloadConfig {
         connections: Some(connections),
         start: Instant::ZERO,
         stop: ms(1_000_000_000),
+        silence_limit: None,
     }
 }

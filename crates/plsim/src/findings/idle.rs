@@ -8,6 +8,7 @@ use plsim_scenario::{Close, PrivateLinkService, RuleProtocol};
 use plsim_types::{Duration, PlsId, Protocol};
 
 use super::{Reader, connections};
+use crate::layout::endpoint_named;
 use crate::nat;
 use crate::numbers::grouped;
 
@@ -61,9 +62,14 @@ impl Reader<'_> {
                     of_rules(&names),
                     service.effective_timers().established_idle
                 ));
+                let missed = match self.missed(name) {
+                    0 => " No request was lost to that.",
+                    _ => "",
+                };
                 (dropped > 0).then(|| Finding {
                     what: format!(
-                        "{name}: the load balancer dropped {} after the idle timeout of {}; {told}.",
+                        "{name}: the load balancer dropped {} after the idle timeout of {}; \
+                         {told}.{missed}",
                         connections(dropped),
                         whose.join(", "),
                     ),
@@ -71,6 +77,26 @@ impl Reader<'_> {
                 })
             })
             .collect()
+    }
+
+    /// Counts what clients of a service missed of connections that had been silent for too long: who has
+    /// given one up before, or asks for nothing more, misses nothing.
+    fn missed(&self, service: &str) -> u64 {
+        let rows = self
+            .scenario
+            .counted_workloads()
+            .zip(&self.summary.workloads);
+        let own = rows.filter(|(workload, _)| {
+            workload.endpoints().any(|name| {
+                let endpoint = &self.scenario.private_endpoint[endpoint_named(self.scenario, name)];
+                endpoint.private_link_service.as_str() == service
+            })
+        });
+        own.map(|(_, row)| {
+            let dead = row.pool.as_ref().map_or(0, |pool| pool.dead_by_silence);
+            row.lost_to_silence + row.waiting_in_vain + dead
+        })
+        .sum()
     }
 
     /// Tells whether a rule may have a TCP reset: one of all ports may not.

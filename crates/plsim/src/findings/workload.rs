@@ -1,9 +1,9 @@
 use plsim_observe::{Finding, Heard, IdleCeiling, SetBy, WorkloadSummary};
-use plsim_scenario::{Pool, PrivateEndpoint, Publisher, Transport, Workload, WorkloadModel};
+use plsim_scenario::{Law, Pool, Publisher, Transport, Workload, WorkloadModel};
 use plsim_types::Duration;
 
 use super::Reader;
-use crate::layout::endpoint_named;
+use crate::idle;
 use crate::numbers::{counted, grouped, percent};
 
 /// The unit in which safe settings are told.
@@ -18,9 +18,11 @@ impl Reader<'_> {
             .zip(&self.summary.workloads);
         let rows = rows.filter(|(workload, _)| workload.protocol == Transport::Tcp);
         rows.filter_map(|(workload, row)| {
-            let ceiling = self.ceiling(workload)?;
+            let ceiling = idle::ceiling_of(self.scenario, &self.summary.idle, workload)?;
             match (&workload.pool, workload.model) {
-                (Some(pool), _) => dead_borrows(pool, row, ceiling),
+                (Some(pool), _) => self
+                    .dead_borrows((workload, pool), row, ceiling)
+                    .or_else(|| self.rested(workload, row, ceiling)),
                 (None, WorkloadModel::PubSub) => self.unheard(workload, row, ceiling),
                 (None, _) => self.rested(workload, row, ceiling),
             }
@@ -28,33 +30,40 @@ impl Reader<'_> {
         .collect()
     }
 
-    /// Returns how long a connection of a workload may be silent whichever endpoint it goes to, and
-    /// why.
-    fn ceiling(&self, workload: &Workload) -> Option<&IdleCeiling> {
-        let endpoints = &self.scenario.private_endpoint;
-        let own = workload
-            .endpoints()
-            .map(|name| &endpoints[endpoint_named(self.scenario, name)]);
-        let ceilings = own.filter_map(|endpoint| self.ceiling_by(endpoint, workload));
-        ceilings.min_by_key(|row| row.ceiling())
+    /// Tells whether the timer that binds has dropped connections on the way of a workload.
+    fn has_dropped(&self, workload: &Workload, ceiling: &IdleCeiling) -> bool {
+        let by_service = workload.endpoints().next().is_some();
+        match (by_service, ceiling.set_by) {
+            (true, SetBy::Rule) => self.rows(&ceiling.pls).any(|row| row.lb_idle > 0),
+            (true, SetBy::Service) => self.rows(&ceiling.pls).any(|row| row.expired_idle > 0),
+            (false, _) => {
+                let mut backends = self.summary.backends.iter();
+                backends.any(|row| row.frontend_lb_idle > 0)
+            }
+        }
     }
 
-    fn ceiling_by(&self, endpoint: &PrivateEndpoint, workload: &Workload) -> Option<&IdleCeiling> {
-        let pls = &endpoint.private_link_service;
-        let mut services = self.scenario.private_link_service.iter();
-        let path = &services
-            .find(|service| service.name == *pls)?
-            .load_balancer_frontend;
-        let mut balancers = self.scenario.load_balancer.iter();
-        let balancer = balancers.find(|balancer| balancer.name == path.load_balancer)?;
-        let mut rules = balancer.rule.iter();
-        let rule = rules.find(|rule| {
-            rule.frontend == path.frontend
-                && rule.carries_tcp()
-                && [0, workload.port].contains(&rule.frontend_port)
-        })?;
-        let mut ceilings = self.summary.idle.iter();
-        ceilings.find(|row| row.pls == pls.as_str() && row.rule == rule.name.as_str())
+    /// Says which key of a workload makes for silence of that length, and how often.
+    fn silent_by(&self, workload: &Workload, ceiling: Duration) -> Option<(&'static str, String)> {
+        let laws = [
+            ("service_time", Some(&workload.service_time)),
+            ("think_time", workload.think_time.as_ref()),
+            ("interval", workload.interval.as_ref()),
+        ];
+        let laws = laws.into_iter().filter_map(|(key, law)| Some((key, law?)));
+        let shares = laws.map(|(key, law)| (key, law, self.scenario.share_of(law, ceiling)));
+        let (key, law, share) = shares.max_by(|one, other| one.2.total_cmp(&other.2))?;
+        let what = match (key, law) {
+            _ if share <= 0.0 => return None,
+            ("service_time", Law::Fixed(span)) => {
+                format!("the server works for {} without a packet", span.0)
+            }
+            (key, Law::Fixed(span)) => format!("{key} is {}", span.0),
+            (key, Law::Drawn(_)) => {
+                format!("{:.1} % of {key} is {ceiling} or more", share * 100.0)
+            }
+        };
+        Some((key, what))
     }
 
     /// Requests that met a connection which had rested for too long, or waited on one.
@@ -64,31 +73,24 @@ impl Reader<'_> {
         row: &WorkloadSummary,
         ceiling: &IdleCeiling,
     ) -> Option<Finding> {
-        let harmed = row.lost_by.total() + row.awaiting;
-        let rests = [
-            ("think_time", workload.think_time.as_ref()),
-            ("interval", workload.interval.as_ref()),
-            ("service_time", Some(&workload.service_time)),
-        ];
-        let rests = rests
-            .into_iter()
-            .filter_map(|(key, law)| Some((key, self.scenario.typical(law?))));
-        let mut rests = rests.filter(|(_, span)| *span >= ceiling.ceiling());
-        let (key, span) = rests.next()?;
-        if harmed == 0 {
+        let harmed = row.lost_to_silence + row.waiting_in_vain;
+        if harmed == 0 || !self.has_dropped(workload, ceiling) {
             return None;
         }
-        let noticed = match row.detection.count {
+        let noticed = match row.lost_to_silence {
             0 => "nobody has noticed yet".to_owned(),
             _ => format!("it took up to {} to notice", row.detection.max),
         };
-        let why = match key {
-            "service_time" => format!("the server works for {span} without a packet"),
-            _ => format!("{key} is {span}"),
+        let (key, why) = self
+            .silent_by(workload, ceiling.ceiling())
+            .unwrap_or(("", "their connections had rested".to_owned()));
+        let others = match row.lost_by.total() - row.lost_to_silence {
+            0 => String::new(),
+            others => format!(" ({} more were lost otherwise)", grouped(others)),
         };
         let what = format!(
-            "{}: {} of requests got no response ({} of {}), and {noticed}: {why}; the largest safe \
-             silence is {} because {}.",
+            "{}: {} of requests were lost to silence ({} of {}){others}, and {noticed}: {why}; the \
+             largest safe silence is {} because {}.",
             row.name,
             percent(harmed, row.requests),
             grouped(harmed),
@@ -118,77 +120,95 @@ impl Reader<'_> {
         }
         let interval = self.scenario.typical(workload.interval.as_ref()?);
         let is_told = ceiling.heard == Heard::Reset;
-        (interval >= ceiling.ceiling() && !is_told && row.connections.established > 0).then(|| {
-            Finding {
-                what: format!(
-                    "{}: subscribers wait for messages that cannot reach them: {} are open as far as \
-                     they know, but messages come every {interval}, and {}.",
-                    row.name,
-                    counted(row.connections.established, "connection"),
-                    binds(ceiling)
-                ),
-                help: against(ceiling, "the interval of messages, or of heartbeats,"),
-            }
+        let deaf = row.waiting_in_vain;
+        (deaf > 0 && !is_told && self.has_dropped(workload, ceiling)).then(|| Finding {
+            what: format!(
+                "{}: subscribers wait for messages that cannot reach them: {} are open as far as \
+                 they know, but messages come every {interval}, and {}.",
+                row.name,
+                counted(deaf, "connection"),
+                binds(ceiling)
+            ),
+            help: against(ceiling, "the interval of messages, or of heartbeats,"),
         })
     }
-}
 
-/// Borrows that met a connection which had rested for too long.
-fn dead_borrows(pool: &Pool, row: &WorkloadSummary, ceiling: &IdleCeiling) -> Option<Finding> {
-    let stats = row.pool?;
-    if stats.dead_borrows == 0 {
-        return None;
-    }
-    let tested = stats.dead_connections - stats.dead_requests;
-    let found = match (tested, stats.dead_requests) {
-        (tested, 0) => format!("tests found all {}", grouped(tested)),
-        (0, _) => "all were found by requests, which failed".to_owned(),
-        (tested, requests) => format!(
-            "tests found {}, requests {}, which failed",
-            grouped(tested),
-            grouped(requests)
-        ),
-    };
-    let mut what = format!(
-        "{}: {} of borrows hit a dead socket ({} of {}); {found}",
-        row.name,
-        percent(stats.dead_borrows, stats.borrows),
-        grouped(stats.dead_borrows),
-        grouped(stats.borrows),
-    );
-    if stats.rested_dead.min < ceiling.ceiling() {
-        what += ". Not all had rested long enough for an idle timeout.";
-        let help = "See what else ends connections: VMs, the application, max_lifetime.".into();
-        return Some(Finding {
-            what,
-            help: vec![help],
-        });
-    }
-    what += &format!(
-        "; the largest safe max_idle is {} because {}.",
-        safe(ceiling),
-        binds(ceiling)
-    );
-    let own = match (pool.max_idle, pool.min_idle) {
-        (None, _) => "it has none".to_owned(),
-        (Some(span), 0) => format!("it is {}", span.0),
-        (Some(span), min_idle) => {
-            format!("it is {}, and min_idle keeps {min_idle} from it", span.0)
+    /// Borrows that met a connection which had rested for too long.
+    fn dead_borrows(
+        &self,
+        (workload, pool): (&Workload, &Pool),
+        row: &WorkloadSummary,
+        ceiling: &IdleCeiling,
+    ) -> Option<Finding> {
+        let stats = row.pool.as_ref()?;
+        if stats.dead_borrows == 0 {
+            return None;
         }
-    };
-    let mut help = vec![format!(
-        "Set max_idle to {} or less ({own}), or keepalive_time.",
-        safe(ceiling)
-    )];
-    if !pool.validation {
-        help.push(
-            "Test connections before they are lent (validation): a request then waits, but does \
-             not fail."
-                .to_owned(),
+        let tested = stats.dead_connections - stats.dead_requests;
+        let found = match (tested, stats.dead_requests) {
+            (tested, 0) => format!("tests found all {}", grouped(tested)),
+            (0, _) => "all were found by requests, which failed".to_owned(),
+            (tested, requests) => format!(
+                "tests found {}, requests {}, which failed",
+                grouped(tested),
+                grouped(requests)
+            ),
+        };
+        let mut what = format!(
+            "{}: {} of borrows hit a dead socket ({} of {}); {found}",
+            row.name,
+            percent(stats.dead_borrows, stats.borrows),
+            grouped(stats.dead_borrows),
+            grouped(stats.borrows),
         );
+        let forgotten = match self.has_dropped(workload, ceiling) {
+            true => stats.dead_by_silence,
+            false => 0,
+        };
+        let elsewhere = "See what else ends connections: VMs, the application, max_lifetime.";
+        if forgotten == 0 {
+            what += ". None had rested long enough for an idle timeout.";
+            return Some(Finding {
+                what,
+                help: vec![elsewhere.into()],
+            });
+        }
+        let others = stats.dead_connections - forgotten;
+        if others > 0 {
+            what += &format!(
+                "; {} had not rested long enough for an idle timeout",
+                grouped(others)
+            );
+        }
+        what += &format!(
+            "; the largest safe max_idle is {} because {}.",
+            safe(ceiling),
+            binds(ceiling)
+        );
+        let own = match (pool.max_idle, pool.min_idle) {
+            (None, _) => "it has none".to_owned(),
+            (Some(span), 0) => format!("it is {}", span.0),
+            (Some(span), min_idle) => {
+                format!("it is {}, and min_idle keeps {min_idle} from it", span.0)
+            }
+        };
+        let mut help = vec![format!(
+            "Set max_idle to {} or less ({own}), or keepalive_time.",
+            safe(ceiling)
+        )];
+        if !pool.validation {
+            help.push(
+                "Test connections before they are lent (validation): a request then waits, but does \
+                 not fail."
+                    .to_owned(),
+            );
+        }
+        help.extend(against(ceiling, "pings"));
+        if others > 0 {
+            help.push(elsewhere.into());
+        }
+        Some(Finding { what, help })
     }
-    help.extend(against(ceiling, "pings"));
-    Some(Finding { what, help })
 }
 
 /// Returns the longest silence in whole seconds that a connection outlives.

@@ -48,7 +48,8 @@ pub use run::{Output, Run};
 pub(crate) use tcp_stack::TcpStackKeys;
 pub use tcp_stack::{FullTcp, TcpStack};
 pub use workload::{
-    Close, Jitter, NoticeClose, Pool, PoolOrder, Publisher, Retry, Workload, WorkloadModel,
+    Close, Jitter, NoticeClose, OnConnectFailure, Pool, PoolOrder, Publisher, Retry, Workload,
+    WorkloadModel,
 };
 
 use crate::directory::Directory;

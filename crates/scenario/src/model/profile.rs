@@ -10,12 +10,15 @@ pub enum Profile {
     Libpq,
     /// .NET's driver of PostgreSQL with its own pool.
     Npgsql,
-    /// Java: HikariCP over the PostgreSQL JDBC driver.
+    /// Java: HikariCP, a release after 6.0, over the PostgreSQL JDBC driver. Up to 6.0 it sent no keepalives:
+    /// keepalive_time = "0s" in `pool`.
     PgjdbcHikari,
     /// PgBouncer's connections to its servers.
     Pgbouncer,
     /// The Kafka client in C, and what is built on it: a connection to each broker.
     Librdkafka,
+    /// A producer of Apache Kafka's own client (Java): a client for each connection to a broker.
+    KafkaProducer,
     /// .NET's HttpClient over SocketsHttpHandler, .NET 6 or later.
     DotnetHttpclient,
     /// Go's net/http with its DefaultTransport.
@@ -39,7 +42,9 @@ impl Profile {
                  pool.size = 100\n\
                  pool.min_idle = 0\n\
                  pool.max_idle = \"300s\"\n\
-                 pool.borrow_timeout = \"15s\"\n"
+                 pool.borrow_timeout = \"15s\"\n\
+                 pool.on_connect_failure = \"fail\"\n\
+                 pool.order = \"fifo\"\n"
             }
             Self::PgjdbcHikari => {
                 "model = \"pool\"\n\
@@ -51,8 +56,10 @@ impl Profile {
                  pool.validation = true\n\
                  pool.validate_after_idle = \"500ms\"\n\
                  pool.validation_timeout = \"5s\"\n\
+                 pool.keepalive_time = \"2min\"\n\
                  pool.borrow_timeout = \"30s\"\n\
-                 pool.order = \"fifo\"\n"
+                 pool.on_connect_failure = \"wait\"\n\
+                 pool.order = \"oldest\"\n"
             }
             Self::Pgbouncer => {
                 "model = \"pool\"\n\
@@ -65,6 +72,7 @@ impl Profile {
                  pool.validation = true\n\
                  pool.validate_after_idle = \"30s\"\n\
                  pool.borrow_timeout = \"120s\"\n\
+                 pool.on_connect_failure = \"wait\"\n\
                  pool.order = \"lifo\"\n\
                  pool.notice_close = \"at-once\"\n"
             }
@@ -74,11 +82,24 @@ impl Profile {
                  response_timeout = \"60s\"\n\
                  reconnect_delay = \"100ms\"\n"
             }
+            // delivery.timeout.ms is 120 s: four attempts of 30 s.
+            Self::KafkaProducer => {
+                "model = \"closed-loop\"\n\
+                 keepalive = \"linux\"\n\
+                 connect_timeout = \"10s\"\n\
+                 response_timeout = \"30s\"\n\
+                 retry.max_attempts = 4\n\
+                 retry.backoff = \"100ms\"\n\
+                 retry.backoff_max = \"1s\"\n\
+                 retry.jitter = \"equal\"\n"
+            }
             Self::DotnetHttpclient => {
                 "model = \"pool\"\n\
-                 response_timeout = \"100s\"\n\
                  pool.size = 100000\n\
                  pool.max_idle = \"60s\"\n\
+                 pool.borrow_timeout = \"0s\"\n\
+                 pool.total_timeout = \"100s\"\n\
+                 pool.on_connect_failure = \"fail\"\n\
                  pool.notice_close = \"at-once\"\n"
             }
             Self::GoNetHttp => {
@@ -87,12 +108,16 @@ impl Profile {
                  connect_timeout = \"30s\"\n\
                  pool.size = 100000\n\
                  pool.max_idle = \"90s\"\n\
+                 pool.borrow_timeout = \"0s\"\n\
+                 pool.on_connect_failure = \"fail\"\n\
                  pool.notice_close = \"at-once\"\n"
             }
             Self::NodeHttp => {
                 "model = \"pool\"\n\
                  pool.size = 100000\n\
                  pool.max_idle = \"5s\"\n\
+                 pool.borrow_timeout = \"0s\"\n\
+                 pool.on_connect_failure = \"fail\"\n\
                  pool.order = \"lifo\"\n\
                  pool.notice_close = \"at-once\"\n"
             }

@@ -11,6 +11,9 @@ pub struct Run {
     pub title: Option<String>,
     /// How much virtual time is simulated; above zero.
     pub duration: TimeSpan,
+    /// From when on times are measured (connecting, responses, borrows, ...): what was measured before is
+    /// forgotten. Counts are of the whole run. Below `duration`.
+    pub warm_up: Option<TimeSpan>,
     /// The seed of all randomness: the same seed gives the same run, byte for byte.
     #[serde(default)]
     pub seed: u64,

@@ -2,7 +2,7 @@ mod closed_loop;
 mod pool;
 
 pub use closed_loop::{Jitter, Retry};
-pub use pool::{NoticeClose, Pool, PoolOrder};
+pub use pool::{NoticeClose, OnConnectFailure, Pool, PoolOrder};
 
 use super::{Arrival, Profile, Skew, Transport};
 use crate::copies::Copies;

@@ -38,6 +38,15 @@ impl Rules<'_> {
                 .label("must be above zero")
                 .help("write for example duration = \"60s\"");
         }
+        if let Some(warm_up) = run.warm_up
+            && warm_up.0 >= duration
+            && !duration.is_zero()
+        {
+            let message = format!("a run of {duration} measures nothing after {}", warm_up.0);
+            self.report(PL037, "run.warm_up", message)
+                .label("not below `duration`")
+                .see("run.duration", "the run lasts this long");
+        }
         if interval.is_zero() {
             self.report(
                 PL037,

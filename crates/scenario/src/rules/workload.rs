@@ -243,8 +243,7 @@ impl Rules<'_> {
             ("max_idle", pool.max_idle),
             ("max_lifetime", pool.max_lifetime),
             ("validation_timeout", pool.validation_timeout),
-            ("keepalive_time", pool.keepalive_time),
-            ("borrow_timeout", Some(pool.borrow_timeout)),
+            ("total_timeout", pool.total_timeout),
         ];
         let is_zero = |span: Option<TimeSpan>| span.is_some_and(|span| span.0.is_zero());
         for (key, _) in spans.into_iter().filter(|(_, span)| is_zero(*span)) {
@@ -257,7 +256,7 @@ impl Rules<'_> {
             self.report(PL131, &key, "this pool does not test what it lends")
                 .help("add validation = true, or remove the key");
         }
-        if pool.validation_timeout.is_some() && !pool.validation && pool.keepalive_time.is_none() {
+        if pool.validation_timeout.is_some() && !pool.validation && pool.keepalives().is_none() {
             let key = format!("{path}.validation_timeout");
             self.report(PL131, &key, "this pool tests no connection")
                 .help("add validation = true or keepalive_time, or remove the key");
@@ -291,8 +290,7 @@ impl Rules<'_> {
             return;
         }
         let pool = workload.pool.as_ref();
-        let tends = pool.and_then(|pool| pool.keepalive_time);
-        let typical = |law: Option<&Law<TimeSpan>>| Some(TimeSpan(self.scenario.typical(law?)));
+        let tends = pool.and_then(Pool::keepalives);
         // A pool that keeps all its connections closes none for being unused.
         let limit = match pool {
             Some(pool) if pool.min_idle >= pool.size => ("pool.max_lifetime", pool.max_lifetime),
@@ -311,12 +309,10 @@ impl Rules<'_> {
         };
         let rests = [
             ("hold", held),
-            ("interval", typical(workload.interval.as_ref())),
-            ("service_time", typical(Some(&workload.service_time))),
-            ("think_time", typical(workload.think_time.as_ref())),
             (limit.0, limit.1.filter(|_| !is_tended)),
             ("pool.keepalive_time", tends),
         ];
+        self.drawn_rests(path, workload, (ceiling, whose));
         for (key, span) in rests {
             let Some(span) = span.filter(|span| span.0 >= ceiling) else {
                 continue;
@@ -328,11 +324,52 @@ impl Rules<'_> {
             );
             self.report(PL133, &format!("{path}.{key}"), message)
                 .label("too long")
-                .help(format!(
-                    "stay below {whose}, or send TCP keepalives more often"
-                ));
+                .help(against(whose));
         }
     }
+
+    /// Warns of laws of which more than a few draws are too long, whatever their mean is.
+    fn drawn_rests(&mut self, path: &str, workload: &Workload, (ceiling, whose): (Duration, &str)) {
+        let laws = [
+            ("interval", workload.interval.as_ref()),
+            ("service_time", Some(&workload.service_time)),
+            ("think_time", workload.think_time.as_ref()),
+        ];
+        for (key, law) in laws {
+            let Some(law) = law else { continue };
+            let share = self.scenario.share_of(law, ceiling);
+            if share < FEW {
+                continue;
+            }
+            let message = match law {
+                Law::Fixed(span) => format!(
+                    "a connection that rests for {} is dead: the flow is gone after {ceiling} without \
+                     packets",
+                    span.0
+                ),
+                Law::Drawn(_) => format!(
+                    "{} of the rests are for {ceiling} or more: the flow is gone after so long without \
+                     packets",
+                    share_text(share)
+                ),
+            };
+            self.report(PL133, &format!("{path}.{key}"), message)
+                .label("too long")
+                .help(against(whose));
+        }
+    }
+}
+
+/// Draws that are too long are told from this share on: one in a thousand.
+const FEW: f64 = 0.001;
+
+fn against(whose: &str) -> String {
+    format!("stay below {whose}, or send TCP keepalives more often")
+}
+
+/// Writes a share in percent with one decimal.
+fn share_text(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
 }
 
 /// Says which key of a model does what another key does elsewhere.

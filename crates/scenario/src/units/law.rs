@@ -234,6 +234,59 @@ impl<T: Quantity> Law<T> {
     }
 }
 
+impl<T: Quantity> Law<T> {
+    /// Returns which share of what is drawn is at least this much, from 0 to 1, good enough to be told.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub(crate) fn share_from(&self, least: T, files: &Files) -> f64 {
+        if let Some(listed) = self.listed(files) {
+            let all: f64 = listed.iter().map(|(_, weight)| *weight as f64).sum();
+            let long = listed.iter().filter(|(value, _)| *value >= least.whole());
+            return long.map(|(_, weight)| *weight as f64).sum::<f64>() / all;
+        }
+        let real = |value: &T| value.whole() as f64;
+        let least = least.whole() as f64;
+        let share = match self {
+            Self::Fixed(value) => f64::from(u8::from(real(value) >= least)),
+            Self::Drawn(Drawn::Exponential(mean)) => (-least / real(mean)).exp(),
+            Self::Drawn(Drawn::Uniform([low, high])) if real(low) < real(high) => {
+                (real(high) - least) / (real(high) - real(low))
+            }
+            Self::Drawn(Drawn::Uniform([low, _])) => f64::from(u8::from(real(low) >= least)),
+            Self::Drawn(Drawn::LogNormal { median, sigma }) => {
+                above((least / real(median)).ln() / sigma)
+            }
+            Self::Drawn(Drawn::Pareto { minimum, .. }) if least <= real(minimum) => 1.0,
+            Self::Drawn(Drawn::Pareto {
+                minimum,
+                shape,
+                maximum,
+            }) => {
+                let tail = |value: f64| (real(minimum) / value).powf(*shape);
+                let (here, end) = (tail(least), tail(real(maximum)));
+                (here - end) / (1.0 - end)
+            }
+            Self::Drawn(Drawn::Empirical(_) | Drawn::File(_)) => 0.0,
+        };
+        share.clamp(0.0, 1.0)
+    }
+}
+
+/// Returns the share of a standard normal law above a value (Abramowitz and Stegun 26.2.17; off by at
+/// most 1e-7).
+fn above(value: f64) -> f64 {
+    let at = 1.0 / (1.0 + 0.231_641_9 * value.abs());
+    let series = [
+        1.330_274_429,
+        -1.821_255_978,
+        1.781_477_937,
+        -0.356_563_782,
+        0.319_381_530,
+    ];
+    let sum = series.iter().fold(0.0, |sum, factor| (sum + factor) * at);
+    let tail = sum * (-value * value / 2.0).exp() / (2.0 * core::f64::consts::PI).sqrt();
+    if value < 0.0 { 1.0 - tail } else { tail }
+}
+
 impl<T: Quantity> JsonSchema for Law<T> {
     fn schema_name() -> Cow<'static, str> {
         T::LAW.into()
@@ -350,6 +403,36 @@ mod tests {
             mean(Drawn::Empirical(vec![(size(10), 1), (size(20), 3)])),
             17
         );
+    }
+
+    #[test]
+    fn the_share_of_long_draws_is_that_of_theory() {
+        let size = ByteSize;
+        let share = |law: Drawn<ByteSize>, least: u64| {
+            let share = Law::Drawn(law).share_from(ByteSize(least), &Files::new());
+            format!("{share:.6}")
+        };
+        assert_eq!(share(Drawn::Exponential(size(120)), 240), "0.135335");
+        let even = |least| share(Drawn::Uniform([size(10), size(20)]), least);
+        assert_eq!((even(18), even(21)), ("0.200000".into(), "0.000000".into()));
+        assert_eq!(share(Drawn::Uniform([size(10), size(10)]), 10), "1.000000");
+        // One standard deviation above the median, and one below.
+        let log_normal = |least| {
+            let (median, sigma) = (size(1_000_000), 1.0);
+            share(Drawn::LogNormal { median, sigma }, least)
+        };
+        assert_eq!(log_normal(2_718_282), "0.158655");
+        assert_eq!(log_normal(367_879), "0.841345");
+        let pareto = Drawn::Pareto {
+            minimum: size(10),
+            shape: 1.0,
+            maximum: size(1_000),
+        };
+        assert_eq!(share(pareto, 100), "0.090909");
+        let listed = Drawn::Empirical(vec![(size(10), 1), (size(20), 3)]);
+        assert_eq!(share(listed, 11), "0.750000");
+        let fixed = |least| Law::Fixed(size(10)).share_from(size(least), &Files::new());
+        assert!(fixed(10) > 0.5 && fixed(11) < 0.5);
     }
 
     #[test]

@@ -26,11 +26,17 @@ pub struct Pool {
     pub validate_after_idle: Option<TimeSpan>,
     /// How long the response to a test may take; 5 s if absent.
     pub validation_timeout: Option<TimeSpan>,
-    /// How long a connection may rest before the pool tests it to keep it alive; never if absent.
+    /// How long a connection may rest before the pool tests it to keep it alive; never if absent or "0s".
     pub keepalive_time: Option<TimeSpan>,
-    /// How long a request waits for a connection.
+    /// How long a request waits for a connection; "0s" means for as long as it takes.
     #[serde(default = "borrow_timeout")]
     pub borrow_timeout: TimeSpan,
+    /// How long a request may take in all: waiting for a connection and for the response. Without limit
+    /// if absent.
+    pub total_timeout: Option<TimeSpan>,
+    /// What becomes of requests that wait when a connection cannot be opened.
+    #[serde(default)]
+    pub on_connect_failure: OnConnectFailure,
     /// Which idle connection is lent first.
     #[serde(default)]
     pub order: PoolOrder,
@@ -48,6 +54,19 @@ pub enum PoolOrder {
     Lifo,
     /// The one that has rested longest.
     Fifo,
+    /// The one that was opened first: in a quiet time the others are never used.
+    Oldest,
+}
+
+/// What becomes of requests when a pool cannot open a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnConnectFailure {
+    /// They wait on, and the pool tries again after 1 s.
+    #[default]
+    Wait,
+    /// The one that has waited longest fails at once: it was the one that wanted the connection.
+    Fail,
 }
 
 /// When a pool notices the end of an idle connection.
@@ -59,6 +78,14 @@ pub enum NoticeClose {
     OnBorrow,
     /// At once: somebody reads from it all the time, as in event loops.
     AtOnce,
+}
+
+impl Pool {
+    /// Returns after how long a rest the pool tests a connection to keep it alive, if it does.
+    #[must_use]
+    pub fn keepalives(&self) -> Option<TimeSpan> {
+        self.keepalive_time.filter(|span| !span.0.is_zero())
+    }
 }
 
 const fn ten() -> u32 {
