@@ -149,34 +149,50 @@ fn ports_in_use_obey_littles_law() {
     }
 }
 
-/// Erlang-B (blocked calls cleared): B(84, 100) = 0.009872528609. It does not matter how holding
-/// times are distributed.
+/// Returns B(load, servers), by its recursion.
+fn erlang_b(load: f64, servers: u32) -> f64 {
+    (1..=servers).fold(1.0, |blocked, server| {
+        load * blocked / (f64::from(server) + load * blocked)
+    })
+}
+
+/// Erlang-B (blocked calls cleared): B(7, 10) = 7.87 %. It does not matter how holding times are
+/// distributed, and a port too many or too few would be seen.
 #[test]
 fn blocking_is_erlang_b_with_poisson_arrivals() {
-    const ERLANG_B: f64 = 0.009_872_528_609;
+    let theory = erlang_b(7.0, 10);
+    assert!((theory - 0.078_741).abs() < 1e-6, "{theory}");
     for hold in [
         "1s",
         "{ exponential = \"1s\" }",
         "{ empirical = [[\"500ms\", 3], [\"2.5s\", 1]] }",
     ] {
         let overrides = [
-            "run.duration=401s".to_owned(),
+            "run.duration=4001s".to_owned(),
             "output.interval=1s".to_owned(),
-            "private_link_service.service.port_range=2000-2099".to_owned(),
-            "workload.calls.rate=84/s".to_owned(),
+            "private_link_service.service.port_range=2000-2009".to_owned(),
+            "workload.calls.rate=7/s".to_owned(),
             format!("workload.calls.hold={hold}"),
         ];
         let mut batches = Vec::new();
         for seed in 1..=5 {
             let samples = samples(seed, &overrides);
-            assert!(samples.len() >= 401, "{}", samples.len());
-            // One mean hold warms up; a batch is 20 of them.
-            let ends: Vec<Sample> = samples.into_iter().skip(1).step_by(20).collect();
+            assert!(samples.len() >= 4_001, "{}", samples.len());
+            // One mean hold warms up; a batch is 200 of them.
+            let ends: Vec<Sample> = samples.into_iter().skip(1).step_by(200).collect();
             batches.extend(ends.windows(2).map(|pair| {
                 (pair[1].failed - pair[0].failed) / (pair[1].attempted - pair[0].attempted)
             }));
         }
         assert!(batches.len() >= 95, "{}", batches.len());
-        assert_theory(hold, &batches, ERLANG_B);
+        assert_theory(hold, &batches, theory);
+        let (mean, error) = estimate(&batches);
+        for servers in [9, 11] {
+            let other = erlang_b(7.0, servers);
+            assert!(
+                (mean - other).abs() > 8.0 * error,
+                "{hold}: {mean} ± {error} could be {servers} ports, {other}"
+            );
+        }
     }
 }
