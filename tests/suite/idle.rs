@@ -204,7 +204,7 @@ fn a_finding_says_who_was_dropped_and_what_would_help() {
         .unwrap();
     assert_eq!(
         finding.what,
-        "service: the load balancer dropped 1 connection after the idle timeout of 240 s of rule tcp; nobody was told, and what the ends send afterwards is dropped as lb-idle."
+        "service: the load balancer dropped 1 connection after the idle timeout of 240 s of rule tcp; nobody was told, and what the ends send afterwards is dropped as lb-idle. No request was lost to that."
     );
     assert!(finding.help.iter().any(|help| help.contains("below 240 s")));
     // The service's own timer has nothing to tell of it.

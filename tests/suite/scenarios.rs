@@ -21,7 +21,7 @@ fn every_shipped_scenario_is_valid_and_warned_about_only_where_that_is_its_subje
         ("proxy-protocol", "PL081"),
         ("affinity-skew", "PL095"),
         ("idle-pool-hikari", "PL133"),
-        ("kafka-idle-partitions", "PL133"),
+        ("kafka-idle-partitions", "PL133 PL057"),
         ("long-query-keepalive", "PL133"),
         ("mixed-fidelity", "PL133"),
         ("frontend-clients", "PL068"),
