@@ -125,7 +125,8 @@ fn what_validate_says_of_a_workload_is_what_starts() {
         ),
         (
             "arrival = { file = \"starts.csv\" }".to_owned(),
-            "starts 5 connections, at the times in starts.csv, from 0 s to 30 s",
+            "starts 5 connections, at the times in starts.csv, from 0 s to 30 s; those of a line start at \
+             the same instant, 3 at most",
             5,
         ),
     ] {

@@ -34,9 +34,7 @@ pub(crate) fn run(options: &RunOptions, terminal: &Terminal) -> Exit {
             signals: &signals,
             case: &source.case,
         };
-        for warning in &source.warnings {
-            terminal.message(&warning.render(terminal.color_error()));
-        }
+        source.warn(terminal);
         exit = exit.worse(runner.run(directory));
         if matches!(exit, Exit::Signal(_)) {
             break;

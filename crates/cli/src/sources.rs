@@ -17,6 +17,24 @@ pub(crate) struct Source {
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
+/// The most warnings that are told.
+const MOST: usize = 50;
+
+impl Source {
+    /// Tells the warnings.
+    pub(crate) fn warn(&self, terminal: &Terminal) {
+        for warning in self.warnings.iter().take(MOST) {
+            terminal.message(&warning.render(terminal.color_error()));
+        }
+        let rest = self.warnings.iter().skip(MOST).map(Diagnostic::count);
+        let rest: usize = rest.sum();
+        if rest > 0 {
+            let more = plsim::numbers::counted(rest as u64, "more warning");
+            terminal.message(&format!("{more} not shown\n"));
+        }
+    }
+}
+
 /// Reads all files; all problems of all files are told.
 ///
 /// # Errors
@@ -99,10 +117,8 @@ pub(crate) fn validate(options: &ValidateOptions, terminal: &Terminal) -> Exit {
     };
     let mut exit = Exit::Success;
     for (source, file) in sources.into_iter().zip(&options.files) {
-        let warnings = source.warnings.len();
-        for warning in &source.warnings {
-            terminal.message(&warning.render(terminal.color_error()));
-        }
+        let warnings: usize = source.warnings.iter().map(Diagnostic::count).sum();
+        source.warn(terminal);
         let mut implied = plsim::plans(&source.case.scenario);
         implied.extend(plsim::implications(&source.case.scenario));
         implied.push(memory::estimate(&source.case.scenario));

@@ -7,7 +7,7 @@ use plsim_scenario as file;
 use plsim_scenario::{FileKind, Name, RateCurve, Scenario, Workload};
 use plsim_types::Duration;
 
-use crate::numbers::{counted, grouped};
+use crate::numbers::{counted, grouped, rounded};
 
 pub(crate) fn arrival(scenario: &Scenario, arrival: &file::Arrival) -> Arrival {
     match arrival {
@@ -53,8 +53,8 @@ const fn whole(rate: file::Rate) -> Rate {
     }
 }
 
-/// Says of each workload what its profile has filled in, and how many connections it starts, where
-/// that is known.
+/// Says of each workload what its profile has filled in, how many connections it starts, where that is
+/// known, and the means of what it draws.
 #[must_use]
 pub fn plans(scenario: &Scenario) -> Vec<String> {
     let mut lines = Vec::new();
@@ -77,6 +77,7 @@ pub fn plans(scenario: &Scenario) -> Vec<String> {
         if scenario.planned_connections(workload).is_some() {
             lines.push(plan(scenario, workload, copies[&workload.name]));
         }
+        lines.extend(means(scenario, workload));
     }
     lines
 }
@@ -92,7 +93,18 @@ fn plan(scenario: &Scenario, workload: &Workload, (copies, planned): (u64, u64))
             grouped(bursts.size.0),
             bursts.every.0
         ),
-        file::Arrival::File(name) => format!("at the times in {name}, from {start} to {stop}"),
+        file::Arrival::File(name) => {
+            let rows = scenario.rows(FileKind::Starts, name).iter();
+            let most = rows.map(|(_, count)| *count).max().unwrap_or_default();
+            let together = match most {
+                0 | 1 => String::new(),
+                most => format!(
+                    "; those of a line start at the same instant, {} at most",
+                    grouped(most)
+                ),
+            };
+            format!("at the times in {name}, from {start} to {stop}{together}")
+        }
         file::Arrival::Constant | file::Arrival::Poisson => {
             format!("from {start} to {stop}{}", shape(workload.rate.as_ref()))
         }
@@ -110,6 +122,25 @@ fn plan(scenario: &Scenario, workload: &Workload, (copies, planned): (u64, u64))
         "workload {}{copies}: starts {about}{connections}, {when}",
         workload.name
     )
+}
+
+/// Says what the times of a workload are on average that are drawn.
+fn means(scenario: &Scenario, workload: &Workload) -> Option<String> {
+    let laws = [
+        ("hold", Some(&workload.hold)),
+        ("interval", workload.interval.as_ref()),
+        ("service_time", Some(&workload.service_time)),
+        ("think_time", workload.think_time.as_ref()),
+    ];
+    let drawn = laws.into_iter().filter_map(|(key, law)| match law? {
+        file::Law::Fixed(_) => None,
+        law @ file::Law::Drawn(_) => {
+            let mean = rounded(scenario.typical(law));
+            Some(format!("{key} is {mean} on average"))
+        }
+    });
+    let drawn: Vec<String> = drawn.collect();
+    (!drawn.is_empty()).then(|| format!("workload {}: {}", workload.name, drawn.join(", ")))
 }
 
 /// Says how a rate changes.

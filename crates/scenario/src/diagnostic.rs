@@ -2,6 +2,7 @@ use crate::source::{Excerpt, Sources, Span};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use core::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How bad a problem is.
@@ -25,6 +26,8 @@ pub struct Diagnostic {
     pub(crate) help: Vec<String>,
     pub(crate) place: Span,
     pub(crate) related: Vec<(Span, String)>,
+    /// The paths of more problems that differ in nothing but their places.
+    pub(crate) alike: Vec<String>,
     pub(crate) sources: Arc<Sources>,
 }
 
@@ -38,6 +41,9 @@ pub struct Diagnostics {
 
 /// The most problems reported at once.
 pub(crate) const MAX_DIAGNOSTICS: usize = 50;
+
+/// The most problems that differ only in their places and are told one by one.
+const MOST_ALIKE: usize = 3;
 
 impl Diagnostic {
     pub(crate) fn new(
@@ -56,6 +62,7 @@ impl Diagnostic {
             help: Vec::new(),
             place,
             related: Vec::new(),
+            alike: Vec::new(),
             sources: Arc::clone(sources),
         }
     }
@@ -103,6 +110,12 @@ impl Diagnostic {
         &self.help
     }
 
+    /// Returns how many problems it stands for: itself, and those that differ only in their places.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        1 + self.alike.len()
+    }
+
     /// Adds what is shown under the caret.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
@@ -143,6 +156,13 @@ impl Diagnostic {
         }
         if !self.path.is_empty() {
             group = group.element(Level::NOTE.with_name("at").message(self.path.as_str()));
+        }
+        if let [first, .., last] = self.alike.as_slice() {
+            let more = format!("{}, from {first} to {last}", self.alike.len());
+            group = group.element(Level::NOTE.with_name("more like this").message(more));
+        } else if let [only] = self.alike.as_slice() {
+            let more = format!("1, at {only}");
+            group = group.element(Level::NOTE.with_name("more like this").message(more));
         }
         let renderer = if color {
             Renderer::styled()
@@ -210,12 +230,12 @@ fn is_bare_separator(line: &str) -> bool {
 }
 
 impl Diagnostics {
-    /// Gathers problems: sorted by place, cut to 50.
+    /// Gathers problems: sorted by place, those that say the same told together, cut to 50.
     #[must_use]
-    pub fn new(mut list: Vec<Diagnostic>) -> Self {
-        list.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.severity));
-        let omitted = list.len().saturating_sub(MAX_DIAGNOSTICS);
-        list.truncate(MAX_DIAGNOSTICS);
+    pub fn new(list: Vec<Diagnostic>) -> Self {
+        let mut list = gathered(list);
+        let kept = list.len().min(MAX_DIAGNOSTICS);
+        let omitted = list.drain(kept..).map(|left_out| left_out.count()).sum();
         Self { list, omitted }
     }
 
@@ -238,6 +258,32 @@ impl Diagnostics {
     }
 }
 
+/// Sorts problems by place. Of those that differ only in their places the first few stand for all.
+pub(crate) fn gathered(mut list: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    list.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.severity));
+    let mut kept: Vec<Diagnostic> = Vec::new();
+    let mut kinds: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for diagnostic in list {
+        let Diagnostic {
+            code,
+            message,
+            label,
+            help,
+            ..
+        } = &diagnostic;
+        let kind = (*code, message.clone(), label.clone(), help.clone());
+        let places = kinds.entry(kind).or_default();
+        match places.last() {
+            Some(&last) if places.len() == MOST_ALIKE => kept[last].alike.push(diagnostic.path),
+            _ => {
+                places.push(kept.len());
+                kept.push(diagnostic);
+            }
+        }
+    }
+    kept
+}
+
 impl From<Diagnostic> for Diagnostics {
     fn from(diagnostic: Diagnostic) -> Self {
         Self::new(vec![diagnostic])
@@ -251,7 +297,8 @@ impl fmt::Display for Diagnostics {
             self.list
                 .iter()
                 .filter(|diagnostic| diagnostic.severity == severity)
-                .count()
+                .map(Diagnostic::count)
+                .sum::<usize>()
         };
         let counted = |noun: &str, count: usize| match count {
             0 => None,

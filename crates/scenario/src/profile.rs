@@ -5,6 +5,7 @@ use crate::model::Profile;
 use crate::source::Sources;
 use crate::syntax::parse_document;
 use crate::tree::{Entry, Tree, Value};
+use crate::units::TimeSpan;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -54,6 +55,9 @@ fn of_one(workload: &mut Tree, sources: &mut Sources) -> Option<Filled> {
     if is_other {
         OF_MODEL.iter().for_each(|key| drop(defaults.remove(*key)));
     }
+    if let Some(pool) = defaults.get_mut("pool") {
+        give_way(workload.entry("pool").map(|own| &own.tree), pool);
+    }
     let mut keys = Vec::new();
     if let Value::Table(table) = &mut workload.value {
         merge(table, defaults, "", sources, &mut keys);
@@ -62,6 +66,34 @@ fn of_one(workload: &mut Tree, sources: &mut Sources) -> Option<Filled> {
         profile: name,
         keys,
     })
+}
+
+/// Lets the defaults of a pool give way that contradict what is written: an idle time that no connection
+/// lives for is none, as in HikariCP; a small pool keeps all its connections; and without tests none has
+/// to be due.
+fn give_way(own: Option<&Tree>, defaults: &mut Entry) {
+    let (Some(own), Value::Table(defaults)) = (own, &mut defaults.tree.value) else {
+        return;
+    };
+    let written = |key: &str| own.entry(key).map(|entry| &entry.tree);
+    let span = |tree: &Tree| TimeSpan::deserialize(tree).ok();
+    let idle = defaults.get("max_idle").and_then(|idle| span(&idle.tree));
+    let life = written("max_lifetime").and_then(span);
+    if life.is_some_and(|life| idle.is_some_and(|idle| life < idle)) {
+        defaults.remove("max_idle");
+    }
+    if let (Some(size), Some(kept)) = (written("size"), defaults.get_mut("min_idle"))
+        && let (Value::Integer(most), Value::Integer(count)) = (&size.value, &kept.tree.value)
+        && most < count
+    {
+        kept.tree = size.clone();
+    }
+    if written("validation").is_some_and(|tests| matches!(tests.value, Value::Bool(false))) {
+        defaults.remove("validate_after_idle");
+        if written("keepalive_time").is_none() && !defaults.contains_key("keepalive_time") {
+            defaults.remove("validation_timeout");
+        }
+    }
 }
 
 /// Adds the entries that are not there; tables are filled in turn.

@@ -87,7 +87,8 @@ pub(crate) fn load(
             },
             Err(why) => {
                 let message = format!("cannot read {}: {}", sanitised(name.as_str()), why);
-                let help = "a file is named as seen from the folder of the scenario file";
+                let help = "a file is named as seen from the folder of the scenario file, and has at \
+                            most 16 MiB and a million lines";
                 vec![Flaw::new(span, message).help(help)]
             }
         };
@@ -209,6 +210,14 @@ fn parse(kind: FileKind, bytes: &[u8]) -> Result<Rows, Flaws> {
 fn row(kind: FileKind, content: &str) -> Result<(u64, u64), UnitError> {
     let [value, weight] = kind.columns();
     let rule = || format!("a line is {value},{weight} or {value} alone");
+    let other = content.chars().find(|c| [';', '\t', '|'].contains(c));
+    if let (Some(other), false) = (other, content.contains(',')) {
+        let message = format!("the fields are separated by `{}`", other.escape_default());
+        return Err(UnitError::with_help(
+            message,
+            format!("use a comma: {value},{weight}"),
+        ));
+    }
     let mut fields = content.split(',').map(str::trim);
     let (first, second) = (fields.next().unwrap_or(""), fields.next());
     if fields.next().is_some() {

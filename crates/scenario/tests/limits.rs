@@ -1,6 +1,6 @@
 //! Hostile input: it is refused, quickly, without panic or stack overflow.
 
-use plsim_scenario::{Diagnostics, MAX_BYTES, ReadError, parse, read_file};
+use plsim_scenario::{Diagnostic, Diagnostics, MAX_BYTES, ReadError, parse, read_file};
 use proptest::prelude::{ProptestConfig, any, proptest};
 use std::io::Write;
 
@@ -191,4 +191,40 @@ proptest! {
             assert!(!problems.render(false).is_empty());
         }
     }
+}
+
+#[test]
+fn problems_that_say_the_same_are_told_together() {
+    let (_, warnings) = parse("many.toml", many(60).as_bytes(), &[]).unwrap();
+    let counts: Vec<usize> = warnings.iter().map(Diagnostic::count).collect();
+    assert_eq!(counts, [1, 1, 58]);
+    let told = warnings[2].render(false);
+    assert!(
+        told.contains(
+            "= more like this: 57, from workload[3].service_time to workload[59].service_time"
+        ),
+        "{told}"
+    );
+    let (_, few) = parse("few.toml", many(4).as_bytes(), &[]).unwrap();
+    let told = few[2].render(false);
+    assert!(
+        told.contains("= more like this: 1, at workload[3].service_time"),
+        "{told}"
+    );
+    let wrong = many(60).replace("\"5min\"", "\"5\"");
+    let told = refused(wrong);
+    assert!(told.contains("60 errors"), "{told}");
+}
+
+/// A scenario with so many workloads whose server works for longer than the network waits.
+fn many(count: usize) -> String {
+    let (head, rest) = GOOD.split_once("[[workload]]").expect("a workload");
+    let own = rest.split("[[").next().expect("its keys");
+    let others = &rest[own.len()..];
+    let workloads = (0..count).map(|index| {
+        let own = own.replace("close = \"abandon\"", "service_time = \"5min\"");
+        let (before, name) = own.split_once("name = \"").expect("a name");
+        format!("[[workload]]{before}name = \"w{index}-{name}")
+    });
+    format!("{head}{}{others}", workloads.collect::<String>())
 }

@@ -26,7 +26,7 @@ mod workload;
 pub use lints::{Lint, lints};
 pub(crate) use workload::idle_keys;
 
-use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity, gathered};
 use crate::model::Scenario;
 use addresses::Claim;
 use index::Index;
@@ -78,14 +78,14 @@ pub(crate) fn check(scenario: Scenario) -> Result<(Scenario, Vec<Diagnostic>), D
         rules.memory();
         rules.traffic_there_is();
     }
-    let found = Diagnostics::new(once_for_all_copies(rules.found, &scenario));
+    let found = once_for_all_copies(rules.found, &scenario);
     if found
         .iter()
         .any(|diagnostic| diagnostic.severity == Severity::Error)
     {
-        return Err(found);
+        return Err(Diagnostics::new(found));
     }
-    Ok((scenario, found.list))
+    Ok((scenario, gathered(found)))
 }
 
 /// Keeps of what is found in several copies of a section what is found in the first of them.
