@@ -249,3 +249,164 @@ fn linuxs_keepalive_is_too_late_only_where_it_is() {
     assert!(idle("7200s").ends_with("; Linux's default of 7 200 s comes too late."));
     assert!(idle("7201s").ends_with("on TCP or in the application."));
 }
+
+/// A workload of one client VM.
+fn workload(name: &str, keys: &str) -> String {
+    format!(
+        "[[workload]]\nname = \"{name}\"\nclient_vm = \"client\"\nprivate_endpoint = \"endpoint\"\n\
+         port = 443\n{keys}\n"
+    )
+}
+
+#[test]
+fn a_port_space_that_is_nearly_full_is_told() {
+    let told = finding(&["port_range=2000-2031"]);
+    assert_eq!(
+        told.what,
+        "service: VM vm had 93.8 % of its tcp ports on NAT IP 10.2.0.10 taken at 2.9 s: 2 were left of 32."
+    );
+    assert!(told.help[0].starts_with("Add NAT IPs"), "{told:?}");
+    let half = ["private_link_service.service.port_range=2000-2063"];
+    let half = simulate(&format!("{SMALL}{LEAK}"), &half).summary;
+    assert!(half.findings.is_empty(), "{:?}", half.findings);
+}
+
+#[test]
+fn of_udp_nobody_is_told_to_close() {
+    let udp = workload("w", "protocol = \"udp\"\nrate = \"10/s\"\nstop = \"3s\"");
+    let full = ["private_link_service.service.port_range=2000-2009"];
+    let findings = simulate(&format!("{SMALL}{udp}"), &full).summary.findings;
+    let full = findings
+        .iter()
+        .find(|found| found.what.contains("ran out of udp ports"));
+    assert_eq!(
+        full.unwrap().help.last().unwrap(),
+        "Have clients keep their sockets: UDP has no close, so each new source port takes a NAT port \
+         until it has been silent for 300 s. Or lower udp_idle_timeout."
+    );
+}
+
+#[test]
+fn connections_of_a_crashed_client_have_one_finding() {
+    let four_minutes = SMALL.replace("\"30min\"", "\"4min\"");
+    let held = workload(
+        "held",
+        "arrival = \"at-once\"\nconnections = 10\nhold = \"1h\"",
+    );
+    let crash = |at, how: &str| {
+        format!("[[event]]\nat = \"{at}\"\naction = {how}\nclient_vm = \"client\"\n")
+    };
+    let crashes =
+        crash("200s", "\"restart-vm\"") + &crash("5s", "\"change-vm\"\nstate = \"crashed\"");
+    let text = format!("{four_minutes}{held}{crashes}");
+    let findings = simulate(&text, &["run.duration=400s"]).summary.findings;
+    let [told] = findings.as_slice() else {
+        panic!("{findings:?}")
+    };
+    assert_eq!(
+        told.what,
+        "client: 10 connections ended with their VM (client crashed at 5 s, client restarted at 200 s). \
+         Nobody was told: the load balancer drops their packets after 240 s of silence, but the NAT keeps \
+         their ports until they have been silent for 300 s."
+    );
+}
+
+#[test]
+fn a_link_that_was_down_is_named_with_its_times() {
+    let down = "[link.edge_host]\ndown = [[\"1s\", \"2s\"]]\n";
+    let event = "[[event]]\nat = \"2500ms\"\naction = \"link-down\"\nlink = \"edge_host\"\n\
+                 backend_vm = \"vm\"\n";
+    let report = simulate(&format!("{SMALL}{LEAK}{down}{event}"), &[]);
+    let findings = &report.summary.findings;
+    let told = findings
+        .iter()
+        .find(|found| found.what.starts_with("Link "));
+    let lost = report.summary.links.iter().map(|row| row.stats.link_down);
+    assert_eq!(
+        told.unwrap().what,
+        format!(
+            "Link edge_host was down from 1 s to 2 s, from 2.5 s to the end (of vm): {} packets ended \
+             there.",
+            lost.sum::<u64>()
+        )
+    );
+}
+
+#[test]
+fn clients_that_repeat_much_are_told_what_it_costs() {
+    let retry = |jitter: &str| {
+        let eager = format!(
+            "model = \"closed-loop\"\nclients = 10\nthink_time = \"1s\"\n\
+             retry = {{ max_attempts = 5, backoff = \"50ms\", jitter = \"{jitter}\" }}"
+        );
+        let deaf = "[[event]]\nat = \"10s\"\naction = \"change-vm\"\nbackend_vm = \"vm\"\n\
+                    state = \"not-listening\"\n";
+        let report = simulate(&format!("{SMALL}{}{deaf}", workload("eager", &eager)), &[]);
+        let failed = report.summary.workloads[0].operations.failed;
+        let mut findings = report.summary.findings.into_iter();
+        let told = findings.find(|found| found.what.starts_with("eager: clients repeated "));
+        let told = told.unwrap();
+        assert!(
+            told.what
+                .ends_with(&format!("; {failed} failed in the end.")),
+            "{told:?}"
+        );
+        told.help
+    };
+    assert!(retry("none")[1].starts_with("Add jitter"));
+    let help = retry("full");
+    assert!(
+        help.len() == 1 && help[0].contains("backoff = \"50ms\"") && help[0].contains("= 5)"),
+        "{help:?}"
+    );
+}
+
+#[test]
+fn a_port_that_comes_again_too_early_for_the_server_explains_a_slow_connect() {
+    let one = "arrival = \"at-once\"\nconnections = 1\nhold = \"1h\"\n";
+    let text = format!(
+        "{SMALL}{}{}",
+        workload("first", one),
+        workload("second", &format!("{one}start = \"20s\""))
+    );
+    for stack in ["light", "full"] {
+        let keys = [
+            "private_link_service.service.port_range=2000-2000",
+            "private_link_service.service.idle_timeout=10s",
+            "private_link_service.service.on_idle=silent",
+            &format!("client_vm.client.tcp_stack={stack}"),
+        ];
+        let summary = simulate(&text, &keys).summary;
+        let met = summary.workloads.iter().map(|row| row.half_open_found);
+        assert_eq!(met.collect::<Vec<_>>(), [0, 1], "{stack}");
+        let mut findings = summary.findings.iter();
+        let told = findings.find(|found| found.what.starts_with("second: "));
+        assert_eq!(
+            told.unwrap().what,
+            "second: 1 SYN met an old connection that only the server still had, with the same addresses \
+             and ports: a client resets it, and connects 1 s later, with the SYN sent again."
+        );
+    }
+}
+
+#[test]
+fn connections_that_are_being_closed_are_told_apart() {
+    let closes = workload(
+        "w",
+        "arrival = \"at-once\"\nconnections = 10\nhold = \"2s\"",
+    );
+    let crash = "[[event]]\nat = \"1s\"\naction = \"change-vm\"\nbackend_vm = \"vm\"\n\
+                 state = \"crashed\"\n";
+    for stack in ["light", "full"] {
+        let stack = format!("client_vm.client.tcp_stack={stack}");
+        let text = format!("{SMALL}{closes}{crash}");
+        let closing = |end: &str| {
+            let end = format!("run.duration={end}");
+            let summary = simulate(&text, &[&stack, &end]).summary;
+            let row = &summary.workloads[0];
+            (row.connections.established, row.closing)
+        };
+        assert_eq!(closing("1900ms"), (10, 0), "{stack}");
+        assert_eq!(closing("5s"), (10, 10), "{stack}");
+    }
+}

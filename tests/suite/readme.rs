@@ -46,6 +46,7 @@ fn every_file_that_the_documents_name_exists() {
         "CONTRIBUTING.md",
         "docs/architecture.md",
         "docs/laboratory.md",
+        "docs/outputs.md",
         "docs/sources.md",
     ] {
         let path = root().join(document);

@@ -122,7 +122,7 @@ fn copies_of_one_name_draw_their_own_numbers() {
     let renamed: Vec<&str> = renamed.iter().map(String::as_str).collect();
     let apart = simulate(body, &renamed).summary;
     assert_eq!((together.workloads.len(), apart.workloads.len()), (1, 50));
-    let latency = together.workloads[0].connect_latency;
+    let latency = &together.workloads[0].connect_latency;
     assert_eq!(latency.count, 50);
     assert_eq!(apart.connections.closed, together.connections.closed);
     assert_ne!(apart.digest, together.digest, "holds follow the names");

@@ -148,8 +148,8 @@ fn a_client_vm_that_crashes_leaves_its_ports_in_use() {
         let told = findings
             .iter()
             .find(|found| found.what.starts_with("client: "));
-        let expected = "client: 10 connections ended with their VM, which crashed (client at 5 s). Nobody \
-                        was told: the NAT keeps their ports until they have been silent for up to 300 s.";
+        let expected = "client: 10 connections ended with their VM (client crashed at 5 s). Nobody was \
+                        told: the NAT keeps their ports until they have been silent for 300 s.";
         match state {
             "crashed" => assert_eq!(told.unwrap().what, expected),
             _ => assert_eq!(told, None),

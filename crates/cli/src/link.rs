@@ -1,6 +1,6 @@
 //! What went wrong on links, for people.
 
-use plsim::numbers::{grouped, percent};
+use plsim::numbers::{fine_percent, grouped};
 use plsim::{LinkStats, LinkSummary, Summary};
 
 use crate::page::{Column, Page};
@@ -35,7 +35,10 @@ impl Page {
         if summary.links.is_empty() {
             return;
         }
-        self.section("Links", "with impairments; most queued in bytes");
+        self.section(
+            "Links",
+            "with impairments; lost %: of those that it took; most queued in bytes",
+        );
         let rows = rows(&summary.links);
         let rows: Vec<&Row> = rows.iter().collect();
         let mut columns = vec![
@@ -48,7 +51,7 @@ impl Page {
             columns.extend([
                 Column::number("lost", 0, &rows, |row| grouped(row.stats.lost)),
                 Column::number("lost %", 0, &rows, |row| {
-                    percent(row.stats.lost, row.stats.packets)
+                    fine_percent(row.stats.lost, taken(&row.stats))
                 }),
                 Column::number("a burst", 1, &rows, |row| burst(&row.stats)),
             ]);
@@ -96,6 +99,11 @@ fn rows(links: &[LinkSummary]) -> Vec<Row> {
         }
     }
     sums.into_iter().map(|(_, sum)| sum).collect()
+}
+
+/// Returns how many packets it took: it was up, and had room for them.
+const fn taken(stats: &LinkStats) -> u64 {
+    stats.packets - stats.link_down - stats.queue_full
 }
 
 /// Returns how many packets are lost one after the other on average, to a tenth.

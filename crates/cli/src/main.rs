@@ -7,6 +7,7 @@ mod bench_text;
 mod directory;
 mod distribution;
 mod exit;
+mod finding;
 mod idle;
 mod link;
 mod memory;

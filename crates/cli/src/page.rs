@@ -74,7 +74,7 @@ impl Page {
         let mut line = format!("  {mark}");
         let indent = if mark.starts_with(' ') { 6 } else { 4 };
         let mut used = indent;
-        for word in text.split(' ') {
+        for word in words(text) {
             if used + word.chars().count() > width {
                 self.line(line.trim_end());
                 line = " ".repeat(indent);
@@ -91,6 +91,26 @@ impl Page {
         // Writing to a string cannot fail.
         let _ = writeln!(self.text, "{text}");
     }
+}
+
+/// Returns the words of a text; a number stays one, whatever its groups of digits.
+fn words(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut start = 0;
+    for (at, _) in text.match_indices(' ') {
+        let before = text[start..at].ends_with(|last: char| last.is_ascii_digit());
+        let digits = text[at + 1..]
+            .bytes()
+            .take_while(u8::is_ascii_digit)
+            .count();
+        if before && digits == 3 {
+            continue;
+        }
+        words.push(&text[start..at]);
+        start = at + 1;
+    }
+    words.push(&text[start..]);
+    words
 }
 
 /// Blanks between two columns.
@@ -154,7 +174,17 @@ fn fit(columns: &mut Vec<Column>, width: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Column, fit};
+    use super::{Column, fit, words};
+
+    #[test]
+    fn a_number_is_one_word() {
+        assert_eq!(
+            words("1 234 567 ports, 300 s"),
+            ["1 234 567", "ports,", "300", "s"]
+        );
+        assert_eq!(words("at 24 h"), ["at", "24", "h"]);
+        assert_eq!(words(""), [""]);
+    }
 
     #[test]
     fn narrow_terminals_lose_the_least_needed_columns_first() {

@@ -1,5 +1,5 @@
 use plsim::numbers::{self, grouped, percent};
-use plsim::{NatSummary, ProbeSummary, Summary, WorkloadSummary};
+use plsim::{Latency, NatSummary, ProbeSummary, Summary, WorkloadSummary};
 use plsim_types::{Duration, Instant};
 
 use crate::idle::service;
@@ -67,7 +67,9 @@ impl Page {
             }
         }
         for (head, rank, time) in LATENCIES {
-            columns.push(Column::number(head, rank, &rows, |row| latency(row, time)));
+            columns.push(Column::number(head, rank, &rows, |row| {
+                connecting(row, time)
+            }));
         }
         self.table(columns, summary.workloads.len());
     }
@@ -224,20 +226,6 @@ impl Page {
         }
     }
 
-    fn findings(&mut self, summary: &Summary) {
-        if summary.findings.is_empty() {
-            return;
-        }
-        self.section("What happened, and what would help", "");
-        let Styles { note, .. } = self.styles;
-        for finding in &summary.findings {
-            self.wrapped(&format!("{note}!{note:#} "), &finding.what);
-            for help in &finding.help {
-                self.wrapped("  - ", help);
-            }
-        }
-    }
-
     fn expectations(&mut self, summary: &Summary) {
         let all = summary.expectations.len();
         if all == 0 {
@@ -279,12 +267,15 @@ const PORT_COUNTS: [(&str, PortCount); 6] = [
 
 type PortCount = fn(&NatSummary) -> u64;
 type Count = fn(&WorkloadSummary) -> u64;
-type Time = fn(&WorkloadSummary) -> Duration;
+type Time = fn(&Latency) -> String;
 
 /// Where a connection can stand: head, whether it is shown even if it is nought, and how many.
-const OUTCOMES: [(&str, bool, Count); 9] = [
+const OUTCOMES: [(&str, bool, Count); 10] = [
     ("attempted", true, |row| row.connections.attempted),
-    ("open", true, |row| row.connections.established),
+    ("open", true, |row| {
+        row.connections.established - row.closing
+    }),
+    ("closing", false, |row| row.closing),
     ("closed", true, |row| row.connections.closed),
     ("reset", false, |row| row.connections.reset),
     ("idle expired", false, |row| row.connections.idle_expired),
@@ -294,15 +285,42 @@ const OUTCOMES: [(&str, bool, Count); 9] = [
     ("failed", true, |row| row.connections.failed),
 ];
 
-const LATENCIES: [(&str, u8, Time); 2] = [
-    ("connect p50", 1, |row| row.connect_latency.p50),
-    ("p99", 2, |row| row.connect_latency.p99),
-];
+const LATENCIES: [(&str, u8, Time); 3] =
+    [("connect p50", 1, p50), ("p99", 2, p99), ("max", 3, max)];
 
-fn latency(row: &WorkloadSummary, time: Time) -> String {
-    match row.connect_latency.count {
+/// How long connecting took; a UDP flow needs no handshake.
+fn connecting(row: &WorkloadSummary, time: Time) -> String {
+    match row.protocol {
+        "udp" => "-".to_owned(),
+        _ => time(&row.connect_latency),
+    }
+}
+
+/// Writes the median of a distribution.
+pub(crate) fn p50(latency: &Latency) -> String {
+    quantile(latency, latency.p50)
+}
+
+/// Writes what 99 of 100 do not exceed.
+pub(crate) fn p99(latency: &Latency) -> String {
+    quantile(latency, latency.p99)
+}
+
+/// Writes the longest time of a distribution, which is exact.
+pub(crate) fn max(latency: &Latency) -> String {
+    or_dash(latency, latency.max)
+}
+
+/// Writes a quantile with the digits that are certain: it is within the ends, which are exact.
+fn quantile(latency: &Latency, span: Duration) -> String {
+    let span = numbers::approximate(span);
+    or_dash(latency, span.clamp(latency.min, latency.max))
+}
+
+fn or_dash(latency: &Latency, span: Duration) -> String {
+    match latency.count {
         0 => "-".to_owned(),
-        _ => rounded(time(row)),
+        _ => rounded(span),
     }
 }
 

@@ -1,8 +1,8 @@
 use plsim::numbers::{grouped, percent};
-use plsim::{Latency, Summary, WorkloadSummary};
+use plsim::{Summary, WorkloadSummary};
 
 use crate::page::{Column, Page};
-use crate::text::{ROWS, rounded};
+use crate::text::{ROWS, max, p50, p99};
 
 type Count = fn(&WorkloadSummary) -> u64;
 
@@ -62,13 +62,7 @@ impl Page {
 
     fn requests(&mut self, summary: &Summary) {
         let rows = summary.workloads.iter();
-        let is_told = |row: &&WorkloadSummary| {
-            row.model != "open-loop" || row.lost_by.total() > 0 || row.responses == 0
-        };
-        let rows: Vec<_> = rows
-            .filter(is_told)
-            .filter(|row| row.requests > 0)
-            .collect();
+        let rows: Vec<_> = rows.filter(|row| row.requests > 0).collect();
         let total = rows.len();
         let rows: Vec<_> = rows.into_iter().take(ROWS).collect();
         if rows.is_empty() {
@@ -76,7 +70,7 @@ impl Page {
         }
         self.section(
             "Requests",
-            "by workload; noticed: from a request to the error that told it was lost",
+            "by workload, from a request to its response; noticed: to the error that told it was lost",
         );
         let mut columns = vec![
             Column::name("workload", 0, &rows, |row| row.name.clone()),
@@ -88,19 +82,16 @@ impl Page {
                 columns.push(Column::number(head, 0, &rows, |row| grouped(count(row))));
             }
         }
-        columns.push(Column::number("p50", 1, &rows, |row| {
-            p50(&row.request_latency)
-        }));
-        columns.push(Column::number("p99", 2, &rows, |row| {
-            p99(&row.request_latency)
-        }));
+        columns.extend([
+            Column::number("p50", 1, &rows, |row| p50(&row.request_latency)),
+            Column::number("p99", 2, &rows, |row| p99(&row.request_latency)),
+            Column::number("max", 1, &rows, |row| max(&row.request_latency)),
+        ]);
         if rows.iter().any(|row| row.detection.count > 0) {
-            columns.push(Column::number("noticed p50", 1, &rows, |row| {
-                p50(&row.detection)
-            }));
-            columns.push(Column::number("max", 2, &rows, |row| {
-                or_dash(&row.detection, row.detection.max)
-            }));
+            columns.extend([
+                Column::number("noticed p50", 1, &rows, |row| p50(&row.detection)),
+                Column::number("noticed max", 2, &rows, |row| max(&row.detection)),
+            ]);
         }
         self.table(columns, total);
     }
@@ -127,6 +118,11 @@ impl Page {
             }),
             Column::number("failed", 0, &rows, |row| grouped(row.operations.failed)),
         ];
+        if rows.iter().any(|row| row.operations.pending > 0) {
+            columns.push(Column::number("pending", 0, &rows, |row| {
+                grouped(row.operations.pending)
+            }));
+        }
         for (head, count) in FAILURES {
             if rows.iter().any(|row| count(row) > 0) {
                 columns.push(Column::number(head, 1, &rows, |row| grouped(count(row))));
@@ -188,20 +184,5 @@ impl Page {
             Column::number("echoed", 0, &rows, |row| grouped(row.packets_echoed)),
         ];
         self.table(columns, total);
-    }
-}
-
-fn p50(latency: &Latency) -> String {
-    or_dash(latency, latency.p50)
-}
-
-fn p99(latency: &Latency) -> String {
-    or_dash(latency, latency.p99)
-}
-
-fn or_dash(latency: &Latency, span: plsim_types::Duration) -> String {
-    match latency.count {
-        0 => "-".to_owned(),
-        _ => rounded(span),
     }
 }

@@ -262,6 +262,21 @@ impl ClientVms {
         self.tcp.live() + full + self.udp.live()
     }
 
+    /// Returns for each workload how many of its established TCP connections their application has closed
+    /// already: the exchange of FINs is under way, or its FIN goes unanswered.
+    #[must_use]
+    pub fn closing(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.stats.len()];
+        let mut count = |destination| {
+            counts[usize::from(self.group.destination(destination).workload)] += 1;
+        };
+        match &self.full {
+            Some(full) => full.closing().for_each(&mut count),
+            None => self.tcp.closing().for_each(&mut count),
+        }
+        counts
+    }
+
     /// Returns the bytes of heap memory held for connections, look-up and ports.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

@@ -114,6 +114,15 @@ impl FullClients {
         self.slots.len()
     }
 
+    /// Visits the destinations of connections whose close is under way.
+    pub(crate) fn closing(&self) -> impl Iterator<Item = u16> {
+        let slots = self.slots.iter().filter(|(_, slot)| match &slot.end {
+            End::Open(connection) => slot.phase == Phase::Done && connection.is_closing(),
+            End::Vacant | End::Lingering(_) => false,
+        });
+        slots.map(|(_, slot)| slot.destination)
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.slots.memory_bytes() + self.stack.memory_bytes()
     }
@@ -139,12 +148,25 @@ impl FullClients {
         turn: &mut Turn<'_, '_>,
     ) -> Option<Event> {
         self.send(turn);
+        if self.finds_half_open(position, &segment) {
+            turn.stats.half_open_found += 1;
+        }
         if let End::Lingering(tcb) = &mut self.slots.entry_mut(position).end {
             let parameters = &turn.traffic.parameters;
             let verdict = tcb.on_segment(&segment, None, turn.cx.now(), parameters);
             return self.linger(position, verdict, turn);
         }
         self.conclude(position, turned, is_idle_reset, turn)
+    }
+
+    /// Tells whether a segment shows that the server has an old connection with these addresses and ports.
+    fn finds_half_open(&mut self, position: u32, segment: &TcpSegment) -> bool {
+        let connection = self.slots.entry_mut(position).connection();
+        let syn = connection.and_then(|connection| connection.unanswered_syn());
+        syn.is_some_and(|syn| {
+            let is_answer = segment.acknowledgement == syn.wrapping_add(1);
+            segment.flags.has(TcpFlags::ACK) && !segment.flags.has(TcpFlags::RST) && !is_answer
+        })
     }
 
     /// Takes an ICMP error that quotes a segment with this sequence number, as the light end does.

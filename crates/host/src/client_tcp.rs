@@ -93,6 +93,20 @@ impl TcpClients {
         self.slots.len()
     }
 
+    /// Visits the destinations of connections whose close is under way: their FIN is sent.
+    pub(crate) fn closing(&self) -> impl Iterator<Item = u16> {
+        let slots = self.slots.iter().filter(|(_, slot)| {
+            let ending = [
+                State::FinWait1,
+                State::FinWait2,
+                State::Closing,
+                State::LastAck,
+            ];
+            slot.phase == Phase::Done && ending.contains(&slot.tcb.state())
+        });
+        slots.map(|(_, slot)| slot.destination)
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.slots.memory_bytes()
     }
@@ -142,6 +156,8 @@ impl TcpClients {
                 return None;
             }
             Verdict::Answer(segment) => {
+                let is_connecting = self.slots.entry(position).phase == Phase::Connecting;
+                turn.stats.half_open_found += u64::from(is_connecting);
                 self.send(position, &segment, turn);
                 return None;
             }

@@ -50,6 +50,9 @@ pub struct WorkloadStats {
     pub lost_to_silence: u64,
     /// SYNs sent again.
     pub syn_retransmissions: u64,
+    /// SYNs that met an old connection of the server with the same addresses and ports: it was reset, and
+    /// the SYN has to be sent again (RFC 9293 §3.5.1, half-open connections).
+    pub half_open_found: u64,
     /// Segments with data or FIN sent again.
     pub retransmissions: u64,
     /// Keepalive probes sent.
@@ -148,6 +151,7 @@ impl WorkloadStats {
             lost,
             lost_to_silence,
             syn_retransmissions,
+            half_open_found,
             retransmissions,
             keepalive_probes,
             challenge_acks,
@@ -183,6 +187,7 @@ impl WorkloadStats {
         self.lost.add(lost);
         self.lost_to_silence += lost_to_silence;
         self.syn_retransmissions += syn_retransmissions;
+        self.half_open_found += half_open_found;
         self.retransmissions += retransmissions;
         self.keepalive_probes += keepalive_probes;
         self.challenge_acks += challenge_acks;

@@ -64,7 +64,7 @@ pub use summary::{
     BackendSummary, EndpointSummary, Finding, LbSummary, NatSummary, RefusalSummary,
     RequestFailedBy, SCHEMA, Summary,
 };
-pub use time_series::{PortCounts, PortSpaceSample, RunSample, TimeSeries};
+pub use time_series::{PortCounts, PortSpaceSample, RunSample, TimeSeries, WorkloadSample};
 
 pub use serde_json::{Number, Value};
 pub use workload::{DestinationSummary, LostBy, Operations, PoolSummary, WorkloadSummary};

@@ -83,6 +83,46 @@ impl PortCounts {
     }
 }
 
+/// What has become of one workload, or of its copies together, up to one instant.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkloadSample<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its connections.
+    pub connections: Connections,
+    /// Requests sent.
+    pub requests: u64,
+    /// Responses received in full.
+    pub responses: u64,
+    /// Requests that stayed without one.
+    pub lost: u64,
+    /// How long all responses took together, in nanoseconds.
+    pub response_time: u128,
+    /// Operations begun: requests with all their repetitions.
+    pub operations: u64,
+    /// Operations given up.
+    pub operations_failed: u64,
+    /// Attempts after the first.
+    pub retries: u64,
+    /// Borrows that met a dead connection.
+    pub dead_borrows: u64,
+}
+
+impl WorkloadSample<'_> {
+    /// Adds what has become of a copy.
+    pub const fn add(&mut self, other: &Self) {
+        self.connections.add(&other.connections);
+        self.requests += other.requests;
+        self.responses += other.responses;
+        self.lost += other.lost;
+        self.response_time += other.response_time;
+        self.operations += other.operations;
+        self.operations_failed += other.operations_failed;
+        self.retries += other.retries;
+        self.dead_borrows += other.dead_borrows;
+    }
+}
+
 /// The whole run at one instant.
 #[derive(Debug, Clone, Copy)]
 pub struct RunSample<'a> {
@@ -90,6 +130,8 @@ pub struct RunSample<'a> {
     pub connections: &'a Connections,
     /// The book of packets.
     pub ledger: &'a Ledger,
+    /// Its workloads, in the order of the scenario.
+    pub workloads: &'a [WorkloadSample<'a>],
 }
 
 /// Writes samples as one tidy CSV file (RFC 4180, lines end with LF).
@@ -101,6 +143,7 @@ pub struct RunSample<'a> {
 /// | `port-space` | PLS, NAT IP, backend VM, protocol | `in_use`, `held`, `free`, `capacity`, `refusals`, `usage_percent`, and at the end `peak`, `binds`, `gave_up`, `expired_idle`, `expired_half_closed`, `expired_half_open`, `lb_idle`, `reused_held`, `first_exhausted_s` |
 /// | `nat-ip` | PLS, NAT IP, protocol | the same summed over backend VMs; but `usage_percent` is their average, as Azure's `PLSNatPortsUsage` shows it (D-MET), and `usage_percent_max` the fullest VM's, which Azure hides; `peak` is the highest one's, `first_exhausted_s` the first one's |
 /// | `run` | sample | `attempted`, `established`, `closed`, `reset`, `idle_expired`, `timed_out`, `vm_down`, `failed`, `connecting`, `established_total` (connections) and `injected`, `delivered`, `dropped` (packets) |
+/// | `workload` | workload | its connections as in `run`, `requests`, `responses`, `lost`, `response_time_sum_s`, `operations`, `operations_failed`, `retries`, `dead_borrows` |
 ///
 /// `time_s` and `first_exhausted_s` are in seconds with all nine decimals. `refusals` and the counters
 /// behind `peak`, packets and connections count from the start of the run, except `established` and
@@ -119,7 +162,14 @@ const HEADER: &str = "time_s,scope,pls,nat_ip,backend,protocol,in_use,held,free,
                       usage_percent,usage_percent_max,attempted,established,closed,reset,\
                       idle_expired,timed_out,vm_down,failed,connecting,established_total,injected,delivered,dropped,\
                       peak,binds,gave_up,expired_idle,expired_half_closed,expired_half_open,lb_idle,\
-                      reused_held,first_exhausted_s\n";
+                      reused_held,first_exhausted_s,\
+                      workload,requests,responses,lost,response_time_sum_s,operations,operations_failed,\
+                      retries,dead_borrows\n";
+
+/// The columns of runs and workloads, those of ports, and those of workloads, where they are empty.
+const NO_COUNTS: &str = ",,,,,,,,,,,,,";
+const NO_PORTS: &str = ",,,,,,,,,";
+const NO_WORKLOAD: &str = ",,,,,,,,,";
 
 /// What the backend VMs behind one NAT IP have in common.
 #[derive(Debug, Default)]
@@ -145,7 +195,8 @@ impl<W: Write> TimeSeries<W> {
         Self { output }
     }
 
-    /// Writes the rows of one instant: port spaces as given, then NAT IPs by name, then the run.
+    /// Writes the rows of one instant: port spaces as given, then NAT IPs by name, then the run, then its
+    /// workloads as given.
     pub fn sample(&mut self, now: Instant, spaces: &[PortSpaceSample<'_>], run: &RunSample<'_>) {
         let time = Seconds(now);
         let mut nat_ips = BTreeMap::<_, Aggregate>::new();
@@ -165,38 +216,31 @@ impl<W: Write> TimeSeries<W> {
                 let _ = write!(
                     out,
                     "{time},nat-ip,{pls},{nat_ip},,{protocol},{},{},{free},{},{},{average},{}\
-                     ,,,,,,,,,,,,,",
+                     {NO_COUNTS}",
                     sum.in_use,
                     sum.held,
                     sum.capacity,
                     sum.refusals,
                     Percent(sum.usage_max)
                 );
-                write_counts(out, sum.peak, &sum.counts, sum.first_exhausted);
+                write_ports(out, sum.peak, &sum.counts, sum.first_exhausted);
             });
         }
         self.output.append(|out| {
-            let c = run.connections;
-            let outcomes = [c.attempted, c.established, c.closed, c.reset];
-            let others = [
-                c.idle_expired,
-                c.timed_out,
-                c.vm_down,
-                c.failed,
-                c.connecting,
-                c.established_total,
-            ];
             let packets = [
                 run.ledger.injected(),
                 run.ledger.delivered,
                 run.ledger.dropped(),
             ];
             let _ = write!(out, "{time},run,,,,,,,,,,,");
-            for count in outcomes.iter().chain(&others).chain(&packets) {
-                let _ = write!(out, ",{count}");
-            }
-            out.extend_from_slice(b",,,,,,,,,\n");
+            write_counts(out, &outcomes(run.connections));
+            write_counts(out, &packets);
+            let _ = writeln!(out, "{NO_PORTS}{NO_WORKLOAD}");
         });
+        for workload in run.workloads {
+            self.output
+                .append(|out| write_workload(out, &time, workload));
+        }
     }
 
     /// Returns the first error of the writer, if it failed.
@@ -212,6 +256,49 @@ impl<W: Write> TimeSeries<W> {
     pub fn finish(self) -> io::Result<W> {
         self.output.finish()
     }
+}
+
+fn outcomes(connections: &Connections) -> [u64; 10] {
+    let c = connections;
+    [
+        c.attempted,
+        c.established,
+        c.closed,
+        c.reset,
+        c.idle_expired,
+        c.timed_out,
+        c.vm_down,
+        c.failed,
+        c.connecting,
+        c.established_total,
+    ]
+}
+
+fn write_counts(out: &mut Vec<u8>, counts: &[u64]) {
+    for count in counts {
+        let _ = write!(out, ",{count}");
+    }
+}
+
+fn write_workload(out: &mut Vec<u8>, time: &Seconds, workload: &WorkloadSample<'_>) {
+    let _ = write!(out, "{time},workload,,,,,,,,,,,");
+    write_counts(out, &outcomes(&workload.connections));
+    let _ = write!(out, ",,,{NO_PORTS},{}", Field(workload.name));
+    write_counts(out, &[workload.requests, workload.responses, workload.lost]);
+    let (seconds, nanos) = (
+        workload.response_time / 1_000_000_000,
+        workload.response_time % 1_000_000_000,
+    );
+    let _ = write!(out, ",{seconds}.{nanos:09}");
+    let WorkloadSample {
+        operations,
+        operations_failed,
+        retries,
+        dead_borrows,
+        ..
+    } = *workload;
+    write_counts(out, &[operations, operations_failed, retries, dead_borrows]);
+    out.push(b'\n');
 }
 
 fn write_space(out: &mut Vec<u8>, time: &Seconds, space: &PortSpaceSample<'_>) {
@@ -230,20 +317,18 @@ fn write_space(out: &mut Vec<u8>, time: &Seconds, space: &PortSpaceSample<'_>) {
     let _ = write!(
         out,
         "{time},port-space,{pls},{nat_ip},{backend},{protocol},{in_use},{held},{free},{capacity},\
-         {refusals},{usage},,,,,,,,,,,,,,"
+         {refusals},{usage},{NO_COUNTS}"
     );
-    write_counts(out, space.peak, &space.counts, space.first_exhausted);
+    write_ports(out, space.peak, &space.counts, space.first_exhausted);
 }
 
-/// Writes the last columns of a row.
-fn write_counts(out: &mut Vec<u8>, peak: u32, counts: &PortCounts, first: Option<Instant>) {
+/// Writes the last columns of a row about ports.
+fn write_ports(out: &mut Vec<u8>, peak: u32, counts: &PortCounts, first: Option<Instant>) {
     let _ = write!(out, ",{peak}");
-    for count in counts.all() {
-        let _ = write!(out, ",{count}");
-    }
+    write_counts(out, &counts.all());
     let _ = match first {
-        Some(at) => writeln!(out, ",{}", Seconds(at)),
-        None => writeln!(out, ","),
+        Some(at) => writeln!(out, ",{}{NO_WORKLOAD}", Seconds(at)),
+        None => writeln!(out, ",{NO_WORKLOAD}"),
     };
 }
 
@@ -311,7 +396,9 @@ impl std::fmt::Display for Field<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Field, HEADER, PortCounts, PortSpaceSample, RunSample, TimeSeries};
+    use super::{
+        Field, HEADER, PortCounts, PortSpaceSample, RunSample, TimeSeries, WorkloadSample,
+    };
     use crate::connections::Connections;
     use crate::ledger::Ledger;
     use crate::output::tests::SmallDisk;
@@ -353,9 +440,22 @@ mod tests {
         };
         let mut ledger = Ledger::default();
         ledger.inject(Origin::Host);
+        let workload = WorkloadSample {
+            name: "w",
+            connections,
+            requests: 6,
+            responses: 4,
+            lost: 1,
+            response_time: 2_000_000_005,
+            operations: 5,
+            operations_failed: 2,
+            retries: 3,
+            dead_borrows: 7,
+        };
         let run = RunSample {
             connections: &connections,
             ledger: &ledger,
+            workloads: &[workload],
         };
         let mut series = TimeSeries::new(Vec::new());
         series.sample(Instant::from_nanos(64_500_000_000), spaces, &run);
@@ -370,12 +470,13 @@ mod tests {
         ]);
         let expected = [
             "64.500000000,port-space,orders,10.2.0.4,vm-0,tcp,64000,512,0,64512,7,100.0000\
-             ,,,,,,,,,,,,,,,64513,9,8,6,5,4,3,2,1.000000001",
+             ,,,,,,,,,,,,,,,64513,9,8,6,5,4,3,2,1.000000001,,,,,,,,,",
             "64.500000000,port-space,orders,10.2.0.4,vm-1,tcp,0,0,64512,64512,7,0.0000\
-             ,,,,,,,,,,,,,,,1,9,8,6,5,4,3,2,",
+             ,,,,,,,,,,,,,,,1,9,8,6,5,4,3,2,,,,,,,,,,",
             "64.500000000,nat-ip,orders,10.2.0.4,,tcp,64000,512,64512,129024,14,50.0000,100.0000\
-             ,,,,,,,,,,,,,,64513,18,16,12,10,8,6,4,1.000000001",
-            "64.500000000,run,,,,,,,,,,,,9,0,0,0,0,0,0,0,8,0,1,0,0,,,,,,,,,",
+             ,,,,,,,,,,,,,,64513,18,16,12,10,8,6,4,1.000000001,,,,,,,,,",
+            "64.500000000,run,,,,,,,,,,,,9,0,0,0,0,0,0,0,8,0,1,0,0,,,,,,,,,,,,,,,,,,",
+            "64.500000000,workload,,,,,,,,,,,,9,0,0,0,0,0,0,0,8,0,,,,,,,,,,,,,w,6,4,1,2.000000005,5,2,3,7",
         ];
         assert_eq!(text, format!("{HEADER}{}\n", expected.join("\n")));
     }

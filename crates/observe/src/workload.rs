@@ -10,8 +10,13 @@ pub struct WorkloadSummary {
     pub name: String,
     /// What drives it, as the scenario spells it: `open-loop`, `pool`, ...
     pub model: &'static str,
+    /// What its connections are over: `tcp` or `udp`.
+    pub protocol: &'static str,
     /// Where its connections are.
     pub connections: Connections,
+    /// How many of the established ones their application has closed already: the close is under way, or
+    /// goes unanswered.
+    pub closing: u64,
     /// Why connections failed.
     pub failed_by: FailedBy,
     /// Where they went, in the order of the scenario.
@@ -31,6 +36,9 @@ pub struct WorkloadSummary {
     pub waiting_in_vain: u64,
     /// SYNs sent again.
     pub syn_retransmissions: u64,
+    /// SYNs that met an old connection of the server with the same addresses and ports, and had to be sent
+    /// again.
+    pub half_open_found: u64,
     /// Other segments sent again.
     pub retransmissions: u64,
     /// How long connecting took.
@@ -233,8 +241,10 @@ impl WorkloadSummary {
         let head = [
             ("name", Value::from(self.name.as_str())),
             ("model", self.model.into()),
+            ("protocol", self.protocol.into()),
         ];
         let rest = [
+            ("closing", self.closing.into()),
             ("failed_by", failed_by),
             (
                 "destinations",
@@ -248,6 +258,7 @@ impl WorkloadSummary {
             ("lost_to_silence", self.lost_to_silence.into()),
             ("waiting_in_vain", self.waiting_in_vain.into()),
             ("syn_retransmissions", self.syn_retransmissions.into()),
+            ("half_open_found", self.half_open_found.into()),
             ("retransmissions", self.retransmissions.into()),
             ("connect_latency", self.connect_latency.to_value()),
             ("connect_failure", self.connect_failure.to_value()),

@@ -195,7 +195,9 @@ fn workload(connections: Connections) -> WorkloadSummary {
     WorkloadSummary {
         name: "orders".to_owned(),
         model: "open-loop",
+        protocol: "tcp",
         connections,
+        closing: 2,
         failed_by: FailedBy {
             timeout: 2,
             refused: 1,

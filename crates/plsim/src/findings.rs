@@ -1,7 +1,10 @@
 mod admission;
 mod frontend;
+mod half_open;
 mod idle;
+mod link;
 mod machine;
+mod operations;
 mod outage;
 mod pool;
 mod ports;
@@ -21,6 +24,7 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     let reader = Reader { scenario, summary };
     let mut found = Vec::new();
     found.extend(reader.exhausted());
+    found.extend(reader.nearly_exhausted());
     found.extend(reader.skew());
     found.extend(distribution::uneven(scenario, summary));
     found.extend(reader.limits());
@@ -38,6 +42,9 @@ pub(crate) fn findings(scenario: &Scenario, summary: &Summary) -> Vec<Finding> {
     found.extend(reader.probes());
     found.extend(reader.resets());
     found.extend(reader.unserved());
+    found.extend(reader.retries());
+    found.extend(reader.link_outages());
+    found.extend(reader.half_open());
     found.extend(reader.lost());
     if found.is_empty() {
         found.extend(reader.unexplained());
@@ -136,7 +143,6 @@ impl Reader<'_> {
             .filter_map(|(reason, packets)| {
                 let help = match reason {
                     DropReason::LinkQueueFull => "Raise bandwidth or queue_limit of the link.",
-                    DropReason::LinkDown => "Links were down: by `down` or by link-down.",
                     DropReason::TtlExpired => "Lower ttl_decrement of the private endpoint.",
                     DropReason::NoListener if !no_listener => {
                         "A response came after its client had given up: raise response_timeout."

@@ -362,9 +362,12 @@ impl Simulation {
         };
         let spaces = summarise::port_spaces(&self.scenario, &self.layout, &self.map, &self.world);
         let connections = summarise::connections(&self.map, &self.world);
+        let (layout, map) = (&self.layout, &self.map);
+        let workloads = summarise::workload_samples(&self.scenario, layout, map, &self.world);
         let run = RunSample {
             connections: &connections,
             ledger: self.world.observer().ledger(),
+            workloads: &workloads,
         };
         series.sample(now, &spaces, &run);
         self.next_sample = Some(now + interval(&self.scenario));

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use plsim_nat::Usage;
 use plsim_observe::{
     BackendSummary, Connections, EndpointSummary, LbSummary, NatSummary, PortCounts,
-    PortSpaceSample, RefusalSummary, RequestFailedBy, Summary, WorkloadSummary,
+    PortSpaceSample, RefusalSummary, RequestFailedBy, Summary, WorkloadSample, WorkloadSummary,
 };
 use plsim_scenario::Scenario;
 use plsim_types::{Direction, KeyedHash, PlsId, Protocol};
@@ -15,7 +15,7 @@ use crate::idle;
 use crate::layout::Layout;
 use crate::room::Room;
 use crate::simulation::{PlsimWorld, Simulation};
-use crate::workload_report;
+use crate::workload_report::{self, Outcome};
 
 /// Sums up a run as it stands, without judging the expectations, and without the scenario's hash, which
 /// takes as long as reading a large file.
@@ -207,20 +207,38 @@ fn workloads(
     let mut copies: Vec<_> = vec![None; scenario.workload.len()];
     for (place, clients) in layout.clients.iter().zip(client_rooms(map, world)) {
         let own = place.group.workloads(scenario);
-        let outcomes = clients
-            .workloads()
-            .iter()
-            .zip(clients.waiting_in_vain(world.now()));
-        for ((position, _), outcome) in own.zip(outcomes) {
-            copies[position] = Some(outcome);
+        let vain = clients.waiting_in_vain(world.now()).into_iter();
+        let now = vain.zip(clients.closing());
+        for ((position, _), (stats, now)) in own.zip(clients.workloads().iter().zip(now)) {
+            let (waiting_in_vain, closing) = now;
+            copies[position] = Some(Outcome {
+                stats,
+                waiting_in_vain,
+                closing,
+            });
         }
     }
     let copies = scenario.workload.iter().zip(copies);
-    let copies = copies.filter_map(|(workload, outcome)| {
-        let (stats, vain) = outcome?;
-        Some((workload, stats, vain))
-    });
+    let copies = copies.filter_map(|(workload, outcome)| Some((workload, outcome?)));
     workload_report::summaries(copies)
+}
+
+/// Returns what the time series says of each workload, in the order of the scenario.
+pub(crate) fn workload_samples<'a>(
+    scenario: &'a Scenario,
+    layout: &Layout,
+    map: &Map,
+    world: &PlsimWorld,
+) -> Vec<WorkloadSample<'a>> {
+    let mut copies: Vec<_> = vec![None; scenario.workload.len()];
+    for (place, clients) in layout.clients.iter().zip(client_rooms(map, world)) {
+        let own = place.group.workloads(scenario);
+        for ((position, _), stats) in own.zip(clients.workloads()) {
+            copies[position] = Some(stats);
+        }
+    }
+    let copies = scenario.workload.iter().zip(copies);
+    workload_report::samples(copies.filter_map(|(workload, stats)| Some((workload, stats?))))
 }
 
 pub(crate) fn outcomes(stats: &plsim_host::WorkloadStats) -> Connections {

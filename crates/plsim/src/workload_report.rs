@@ -5,42 +5,71 @@ use std::collections::BTreeMap;
 
 use plsim_host::{Histogram, WorkloadStats};
 use plsim_observe::{
-    DestinationSummary, FailedBy, Latency, LostBy, Operations, PoolSummary, WorkloadSummary,
+    DestinationSummary, FailedBy, Latency, LostBy, Operations, PoolSummary, WorkloadSample,
+    WorkloadSummary,
 };
 use plsim_scenario::{Workload, WorkloadModel};
+use plsim_types::Protocol;
 
 use crate::summarise::outcomes;
 
-/// Sums up all workloads, each with its statistics and how many connections wait in vain; copies with one
-/// name are added up.
-pub(crate) fn summaries<'a>(
-    workloads: impl Iterator<Item = (&'a Workload, &'a WorkloadStats, u64)>,
-) -> Vec<WorkloadSummary> {
-    let mut rows: Vec<(Vec<&Workload>, Cow<'_, WorkloadStats>, u64)> = Vec::new();
-    let mut places = BTreeMap::new();
-    for (workload, stats, vain) in workloads {
-        let place = *places.entry(&workload.name).or_insert(rows.len());
-        match rows.get_mut(place) {
-            None => rows.push((vec![workload], Cow::Borrowed(stats), vain)),
-            Some((copies, sum, in_vain)) => {
-                copies.push(workload);
-                sum.to_mut().add(stats);
-                *in_vain += vain;
-            }
-        }
-    }
-    let rows = rows.iter();
-    rows.map(|(copies, stats, vain)| summary(copies, stats, *vain))
-        .collect()
+/// What became of one workload.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outcome<'a> {
+    pub(crate) stats: &'a WorkloadStats,
+    /// Connections that wait for what cannot come.
+    pub(crate) waiting_in_vain: u64,
+    /// Connections that their application has given up.
+    pub(crate) closing: u64,
 }
 
-/// Sums up the copies of one workload.
-fn summary(copies: &[&Workload], stats: &WorkloadStats, waiting_in_vain: u64) -> WorkloadSummary {
-    let workload = copies[0];
+/// Copies of one workload, added up.
+struct Sum<'a> {
+    copies: Vec<&'a Workload>,
+    stats: Cow<'a, WorkloadStats>,
+    waiting_in_vain: u64,
+    closing: u64,
+}
+
+/// Sums up all workloads; copies with one name are added up.
+pub(crate) fn summaries<'a>(
+    workloads: impl Iterator<Item = (&'a Workload, Outcome<'a>)>,
+) -> Vec<WorkloadSummary> {
+    let mut sums: Vec<Sum<'_>> = Vec::new();
+    let mut places = BTreeMap::new();
+    for (workload, outcome) in workloads {
+        let place = *places.entry(&workload.name).or_insert(sums.len());
+        let Some(sum) = sums.get_mut(place) else {
+            sums.push(Sum {
+                copies: vec![workload],
+                stats: Cow::Borrowed(outcome.stats),
+                waiting_in_vain: outcome.waiting_in_vain,
+                closing: outcome.closing,
+            });
+            continue;
+        };
+        sum.copies.push(workload);
+        sum.stats.to_mut().add(outcome.stats);
+        sum.waiting_in_vain += outcome.waiting_in_vain;
+        sum.closing += outcome.closing;
+    }
+    sums.iter().map(summary).collect()
+}
+
+fn summary(sum: &Sum<'_>) -> WorkloadSummary {
+    let Sum {
+        copies,
+        stats,
+        waiting_in_vain,
+        closing,
+    } = sum;
+    let (workload, waiting_in_vain, closing) = (copies[0], *waiting_in_vain, *closing);
     WorkloadSummary {
         name: workload.name.to_string(),
         model: workload.model.name(),
+        protocol: Protocol::from(workload.protocol).name(),
         connections: outcomes(stats),
+        closing,
         failed_by: FailedBy {
             timeout: stats.failed_by.timeout,
             refused: stats.failed_by.refused,
@@ -61,6 +90,7 @@ fn summary(copies: &[&Workload], stats: &WorkloadStats, waiting_in_vain: u64) ->
         lost_to_silence: stats.lost_to_silence,
         waiting_in_vain,
         syn_retransmissions: stats.syn_retransmissions,
+        half_open_found: stats.half_open_found,
         retransmissions: stats.retransmissions,
         connect_latency: latency(&stats.connect_latency),
         connect_failure: latency(&stats.connect_failure),
@@ -73,6 +103,37 @@ fn summary(copies: &[&Workload], stats: &WorkloadStats, waiting_in_vain: u64) ->
         packets_echoed: stats.stream.echoed,
         operations: operations(stats),
         pool: (workload.model == WorkloadModel::Pool).then(|| pool(stats)),
+    }
+}
+
+/// Returns what the time series says of all workloads; copies with one name are added up.
+pub(crate) fn samples<'a>(
+    workloads: impl Iterator<Item = (&'a Workload, &WorkloadStats)>,
+) -> Vec<WorkloadSample<'a>> {
+    let mut rows: Vec<WorkloadSample<'_>> = Vec::new();
+    let mut places = BTreeMap::new();
+    for (workload, stats) in workloads {
+        let place = *places.entry(&workload.name).or_insert(rows.len());
+        match rows.get_mut(place) {
+            None => rows.push(sample(workload, stats)),
+            Some(sum) => sum.add(&sample(workload, stats)),
+        }
+    }
+    rows
+}
+
+fn sample<'a>(workload: &'a Workload, stats: &WorkloadStats) -> WorkloadSample<'a> {
+    WorkloadSample {
+        name: workload.name.as_str(),
+        connections: outcomes(stats),
+        requests: stats.requests,
+        responses: stats.responses,
+        lost: stats.lost.total(),
+        response_time: stats.request_latency.sum_nanos(),
+        operations: stats.operations.attempted,
+        operations_failed: stats.operations.failed,
+        retries: stats.operations.retries,
+        dead_borrows: stats.pool.dead_borrows,
     }
 }
 

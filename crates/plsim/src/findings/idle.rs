@@ -66,12 +66,14 @@ impl Reader<'_> {
                     0 => " No request was lost to that.",
                     _ => "",
                 };
-                (dropped > 0).then(|| Finding {
+                let orphans = self.orphans(name);
+                (dropped > orphans).then(|| Finding {
                     what: format!(
                         "{name}: the load balancer dropped {} after the idle timeout of {}; \
-                         {told}.{missed}",
+                         {told}.{missed}{}",
                         connections(dropped),
                         whose.join(", "),
+                        without_client(orphans)
                     ),
                     help,
                 })
@@ -130,13 +132,15 @@ impl Reader<'_> {
                         grouped(half_closed)
                     ));
                 }
-                (expired > 0).then(|| Finding {
+                let orphans = self.orphans(service.name.as_str());
+                (expired > orphans).then(|| Finding {
                     what: format!(
-                        "{}: {} died of silence {}, {}.",
+                        "{}: {} died of silence {}, {}.{}",
                         service.name,
                         connections(expired),
                         waited.join(", "),
-                        told(service)
+                        told(service),
+                        without_client(orphans)
                     ),
                     help: self.against_silence(service.name.as_str(), timeout),
                 })
@@ -195,6 +199,17 @@ fn told(service: &PrivateLinkService) -> &'static str {
         (OnIdle::Silent, LatePackets::Drop) => {
             "and nobody was told: what the ends send afterwards is dropped as no-flow"
         }
+    }
+}
+
+/// Says how many of the connections ended with their client VM, of which another finding tells.
+fn without_client(orphans: u64) -> String {
+    match orphans {
+        0 => String::new(),
+        _ => format!(
+            " Up to {} of them had lost their client VM.",
+            grouped(orphans)
+        ),
     }
 }
 

@@ -3,11 +3,11 @@
 use plsim_nat::{Allocation, PoolConfig, PortSpace, Selection};
 use plsim_observe::{Finding, NatSummary, RefusalSummary};
 use plsim_scenario::{OnExhaustion, PrivateLinkService};
-use plsim_types::{DropReason, PlsId, Protocol};
+use plsim_types::{DropReason, Instant, PlsId, Protocol};
 
 use super::{Reader, connections};
 use crate::nat;
-use crate::numbers::{counted, grouped};
+use crate::numbers::{counted, grouped, percent, rounded};
 
 impl Reader<'_> {
     /// VMs whose port spaces refused connections, one finding for each service.
@@ -73,13 +73,47 @@ impl Reader<'_> {
             .collect()
     }
 
-    /// Ways to more ports, or to ports that come back sooner.
-    fn more_ports(
-        &self,
-        service: &PrivateLinkService,
-        full: &[&NatSummary],
-        pool: &PoolConfig,
-    ) -> Vec<String> {
+    /// VMs whose port spaces nearly refused connections, one finding for each service and protocol.
+    pub(super) fn nearly_exhausted(&self) -> Vec<Finding> {
+        let services = self.scenario.private_link_service.iter();
+        let spaces = services.flat_map(|service| {
+            let protocols = [Protocol::Tcp, Protocol::Udp];
+            protocols.map(|protocol| (service, protocol))
+        });
+        spaces
+            .filter_map(|(service, protocol)| {
+                let rows = self.rows(service.name.as_str());
+                let rows: Vec<_> = rows.filter(|row| row.protocol == protocol).collect();
+                if rows.iter().any(|row| row.bind_failures > 0) {
+                    return None;
+                }
+                let worst = rows.into_iter().max_by_key(|row| row.peak)?;
+                let (peak, capacity) = (u64::from(worst.peak), u64::from(worst.capacity));
+                if peak * 100 < capacity * NEARLY {
+                    return None;
+                }
+                let at = worst.peak_at?.since(Instant::ZERO);
+                let pool = nat::pool(service, PlsId(0), Vec::new());
+                Some(Finding {
+                    what: format!(
+                        "{}: VM {} had {} of its {protocol} ports on NAT IP {} taken at {}: {} were left \
+                         of {}.",
+                        service.name,
+                        worst.backend,
+                        percent(peak, capacity),
+                        worst.nat_ip,
+                        rounded(at),
+                        grouped(capacity - peak),
+                        grouped(capacity)
+                    ),
+                    help: self.more_room(service, &pool),
+                })
+            })
+            .collect()
+    }
+
+    /// Ways to more ports.
+    fn more_room(&self, service: &PrivateLinkService, pool: &PoolConfig) -> Vec<String> {
         let rows: Vec<&NatSummary> = self.rows(service.name.as_str()).collect();
         let count = |mut names: Vec<String>| {
             names.sort_unstable();
@@ -109,6 +143,17 @@ impl Reader<'_> {
         help.push(format!(
             "Add backend VMs: {vms} now, each adds {ports} ports{whose} for every NAT IP."
         ));
+        help
+    }
+
+    /// Ways to more ports, or to ports that come back sooner.
+    fn more_ports(
+        &self,
+        service: &PrivateLinkService,
+        full: &[&NatSummary],
+        pool: &PoolConfig,
+    ) -> Vec<String> {
+        let mut help = self.more_room(service, pool);
         // What filled the ports when they ran out, not what is left of it at the end.
         let held: u64 = full
             .iter()
@@ -117,7 +162,13 @@ impl Reader<'_> {
         let ports: u64 = full.iter().map(|row| u64::from(row.capacity)).sum();
         let timers = service.effective_timers();
         let unanswered: u64 = full.iter().map(|row| row.expired_half_open).sum();
-        if unanswered > ports / 2 {
+        if full.iter().all(|row| row.protocol == Protocol::Udp) {
+            help.push(format!(
+                "Have clients keep their sockets: UDP has no close, so each new source port takes a NAT \
+                 port until it has been silent for {}. Or lower udp_idle_timeout.",
+                timers.udp_idle
+            ));
+        } else if unanswered > ports / 2 {
             help.push(format!(
                 "Find out who sends SYNs that nobody answers: {} never got an answer, and each kept its \
                  port for the half-open timeout of {}.",
@@ -248,6 +299,9 @@ impl Reader<'_> {
         })
     }
 }
+
+/// From what share of its ports on, in percent, a space is said to be nearly full.
+const NEARLY: u64 = 90;
 
 /// Says which of the NAT IPs of a VM ran out, and when; nothing if none did.
 fn dry(rows: &[&NatSummary], port_space: PortSpace) -> Option<String> {
