@@ -227,8 +227,8 @@ fn workloads(
 pub(crate) fn workload_samples<'a>(
     scenario: &'a Scenario,
     layout: &Layout,
-    map: &Map,
-    world: &PlsimWorld,
+    map: &'a Map,
+    world: &'a PlsimWorld,
 ) -> Vec<WorkloadSample<'a>> {
     let mut copies: Vec<_> = vec![None; scenario.workload.len()];
     for (place, clients) in layout.clients.iter().zip(client_rooms(map, world)) {

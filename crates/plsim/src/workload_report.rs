@@ -108,7 +108,7 @@ fn summary(sum: &Sum<'_>) -> WorkloadSummary {
 
 /// Returns what the time series says of all workloads; copies with one name are added up.
 pub(crate) fn samples<'a>(
-    workloads: impl Iterator<Item = (&'a Workload, &WorkloadStats)>,
+    workloads: impl Iterator<Item = (&'a Workload, &'a WorkloadStats)>,
 ) -> Vec<WorkloadSample<'a>> {
     let mut rows: Vec<WorkloadSample<'_>> = Vec::new();
     let mut places = BTreeMap::new();
