@@ -225,7 +225,7 @@ fn udp_flows_have_their_own_port_space() {
 fn a_silent_idle_timeout_leaves_the_client_to_find_out() {
     let load = workload(
         "w",
-        "arrival = \"at-once\"\nconnections = 5\nhold = \"60s\"\nkeepalive = \"20s\"\nretries = 2",
+        "arrival = \"at-once\"\nconnections = 5\nhold = \"60s\"\nkeepalive = \"20s\"\nretries = 2\norphan_retries = 2",
     );
     let idle = [
         "run.duration=120s",

@@ -83,7 +83,11 @@ fn headers_arrive_however_much_is_lost() {
     ];
     let summary = run(more, &loss);
     let backend = &summary.backends[0];
-    assert_eq!(summary.workloads[0].responses, 300);
+    assert_eq!(
+        summary.workloads[0].responses, 300,
+        "{:?}",
+        summary.workloads[0]
+    );
     assert!(backend.proxy_headers > 300, "{}", backend.proxy_headers);
     let failed = backend.failed_by;
     assert_eq!((failed.proxy_missing, failed.unreadable), (0, 0));

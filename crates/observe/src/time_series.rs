@@ -485,7 +485,7 @@ mod tests {
     fn every_row_has_every_column() {
         let text = written(&[space("orders", "vm-0", 1, 0)]);
         for line in text.lines() {
-            assert_eq!(line.split(',').count(), 35, "{line}");
+            assert_eq!(line.split(',').count(), 44, "{line}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! How long a round trip takes (RFC 6298 §2 and §3).
 
+use std::cmp::Ordering;
+
 use plsim_types::{Duration, Instant};
 
 use super::{FLIGHT_BITS, MSS_BITS, State, Tcb};
@@ -25,16 +27,24 @@ impl RoundTrip {
     /// Takes a measurement (RFC 6298 §2.2, §2.3).
     fn take(self, sample: Duration) -> Self {
         let sample = sample.as_nanos().min(LONGEST);
-        let (smoothed, variation) = match self.times() {
-            None => (sample, sample / 2),
-            Some((smoothed, variation)) => (
-                smoothed - smoothed / 8 + sample / 8,
-                variation - variation / 4 + smoothed.abs_diff(sample) / 4,
-            ),
+        let Some((smoothed, variation)) = self.times() else {
+            return Self {
+                smoothed: step_of_smoothed(sample),
+                variation: step_of_variation(sample / 2),
+            };
         };
+        let error = smoothed.abs_diff(sample);
         Self {
-            smoothed: step_of_smoothed(smoothed),
-            variation: step_of_variation(variation),
+            smoothed: toward(
+                self.smoothed,
+                step_of_smoothed(smoothed - smoothed / 8 + sample / 8),
+                step_of_smoothed(sample),
+            ),
+            variation: toward(
+                self.variation,
+                step_of_variation(variation - variation / 4 + error / 4),
+                step_of_variation(error),
+            ),
         }
     }
 
@@ -65,6 +75,17 @@ impl RoundTrip {
             }
         });
         Some((smoothed * UNIT, variation))
+    }
+}
+
+/// Returns the next step of an average, or a neighbour of the last one where a part of the way to the goal
+/// is less than a step: it would never arrive.
+fn toward(last: u8, next: u8, goal: u8) -> u8 {
+    match goal.cmp(&last) {
+        _ if next != last => next,
+        Ordering::Less => last - 1,
+        Ordering::Equal => last,
+        Ordering::Greater => last + 1,
     }
 }
 
@@ -180,7 +201,7 @@ mod tests {
         assert_eq!((step_of_smoothed(0), step_of_variation(0)), (1, 0));
         assert_eq!(
             UNKNOWN.take(Duration::from_secs(900)).smoothed,
-            253,
+            254,
             "a minute"
         );
     }

@@ -7,7 +7,7 @@ use plsim_host::{
 use plsim_types::{Duration, TcpFlags};
 
 use crate::pools::reset_by_nat;
-use crate::world::{Mini, PORT, SERVER, Setup, at_once, ms, session};
+use crate::world::{Mini, PORT, SERVER, Setup, at_once, ms, patient, session};
 
 pub(crate) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -516,6 +516,7 @@ pub(crate) fn requests_are_lost_to_silence_only_on_connections_that_were_silent(
         let session = TcpSession {
             service_time: Distribution::from(secs(10)),
             response_timeout: Some(secs(20)),
+            tcp: patient(15),
             ..session()
         };
         let mut workload = at_once(session, 1);
