@@ -8,7 +8,7 @@ use crate::client::state::End as VmEnd;
 use crate::client::{Group, full_token};
 use crate::client_tcp::send;
 use crate::config::Close;
-use crate::connection::{Asked, Connections, Event, Turn, Waiting};
+use crate::connection::{Asked, Connections, Event, Progress, Turn, Waiting};
 use crate::full::{Connection, FullStack, Stack, Turned};
 use crate::ports::{EphemeralPorts, Ports};
 use crate::segment::Kind;
@@ -444,6 +444,10 @@ impl Connections for FullClients {
             }
             Phase::Listening | Phase::Done => None,
         }
+    }
+
+    fn progress(&mut self, position: u32) -> &mut Progress {
+        self.slots.progress(position)
     }
 
     fn workload(&self, position: u32, group: &Group) -> usize {

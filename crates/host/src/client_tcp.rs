@@ -2,15 +2,15 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Packet, Payload, TcpHeader};
 use plsim_sim::{ChannelId, Context};
-use plsim_table::FixedMap;
 use plsim_types::{Instant, KeyedHash, TcpFlags, TcpSegment};
 
 use crate::alarm::Alarm;
 use crate::client::state::End;
 use crate::client::{Group, tcp_token};
 use crate::config::Close;
-use crate::connection::{Asked, Connections, Event, Turn, Waiting};
+use crate::connection::{Asked, Connections, Event, Progress, Turn, Waiting};
 use crate::ports::{EphemeralPorts, Ports};
+use crate::requests::Requests;
 use crate::segment::{Kind, Segment};
 use crate::slots::{ClientEnd, Slots};
 use crate::stats::Outcome;
@@ -24,8 +24,7 @@ const ASLEEP: Instant = Instant::from_nanos(u64::MAX);
 #[derive(Debug)]
 pub(crate) struct TcpClients {
     pub(crate) slots: Slots<Slot>,
-    /// The latest requests that are not the workload's usual one, by position.
-    unusual: FixedMap<u32, Asked>,
+    requests: Requests,
 }
 
 /// One client end. Vacant slots have a closed [`Tcb`] and an alarm that no timer matches.
@@ -85,7 +84,7 @@ impl TcpClients {
     ) -> Self {
         Self {
             slots: Slots::new(Ports::new(ports, addresses, key, targets)),
-            unusual: FixedMap::new(),
+            requests: Requests::new(),
         }
     }
 
@@ -108,7 +107,7 @@ impl TcpClients {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.slots.memory_bytes()
+        self.slots.memory_bytes() + self.requests.memory_bytes()
     }
 
     /// Takes a segment (with its MSS option, and whether the NAT made it).
@@ -202,7 +201,7 @@ impl TcpClients {
         self.slots
             .ports
             .release(slot.destination, slot.vm, slot.port);
-        self.unusual.remove(&position);
+        self.requests.forget(position);
         event
     }
 
@@ -213,8 +212,7 @@ impl TcpClients {
     }
 
     fn asked(&self, position: u32, turn: &Turn<'_, '_>) -> Asked {
-        let unusual = self.unusual.get(&position);
-        *unusual.unwrap_or(&turn.traffic.usual)
+        self.requests.get(position, &turn.traffic.usual)
     }
 
     fn transmit(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
@@ -255,10 +253,7 @@ impl TcpClients {
         self.slots.iter().filter_map(move |(position, slot)| {
             let traffic = traffic(slot.destination);
             let asked = match slot.phase {
-                Phase::AwaitingResponse => {
-                    let unusual = self.unusual.get(&position);
-                    Some(*unusual.unwrap_or(&traffic.usual))
-                }
+                Phase::AwaitingResponse => Some(self.requests.get(position, &traffic.usual)),
                 Phase::Listening => None,
                 Phase::Connecting | Phase::Idle | Phase::Done | Phase::Lingering => return None,
             };
@@ -320,11 +315,7 @@ impl Connections for TcpClients {
         slot.tcb.expect_until(goal);
         slot.mark = turn.now();
         slot.phase = Phase::AwaitingResponse;
-        if asked == turn.traffic.usual {
-            self.unusual.remove(&position);
-        } else {
-            self.unusual.insert(position, asked);
-        }
+        self.requests.set(position, &asked, &turn.traffic.usual);
         turn.stats.asked();
         self.settle(position, turn);
     }
@@ -421,6 +412,10 @@ impl Connections for TcpClients {
             }
             Phase::Listening | Phase::Done | Phase::Lingering => None,
         }
+    }
+
+    fn progress(&mut self, position: u32) -> &mut Progress {
+        self.slots.progress(position)
     }
 
     fn workload(&self, position: u32, group: &Group) -> usize {

@@ -1,16 +1,16 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Packet, Payload};
-use plsim_table::FixedMap;
 use plsim_types::{Instant, KeyedHash};
 
 use crate::alarm::Alarm;
 use crate::client::state::End;
 use crate::client::{Group, udp_token};
 use crate::config::Close;
-use crate::connection::{Asked, Connections, Event, Turn};
+use crate::connection::{Asked, Connections, Event, Progress, Turn};
 use crate::ports::{EphemeralPorts, Ports};
 use crate::request_id::RequestId;
+use crate::requests::Requests;
 use crate::slots::{ClientEnd, Slots};
 use crate::stats::Outcome;
 
@@ -18,8 +18,7 @@ use crate::stats::Outcome;
 #[derive(Debug)]
 pub(crate) struct UdpClients {
     pub(crate) slots: Slots<Slot>,
-    /// The latest requests that are not the workload's usual one, by position.
-    unusual: FixedMap<u32, Asked>,
+    requests: Requests,
 }
 
 /// One client end. Vacant slots have an alarm that no timer matches.
@@ -79,7 +78,7 @@ impl UdpClients {
         };
         Self {
             slots: Slots::new(Ports::new(&ports, addresses, key, targets)),
-            unusual: FixedMap::new(),
+            requests: Requests::new(),
         }
     }
 
@@ -88,7 +87,7 @@ impl UdpClients {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.slots.memory_bytes()
+        self.slots.memory_bytes() + self.requests.memory_bytes()
     }
 
     /// Tells whether a datagram belongs to the latest request: the answer to one that was given up may
@@ -133,8 +132,7 @@ impl UdpClients {
     }
 
     fn asked(&self, position: u32, turn: &Turn<'_, '_>) -> Asked {
-        let unusual = self.unusual.get(&position);
-        *unusual.unwrap_or(&turn.traffic.usual)
+        self.requests.get(position, &turn.traffic.usual)
     }
 
     /// Returns when the application has something to hear, or the wait for it ends.
@@ -161,7 +159,7 @@ impl UdpClients {
         self.slots
             .ports
             .release(slot.destination, slot.vm, slot.port);
-        self.unusual.remove(&position);
+        self.requests.forget(position);
     }
 }
 
@@ -207,11 +205,7 @@ impl Connections for UdpClients {
             RequestId::NONE
         };
         let local = turn.group.socket(slot.vm, slot.port);
-        if asked == turn.traffic.usual {
-            self.unusual.remove(&position);
-        } else {
-            self.unusual.insert(position, asked);
-        }
+        self.requests.set(position, &asked, &turn.traffic.usual);
         let payload = asked.request.to_datagram(id);
         let remote = turn.group.destination(slot.destination).socket;
         let packet = Packet::udp(local, remote, payload);
@@ -266,6 +260,10 @@ impl Connections for UdpClients {
         };
         (slot.phase, slot.mark) = (phase, ASLEEP);
         Some(event)
+    }
+
+    fn progress(&mut self, position: u32) -> &mut Progress {
+        self.slots.progress(position)
     }
 
     fn workload(&self, position: u32, group: &Group) -> usize {

@@ -39,6 +39,42 @@ pub(crate) struct Asked {
     pub(crate) after_silence: bool,
 }
 
+/// How far an application is with a connection on which it makes more than one request. It begins at the default
+/// with each connection, and is forgotten with it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    /// Requests still to be made; zero before the first, and once the last one is answered.
+    pub(crate) left: u32,
+    /// Whether it rests for longer before the next one than the network remembers it.
+    pub(crate) rests_long: bool,
+    /// When the latest was made.
+    pub(crate) asked: Instant,
+    /// When the hold ends, once it began; [`ENDLESS`](Self::ENDLESS) before.
+    pub(crate) end: Instant,
+}
+
+const _: () = assert!(size_of::<Progress>() == 24);
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            left: 0,
+            rests_long: false,
+            asked: Instant::ZERO,
+            end: Self::ENDLESS,
+        }
+    }
+}
+
+impl Progress {
+    pub(crate) const ENDLESS: Instant = Instant::from_nanos(u64::MAX);
+
+    /// Tells whether there is another request to make.
+    pub(crate) fn is_on(&self, now: Instant) -> bool {
+        self.left > 0 && now < self.end
+    }
+}
+
 /// A connection on which somebody waits.
 #[derive(Debug)]
 pub(crate) struct Waiting<'a> {
@@ -88,6 +124,9 @@ pub(crate) trait Connections {
 
     /// Returns what the application has not heard yet.
     fn poll(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event>;
+
+    /// Returns how far the application is with a connection that is there.
+    fn progress(&mut self, position: u32) -> &mut Progress;
 
     /// Returns the workload of a connection, by number.
     fn workload(&self, position: u32, group: &Group) -> usize;

@@ -25,6 +25,15 @@ pub(crate) struct Request {
     pub(crate) extra: Extra,
 }
 
+/// A [`Request`] in 16 bytes, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PackedRequest {
+    /// Zero: there is none.
+    request: u32,
+    response: u32,
+    extra: u64,
+}
+
 /// What a request asks for beyond a response at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Extra {
@@ -133,6 +142,25 @@ impl Request {
 
     fn is_plain(&self) -> bool {
         self.extra == Extra::default()
+    }
+}
+
+impl PackedRequest {
+    pub(crate) fn new(head: &Request) -> Self {
+        Self {
+            request: head.request,
+            response: head.response,
+            extra: head.extra.to_bits(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn unpack(self) -> Option<Request> {
+        (self.request > 0).then(|| Request {
+            request: self.request,
+            response: self.response,
+            extra: Extra::from_bits(self.extra),
+        })
     }
 }
 

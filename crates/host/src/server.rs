@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, probe};
 use plsim_sim::{Ask, ChannelId, Coming, Context, Node, Wakeup};
-use plsim_table::{FixedMap, FixedSet, FlowTable};
+use plsim_table::{FixedSet, FlowTable};
 use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment};
 
 use crate::agenda::Agenda;
@@ -21,8 +21,9 @@ use crate::client_tcp::send;
 use crate::config::ServerVmConfig;
 use crate::parameters::TcpParameters;
 use crate::probe::Answers;
-use crate::request::{Extra, Request};
+use crate::request::{Extra, PackedRequest, Request};
 use crate::segment::{Kind, answer_closed};
+use crate::side_table::SideTable;
 use crate::stats::ServerStats;
 use crate::tcp::{State, Tcb, Verdict};
 use full::FullEnds;
@@ -63,7 +64,7 @@ pub struct ServerVm {
     /// The answers that are not due yet.
     late: Agenda<Late>,
     /// The requests that ask for more than a response at once, by position.
-    unusual: FixedMap<u32, Request>,
+    unusual: SideTable<PackedRequest>,
     /// The time from one message about a subject to the next.
     subjects: Vec<News>,
 }
@@ -126,7 +127,7 @@ impl ServerVm {
             down_since: (config.behaviour.state != VmState::Running).then_some(Instant::ZERO),
             answers: Answers::default(),
             late: Agenda::default(),
-            unusual: FixedMap::new(),
+            unusual: SideTable::new(),
             subjects: config.subjects.iter().map(News::new).collect(),
         }
     }
@@ -153,7 +154,7 @@ impl ServerVm {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let full = self.full.as_ref().map_or(0, FullEnds::memory_bytes);
-        self.slots.memory_bytes() + full
+        self.slots.memory_bytes() + self.unusual.memory_bytes() + full
     }
 
     /// Returns the number of fragments that wait for others.
@@ -250,7 +251,7 @@ impl ServerVm {
                 Some(Said::Request(head)) => {
                     slot.begin(&head, first);
                     if head.extra != Extra::default() {
-                        self.unusual.insert(position, head);
+                        *self.unusual.entry(position) = PackedRequest::new(&head);
                     }
                 }
                 Some(Said::Probe(word)) => {
@@ -286,7 +287,8 @@ impl ServerVm {
         }
         let work = self
             .unusual
-            .get(&position)
+            .get(position)
+            .unpack()
             .map_or(Duration::ZERO, |head| head.extra.service_time);
         let delay = self.behaviour.response_delay + work;
         if delay.is_zero() {
@@ -310,7 +312,7 @@ impl ServerVm {
         }
         slot.tcb.expect_anew();
         self.stats.requests += u64::from(!self.answers.has(position));
-        let Some(head) = self.unusual.remove(&position) else {
+        let Some(head) = self.unusual.remove(position).unpack() else {
             return true;
         };
         if head.extra.closes {
@@ -444,7 +446,7 @@ impl ServerVm {
         let slot = self.slots.entry(position);
         let key = self.key(slot.remote_socket(), slot.local_port);
         self.answers.forget(position);
-        self.unusual.remove(&position);
+        self.unusual.remove(position);
         let state = slot.tcb.state();
         let local_port = slot.local_port;
         if state == State::TimeWait {

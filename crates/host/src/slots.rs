@@ -6,7 +6,9 @@ use plsim_types::Instant;
 
 use crate::alarm::Alarm;
 use crate::client::Group;
+use crate::connection::Progress;
 use crate::ports::Ports;
+use crate::side_table::SideTable;
 
 /// The client end of a connection, whatever its transport.
 pub(crate) trait ClientEnd: Default {
@@ -25,6 +27,7 @@ pub(crate) trait ClientEnd: Default {
 pub(crate) struct Slots<S> {
     entries: Slab<S>,
     free: Vec<u32>,
+    progress: SideTable<Progress>,
     pub(crate) ports: Ports,
 }
 
@@ -33,6 +36,7 @@ impl<S: Default> Slots<S> {
         Self {
             entries: Slab::new(),
             free: Vec::new(),
+            progress: SideTable::new(),
             ports,
         }
     }
@@ -56,6 +60,7 @@ impl<S: Default> Slots<S> {
             self.free.reserve_exact((self.free.len() / 4).max(16));
         }
         self.free.push(position);
+        self.progress.remove(position);
         std::mem::take(&mut self.entries[position as usize])
     }
 
@@ -67,6 +72,11 @@ impl<S: Default> Slots<S> {
     #[inline]
     pub(crate) fn entry_mut(&mut self, position: u32) -> &mut S {
         &mut self.entries[position as usize]
+    }
+
+    /// Returns how far the application is with the connection at a position.
+    pub(crate) fn progress(&mut self, position: u32) -> &mut Progress {
+        self.progress.entry(position)
     }
 
     /// Asks for the memory of the end at a position.
@@ -105,7 +115,10 @@ impl<S: Default> Slots<S> {
     /// Returns the bytes of heap memory held.
     pub(crate) fn memory_bytes(&self) -> usize {
         let free = self.free.capacity() * size_of::<u32>();
-        self.entries.memory_bytes() + free + self.ports.memory_bytes()
+        self.entries.memory_bytes()
+            + free
+            + self.progress.memory_bytes()
+            + self.ports.memory_bytes()
     }
 }
 

@@ -1,11 +1,10 @@
-use plsim_table::FixedMap;
 use plsim_types::{Duration, Instant};
 
 use super::{RETRY_AFTER, later};
 use crate::agenda::Agenda;
 use crate::client::model_token;
 use crate::config::{Close, WorkloadConfig, WorkloadKind, draw_span};
-use crate::connection::{Connections, Event, Turn};
+use crate::connection::{Connections, Event, Progress, Turn};
 use crate::workload::Model;
 use plsim_sim::{Distribution, Stream};
 
@@ -23,21 +22,6 @@ pub(crate) struct Script {
     is_endless: bool,
     stop: Instant,
     starts: Agenda<()>,
-    /// Connections that make more than one request, by position.
-    progress: FixedMap<u32, Progress>,
-}
-
-/// How far a connection is that makes more than one request.
-#[derive(Debug, Clone, Copy)]
-struct Progress {
-    /// Requests still to be made; zero once the last one is answered.
-    left: u32,
-    /// When the latest was made.
-    asked: Instant,
-    /// When the hold ends, once it began.
-    end: Option<Instant>,
-    /// Whether it rests for longer before the next one than the network remembers it.
-    rests_long: bool,
 }
 
 impl Script {
@@ -64,7 +48,6 @@ impl Script {
             is_endless: matches!(config.model, Model::PubSub { .. }),
             stop: config.stop,
             starts: Agenda::default(),
-            progress: FixedMap::new(),
         }
     }
 
@@ -92,20 +75,18 @@ impl Script {
                 all.listen(position, turn);
             }
             Event::Responded | Event::Message => self.go_on(position, all, turn),
-            Event::Woken => match self.progress.get(&position).copied() {
-                Some(progress) if progress.is_on(turn.now()) => self.ask(position, all, turn),
-                _ => self.finish(position, all, turn),
-            },
+            Event::Woken if self.is_on(position, all, turn) => self.ask(position, all, turn),
+            Event::Woken => self.finish(position, all, turn),
             Event::Unanswered => {
                 let how = match turn.traffic.close {
                     Close::Rst => Close::Rst,
                     Close::Fin | Close::Abandon | Close::Server => Close::Fin,
                 };
                 all.close(position, how, turn);
-                self.over(position, false, turn);
+                self.replace(false, turn);
             }
-            Event::Failed(_) => self.over(position, true, turn),
-            Event::Gone(_) => self.over(position, false, turn),
+            Event::Failed(_) => self.replace(true, turn),
+            Event::Gone(_) => self.replace(false, turn),
         }
     }
 
@@ -126,7 +107,11 @@ impl Script {
         let (is_last, rested_long) = match self.requests {
             Some(1) => (true, false),
             requests => {
-                let progress = self.count(position, requests.unwrap_or(u32::MAX), turn.now());
+                let progress = all.progress(position);
+                if progress.left == 0 {
+                    progress.left = requests.unwrap_or(u32::MAX);
+                }
+                progress.asked = turn.now();
                 (
                     requests.is_some() && progress.left == 1,
                     progress.rests_long,
@@ -138,24 +123,16 @@ impl Script {
         all.ask(position, asked, turn);
     }
 
-    /// Notes a request; returns how far the connection is, with it still to be made.
-    fn count(&mut self, position: u32, requests: u32, now: Instant) -> Progress {
-        let fresh = Progress {
-            left: requests,
-            asked: now,
-            end: None,
-            rests_long: false,
-        };
-        let progress = self.progress.get_or_insert_with(position, || fresh);
-        progress.asked = now;
-        *progress
+    fn is_on(&self, position: u32, all: &mut dyn Connections, turn: &Turn<'_, '_>) -> bool {
+        self.requests != Some(1) && all.progress(position).is_on(turn.now())
     }
 
     /// Makes the next request, or rests until then.
     fn go_on(&mut self, position: u32, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
-        let Some(progress) = self.progress.get_mut(&position) else {
+        if self.requests == Some(1) {
             return self.rest(position, all, turn);
-        };
+        }
+        let progress = all.progress(position);
         let now = turn.now();
         let took = now.since(progress.asked);
         if self.requests.is_some() {
@@ -166,8 +143,8 @@ impl Script {
                 }
                 return self.rest(position, all, turn);
             }
-        } else if progress.end.is_none() && !self.is_endless {
-            progress.end = Some(now + turn.traffic.draw_hold());
+        } else if progress.end == Progress::ENDLESS && !self.is_endless {
+            progress.end = now + turn.traffic.draw_hold();
         }
         let gap = match &self.interval {
             Some(interval) => draw_span(interval, &mut self.intervals),
@@ -177,11 +154,12 @@ impl Script {
             turn.stats.on_schedule(took, gap);
         }
         let next = progress.asked + gap;
-        let due = progress.end.map_or(next, |end| next.min(end));
+        let due = next.min(progress.end);
         progress.rests_long = turn.traffic.is_silence(due.since(now));
+        let is_on = progress.is_on(now);
         if due > now {
             all.wake(position, due, turn);
-        } else if progress.is_on(now) {
+        } else if is_on {
             self.ask(position, all, turn);
         } else {
             self.finish(position, all, turn);
@@ -208,12 +186,7 @@ impl Script {
     /// Ends a connection as configured.
     fn finish(&mut self, position: u32, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
         all.close(position, turn.traffic.close, turn);
-        self.over(position, false, turn);
-    }
-
-    fn over(&mut self, position: u32, has_failed: bool, turn: &mut Turn<'_, '_>) {
-        self.progress.remove(&position);
-        self.replace(has_failed, turn);
+        self.replace(false, turn);
     }
 
     /// Has another connection take the place of one that is over.
@@ -228,12 +201,5 @@ impl Script {
         let due = later(turn.now(), delay);
         let token = model_token(turn.traffic.number);
         self.starts.push(due, (), token, turn.cx);
-    }
-}
-
-impl Progress {
-    /// Tells whether there is another request to make.
-    fn is_on(&self, now: Instant) -> bool {
-        self.left > 0 && self.end.is_none_or(|end| now < end)
     }
 }

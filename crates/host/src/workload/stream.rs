@@ -1,6 +1,4 @@
 use plsim_sim::{Distribution, Stream};
-use plsim_table::FixedMap;
-use plsim_types::Instant;
 
 use super::later;
 use crate::config::{Close, WorkloadConfig, WorkloadKind, draw_span};
@@ -11,8 +9,6 @@ use crate::connection::{Connections, Event, Turn};
 pub(crate) struct UdpStream {
     interval: Distribution,
     intervals: Stream,
-    /// When each flow ends, by position.
-    ends: FixedMap<u32, Instant>,
 }
 
 impl UdpStream {
@@ -26,14 +22,13 @@ impl UdpStream {
         Self {
             interval: interval.expect("a UDP stream has an interval"),
             intervals: Stream::new(config.seed, "workload", "intervals"),
-            ends: FixedMap::new(),
         }
     }
 
     pub(super) fn begin(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
         if let Some(position) = all.open(turn) {
             let hold = turn.traffic.draw_hold();
-            self.ends.insert(position, turn.now() + hold);
+            all.progress(position).end = turn.now() + hold;
             if let Some(event) = all.poll(position, turn) {
                 self.hear(position, event, all, turn);
             }
@@ -47,17 +42,11 @@ impl UdpStream {
         all: &mut dyn Connections,
         turn: &mut Turn<'_, '_>,
     ) {
-        let Some(&end) = self.ends.get(&position) else {
-            return;
-        };
-        if matches!(event, Event::Gone(_)) {
-            self.ends.remove(&position);
-        }
         if !matches!(event, Event::Opened | Event::Woken) {
             return;
         }
+        let end = all.progress(position).end;
         if turn.now() >= end {
-            self.ends.remove(&position);
             return all.close(position, Close::Fin, turn);
         }
         let asked = turn.traffic.draw_request(false);

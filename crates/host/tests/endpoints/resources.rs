@@ -141,6 +141,38 @@ fn both_ends_of_a_connection_with_their_look_up_take_128_bytes() {
 }
 
 #[test]
+fn sizes_of_its_own_and_further_requests_take_24_bytes_each_and_16_where_the_server_works() {
+    let sizes = Distribution::Uniform {
+        low: 16,
+        high: 1_000,
+    };
+    let sized = TcpSession {
+        request: sizes.clone(),
+        ..abandoned()
+    };
+    let worked = TcpSession {
+        service_time: Distribution::Fixed(1_000_000),
+        ..sized.clone()
+    };
+    let repeated = TcpSession {
+        requests: Some(2),
+        interval: Some(Distribution::Fixed(3_600_000_000_000)),
+        ..worked.clone()
+    };
+    for (session, limit) in [(sized, 128 + 24), (worked, 128 + 40), (repeated, 128 + 64)] {
+        let mut setup = Setup::new(at_once(session, 262_144));
+        (setup.clients, setup.keep) = (10, false);
+        let mut mini = setup.build();
+        mini.run_ms(2_000);
+        assert_eq!(mini.stats().responses, 262_144);
+        assert_eq!(mini.server_stats().live, 262_144);
+        let bytes = mini.clients().memory_bytes() + mini.server().memory_bytes();
+        let each = bytes.div_ceil(262_144);
+        assert!((limit - 24..=limit).contains(&each), "{each} of {limit}");
+    }
+}
+
+#[test]
 fn ten_thousand_idle_vms_cost_less_than_2_mb() {
     let mut workload = at_once(abandoned(), 1);
     workload.start = ms(1);
