@@ -206,7 +206,7 @@ pub struct ServerVmConfig {
     /// The TCP of the VM: the light one, or smoltcp so configured. Health probes are answered by the
     /// light one.
     pub full: Option<FullStack>,
-    /// Decides the order inside look-up tables; no packet depends on it.
+    /// Decides the order inside look-up tables, on which no packet depends, and SYN cookies.
     pub seed: u64,
 }
 

@@ -78,7 +78,7 @@ pub use parameters::{TcpKeepalive, TcpParameters};
 pub use plsim_sim::Distribution;
 pub use ports::EphemeralPorts;
 pub use server::{Admission, Behaviour, Flapping, ServerVm, VmState};
-pub use stats::{FailedBy, Overflow, RequestFailedBy, ServerStats, WorkloadStats};
+pub use stats::{FailedBy, Overflow, RequestFailedBy, ServerStats, SynCookies, WorkloadStats};
 pub use workload::{
     ClosedLoopConfig, Jitter, Keeping, LostBy, Model, NoticeClose, OnConnectFailure,
     OperationStats, OperationsFailedBy, Order, PoolConfig, PoolStats, Retry, StreamStats,

@@ -1,4 +1,5 @@
 mod admission;
+mod cookies;
 mod full;
 mod late;
 mod news;
@@ -26,6 +27,7 @@ use crate::segment::{Kind, answer_closed};
 use crate::side_table::SideTable;
 use crate::stats::ServerStats;
 use crate::tcp::{State, Tcb, Verdict};
+use cookies::Cookies;
 use full::FullEnds;
 use late::Late;
 use news::News;
@@ -51,6 +53,7 @@ pub struct ServerVm {
     slots: FlowTable<Slot>,
     queues: Queues,
     hash: KeyedHash,
+    cookies: Cookies,
     stats: ServerStats,
     /// The connections of all peers but health probes, where the VM has the full TCP.
     full: Option<FullEnds>,
@@ -115,6 +118,7 @@ impl ServerVm {
             slots: FlowTable::new(),
             queues: Queues::new(config.admission),
             hash: KeyedHash::new(config.seed, "server look-up"),
+            cookies: Cookies::new(config.seed),
             stats: ServerStats::default(),
             full: config.full.map(|full| {
                 let isns = KeyedHash::new(config.seed, "full initial sequence numbers");
@@ -190,9 +194,25 @@ impl ServerVm {
         let mss = packet.mss();
         let is_known =
             |slot: &Slot| slot.local_port == local.port() && slot.remote_socket() == remote;
-        let found = self.slots.find(self.key(remote, local.port()), is_known);
-        if let Some(reason) = self.refusal(found, local.port(), &segment) {
-            return cx.drop(packet, reason);
+        let mut found = self.slots.find(self.key(remote, local.port()), is_known);
+        let ends = (remote, local.port());
+        let cookie = match found {
+            None => self.read_cookie(ends, &segment, cx.now()),
+            Some(_) => None,
+        };
+        let refusal = match cookie {
+            None => self.refusal(found, local.port(), &segment),
+            Some(_) => self.queue_refusal(false, true, local.port()),
+        };
+        if let Some(reason) = refusal {
+            if !self.sends_cookie(reason) {
+                return self.overflow(packet, reason, cx);
+            }
+            cx.deliver(packet);
+            return self.send_cookie(found, ends, (&segment, mss), cx);
+        }
+        if let Some(mss) = cookie {
+            found = Some(self.accept_cookie(ends, &segment, mss));
         }
         let Some(position) = found else {
             cx.deliver(packet);

@@ -344,6 +344,17 @@ pub struct Overflow {
     pub accept_queue: u64,
 }
 
+/// Handshakes of which the server kept nothing (RFC 4987 §3.6).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SynCookies {
+    /// SYNs that found as many handshakes under way as the backlog allows, and were answered with a cookie.
+    pub sent: u64,
+    /// Cookies that came back and made a connection.
+    pub accepted: u64,
+    /// Segments of no connection that brought none, or an old one, while some were expected: they were reset.
+    pub failed: u64,
+}
+
 /// What a server VM did.
 ///
 /// `accepted = live + closed + reset + timed_out + aborted`, always.
@@ -377,6 +388,8 @@ pub struct ServerStats {
     pub request_bytes: u64,
     /// Segments dropped because a queue of their port was full.
     pub overflow: Overflow,
+    /// Handshakes of which it kept nothing.
+    pub cookies: SynCookies,
     /// SYNs to closed ports answered with a reset; not those of health probes.
     pub refused: u64,
     /// Open connections that it had when it stopped, hung or was started anew, or its application

@@ -149,6 +149,17 @@ impl Tcb {
         tcb
     }
 
+    /// Makes the passive open of which the other end has a cookie, before its ACK is taken.
+    pub(crate) fn by_cookie(ack: &TcpSegment, mss: u16) -> Self {
+        let syn = TcpSegment {
+            sequence: ack.sequence.wrapping_sub(1),
+            ..*ack
+        };
+        let mut tcb = Self::accept(ack.acknowledgement.wrapping_sub(1), &syn, Some(mss));
+        (tcb.next, tcb.max) = (1, 1);
+        tcb
+    }
+
     /// Enters TIME_WAIT in place of another end, which has sent and received up to these numbers, both
     /// FINs included.
     pub(crate) fn linger(

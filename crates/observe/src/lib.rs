@@ -62,7 +62,7 @@ pub use recorder::Recorder;
 pub use refusal::{Refusal, RefusalKey};
 pub use summary::{
     BackendSummary, EndpointSummary, Finding, LbSummary, NatSummary, RefusalSummary,
-    RequestFailedBy, SCHEMA, Summary,
+    RequestFailedBy, SCHEMA, Summary, SynCookies,
 };
 pub use time_series::{PortCounts, PortSpaceSample, RunSample, TimeSeries, WorkloadSample};
 

@@ -221,6 +221,8 @@ pub struct BackendSummary {
     pub waiting: u64,
     /// SYNs dropped because as many handshakes were under way as the backlog allows.
     pub syn_queue_overflows: u64,
+    /// Handshakes of which it kept nothing, because so many were under way.
+    pub syn_cookies: SynCookies,
     /// SYNs and last ACKs dropped because too many connections waited for the application.
     pub accept_queue_overflows: u64,
     /// PROXY headers that were sent to it, repetitions included.
@@ -231,6 +233,17 @@ pub struct BackendSummary {
     pub icmp_answers: u64,
     /// Refusals of which they were not told because there were too many (`icmp_rate`).
     pub icmp_suppressed: u64,
+}
+
+/// SYN cookies of a backend VM (RFC 4987 §3.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SynCookies {
+    /// SYNs answered with a cookie.
+    pub sent: u64,
+    /// Cookies that came back and made a connection.
+    pub accepted: u64,
+    /// Segments of no connection that brought none, or an old one, while some were expected.
+    pub failed: u64,
 }
 
 /// Requests that failed at a backend's application, by cause: it resets their connections.
@@ -389,6 +402,7 @@ impl Summary {
                 time_wait: 0,
                 waiting: 0,
                 syn_queue_overflows: 0,
+                syn_cookies: SynCookies::default(),
                 accept_queue_overflows: 0,
                 proxy_headers: 0,
                 proxy_withheld: 0,
@@ -554,6 +568,11 @@ impl BackendSummary {
             ("proxy_missing", self.failed_by.proxy_missing.into()),
             ("unreadable", self.failed_by.unreadable.into()),
         ]);
+        let cookies = object([
+            ("sent", self.syn_cookies.sent.into()),
+            ("accepted", self.syn_cookies.accepted.into()),
+            ("failed", self.syn_cookies.failed.into()),
+        ]);
         object([
             ("name", self.name.as_str().into()),
             ("flows", self.flows.into()),
@@ -567,6 +586,7 @@ impl BackendSummary {
             ("time_wait", self.time_wait.into()),
             ("waiting", self.waiting.into()),
             ("syn_queue_overflows", self.syn_queue_overflows.into()),
+            ("syn_cookies", cookies),
             ("accept_queue_overflows", self.accept_queue_overflows.into()),
             ("proxy_headers", self.proxy_headers.into()),
             ("proxy_withheld", self.proxy_withheld.into()),

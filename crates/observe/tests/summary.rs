@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use plsim_observe::{
     BackendSummary, Connections, DestinationSummary, EndpointSummary, Expectation, FailedBy,
     Latency, LbSummary, Ledger, LinkSummary, LostBy, MembershipSummary, NatSummary, Number, Over,
-    Path, QueryError, RefusalSummary, RequestFailedBy, SkewSummary, Summary, Test, Value, Verdict,
-    WorkloadSummary,
+    Path, QueryError, RefusalSummary, RequestFailedBy, SkewSummary, Summary, SynCookies, Test,
+    Value, Verdict, WorkloadSummary,
 };
 use plsim_packet::Origin;
 use plsim_sim::{LinkStats, Shards};
@@ -97,6 +97,11 @@ fn summary() -> Summary {
             time_wait: 7,
             waiting: 8,
             syn_queue_overflows: 9,
+            syn_cookies: SynCookies {
+                sent: 5,
+                accepted: 4,
+                failed: 1,
+            },
             accept_queue_overflows: 10,
             proxy_headers: 6,
             proxy_withheld: 0,

@@ -90,6 +90,7 @@ pub(crate) fn admission(group: &file::BackendVm) -> Admission {
     Admission {
         backlog: group.effective_backlog(),
         max_connections: group.max_connections.0,
+        syn_cookies: group.has_syn_cookies(),
     }
 }
 

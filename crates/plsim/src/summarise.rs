@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use plsim_nat::Usage;
 use plsim_observe::{
     BackendSummary, Connections, EndpointSummary, LbSummary, NatSummary, PortCounts,
-    PortSpaceSample, RefusalSummary, RequestFailedBy, Summary, WorkloadSample, WorkloadSummary,
+    PortSpaceSample, RefusalSummary, RequestFailedBy, Summary, SynCookies, WorkloadSample,
+    WorkloadSummary,
 };
 use plsim_scenario::Scenario;
 use plsim_types::{Direction, KeyedHash, PlsId, Protocol};
@@ -305,6 +306,11 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
                 time_wait: server.time_wait,
                 waiting: vm.waiting(),
                 syn_queue_overflows: server.overflow.syn_queue,
+                syn_cookies: SynCookies {
+                    sent: server.cookies.sent,
+                    accepted: server.cookies.accepted,
+                    failed: server.cookies.failed,
+                },
                 accept_queue_overflows: server.overflow.accept_queue,
                 proxy_headers: splices.headers,
                 proxy_withheld: splices.withheld,

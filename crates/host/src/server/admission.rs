@@ -1,5 +1,6 @@
 //! Who gets in, and how many there are.
 
+use plsim_packet::Packet;
 use plsim_sim::Context;
 use plsim_types::{DropReason, Protocol, TcpSegment};
 
@@ -8,9 +9,9 @@ use super::{Ended, ServerVm};
 use crate::tcp::Verdict;
 
 impl ServerVm {
-    /// Tells why a segment finds no room in the queues of its port, if it does not, and counts it.
+    /// Tells why a segment finds no room in the queues of its port, if it does not.
     pub(super) fn refusal(
-        &mut self,
+        &self,
         found: Option<u32>,
         local_port: u16,
         segment: &TcpSegment,
@@ -27,26 +28,34 @@ impl ServerVm {
         self.queue_refusal(opens, is_established, local_port)
     }
 
-    /// Tells why a SYN, or the last ACK of a handshake, finds no room, if it does not, and counts it.
+    /// Tells why a SYN, or the last ACK of a handshake, finds no room, if it does not.
     pub(super) fn queue_refusal(
-        &mut self,
+        &self,
         opens: bool,
         is_established: bool,
         local_port: u16,
     ) -> Option<DropReason> {
-        let reason = if opens {
+        if opens {
             self.queues.refusal_of_syn(local_port)
         } else if is_established {
             self.queues.refusal_of_ack(local_port)
         } else {
             None
-        };
-        match reason {
-            Some(DropReason::SynQueueFull) => self.stats.overflow.syn_queue += 1,
-            Some(_) => self.stats.overflow.accept_queue += 1,
-            None => {}
         }
-        reason
+    }
+
+    /// Drops a segment that found no room, and counts it.
+    pub(super) fn overflow(
+        &mut self,
+        packet: Box<Packet>,
+        reason: DropReason,
+        cx: &mut Context<'_>,
+    ) {
+        *match reason {
+            DropReason::SynQueueFull => &mut self.stats.overflow.syn_queue,
+            _ => &mut self.stats.overflow.accept_queue,
+        } += 1;
+        cx.drop(packet, reason);
     }
 
     /// Lets the application accept the connections that it has room for.

@@ -162,7 +162,7 @@ impl ServerVm {
         }
         let opens = listens && (found.is_none() || is_over);
         if let Some(reason) = self.queue_refusal(opens, is_established, local_port) {
-            return cx.drop(packet, reason);
+            return self.overflow(packet, reason, cx);
         }
         if let (Some(position), true) = (found, is_over) {
             self.end_full(position, Ended::Closed);

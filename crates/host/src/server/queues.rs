@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
-use plsim_types::DropReason;
+use plsim_types::{DropReason, Instant};
+
+use super::cookies::MEMORY;
 
 /// How many connections a backend VM takes on each of its TCP ports; `None` means any number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -10,6 +12,9 @@ pub struct Admission {
     pub backlog: Option<u32>,
     /// How many connections the application has open at once: others wait.
     pub max_connections: Option<u32>,
+    /// Whether a SYN that finds as many handshakes under way is answered with a cookie (RFC 4987 §3.6)
+    /// instead of being dropped; the light TCP only.
+    pub syn_cookies: bool,
 }
 
 /// The queues of all listening ports, as Linux keeps them: one of handshakes that are under way and
@@ -18,6 +23,7 @@ pub struct Admission {
 /// ```text
 ///  SYN ─► handshakes, at most `backlog` ─► waiting, at most `backlog` + 1 ─► accepted, `max_connections`
 ///    dropped if either queue is full    ACK ignored if that queue is full
+///    (cookie if only the first is)
 /// ```
 #[derive(Debug, Default)]
 pub(super) struct Queues {
@@ -38,6 +44,8 @@ struct Queue {
     accepted: u32,
     /// The one that waits longest first.
     waiting: VecDeque<Place>,
+    /// When the latest cookie was sent.
+    cookie: Option<Instant>,
 }
 
 impl Queues {
@@ -69,6 +77,21 @@ impl Queues {
         let queue = self.ports.get(&port)?;
         let must_wait = !self.accepts(queue);
         (must_wait && self.is_full(queue)).then_some(DropReason::AcceptQueueFull)
+    }
+
+    pub(super) const fn has_cookies(&self) -> bool {
+        self.admission.syn_cookies
+    }
+
+    /// Notes that a port sends a cookie.
+    pub(super) fn sent_cookie(&mut self, port: u16, now: Instant) {
+        self.ports.entry(port).or_default().cookie = Some(now);
+    }
+
+    /// Tells whether a port has sent cookies lately, so that one may come back.
+    pub(super) fn expects_cookie(&self, port: u16, now: Instant) -> bool {
+        let sent = self.ports.get(&port).and_then(|queue| queue.cookie);
+        sent.is_some_and(|sent| now.since(sent) <= MEMORY)
     }
 
     /// Begins a handshake.
@@ -157,6 +180,7 @@ mod tests {
         Queues::new(Admission {
             backlog: Some(backlog),
             max_connections: Some(max_connections),
+            syn_cookies: false,
         })
     }
 

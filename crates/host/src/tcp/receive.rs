@@ -64,6 +64,13 @@ impl Tcb {
             self.state = State::Established;
             self.flags |= ACK_DUE;
             self.rest(now, parameters);
+        } else if flags.has(TcpFlags::SYN) {
+            // Both ends open at once: the SYN goes again, with an acknowledgement (RFC 9293 §3.5).
+            self.received = segment.sequence.wrapping_add(1);
+            self.window = segment.window;
+            self.limit_mss(mss);
+            self.state = State::SynReceived;
+            self.next = 0;
         }
         Verdict::Continue
     }
@@ -86,7 +93,7 @@ impl Tcb {
             };
         }
         if flags.has(TcpFlags::SYN) {
-            return self.repeated_syn(segment);
+            return self.repeated_syn(segment, now, parameters);
         }
         let length = i32::from(segment.length) + i32::from(flags.has(TcpFlags::FIN));
         let acceptable = if length == 0 {
@@ -119,9 +126,20 @@ impl Tcb {
     }
 
     /// A SYN inside a connection: the peer's own again, or a new one of a peer that forgot us.
-    fn repeated_syn(&mut self, segment: &TcpSegment) -> Verdict {
+    fn repeated_syn(
+        &mut self,
+        segment: &TcpSegment,
+        now: Instant,
+        parameters: &TcpParameters,
+    ) -> Verdict {
         let is_same = segment.sequence.wrapping_add(1) == self.received;
         if self.state == State::SynReceived && is_same {
+            if self.is_established_by_syn(segment) {
+                self.flags |= ACK_DUE;
+                let verdict = self.acknowledged(segment, now, parameters);
+                self.rest(now, parameters);
+                return verdict.unwrap_or(Verdict::Continue);
+            }
             self.next = 0;
             return Verdict::Continue;
         }
@@ -131,6 +149,11 @@ impl Tcb {
             return Verdict::Continue;
         }
         self.challenge()
+    }
+
+    /// Tells whether a SYN answers the own one, of two that crossed.
+    fn is_established_by_syn(&self, segment: &TcpSegment) -> bool {
+        segment.flags.has(TcpFlags::ACK) && segment.acknowledgement == self.sent()
     }
 
     const fn challenge(&mut self) -> Verdict {

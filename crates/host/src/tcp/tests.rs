@@ -121,6 +121,39 @@ fn a_simultaneous_close_ends_in_time_wait_on_both_sides() {
     );
 }
 
+/// RFC 9293 §3.5, figure 7.
+#[test]
+fn two_syns_that_cross_make_one_connection() {
+    for is_lost in [false, true] {
+        let mut ends = [Tcb::connect(100), Tcb::connect(300)];
+        let exchange = |ends: &mut [Tcb; 2], now: Instant, arrives: bool| {
+            let sent = [0, 1].map(|end| drain(&mut ends[end], now));
+            if arrives {
+                assert_eq!(give(&mut ends[0], &sent[1], now), Verdict::Continue);
+                assert_eq!(give(&mut ends[1], &sent[0], now), Verdict::Continue);
+            }
+            [flags_of(&sent[0]).join(" "), flags_of(&sent[1]).join(" ")]
+        };
+        assert_eq!(exchange(&mut ends, at(0), true), ["SYN"; 2]);
+        assert_eq!(ends.map(|end| end.state()), [State::SynReceived; 2]);
+        assert_eq!(exchange(&mut ends, at(1), !is_lost), ["SYN|ACK"; 2]);
+        if is_lost {
+            for end in &mut ends {
+                assert_eq!(end.deadline(), Some(at(1_000)));
+                assert_eq!(end.on_timer(at(1_000), &PARAMETERS), Verdict::Continue);
+            }
+            assert_eq!(exchange(&mut ends, at(1_000), true), ["SYN|ACK"; 2]);
+        }
+        assert_eq!(ends.map(|end| end.state()), [State::Established; 2]);
+        assert_eq!(exchange(&mut ends, at(1_001), true), ["ACK"; 2]);
+        assert_eq!(exchange(&mut ends, at(1_002), true), [""; 2], "and rest");
+        assert_eq!(ends.map(|end| end.deadline()), [None; 2]);
+        ends[0].write(10);
+        assert_eq!(exchange(&mut ends, at(1_003), true), ["PSH|ACK", ""]);
+        assert_eq!(ends[1].received(), 111);
+    }
+}
+
 #[test]
 fn the_first_flight_is_ten_segments_and_acknowledgements_clock_the_rest() {
     let (mut client, mut server) = established();

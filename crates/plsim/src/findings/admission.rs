@@ -17,7 +17,8 @@ impl Reader<'_> {
             let accept: u64 = rows().map(|row| row.accept_queue_overflows).sum();
             let handshakes: u64 = rows().map(|row| row.syn_queue_overflows).sum();
             let waiting: u64 = rows().map(|row| row.waiting).sum();
-            if accept + handshakes == 0 {
+            let cookies: u64 = rows().map(|row| row.syn_cookies.sent).sum();
+            if accept + handshakes + cookies == 0 {
                 return None;
             }
             let mut what = Vec::new();
@@ -38,6 +39,20 @@ impl Reader<'_> {
                     "{handshakes} SYNs found as many handshakes under way as its backlog allows"
                 ));
                 help.push("Raise backlog: bursts need room for their handshakes.".to_owned());
+            }
+            if cookies > 0 {
+                let accepted: u64 = rows().map(|row| row.syn_cookies.accepted).sum();
+                what.push(format!(
+                    "{} SYNs found as many handshakes under way as its backlog allows, and got SYN cookies; \
+                     {} of these made a connection",
+                    grouped(cookies),
+                    grouped(accepted)
+                ));
+                help.push(
+                    "Raise backlog if these are customers; if they are a flood, each holds a NAT port as \
+                     long as a connection does."
+                        .to_owned(),
+                );
             }
             Some(Finding {
                 what: format!("{}: {}.", group.name, what.join("; ")),

@@ -208,9 +208,13 @@ pub struct BackendVm {
     #[serde(default = "time_wait")]
     pub time_wait: TimeSpan,
     /// How many handshakes may be under way on each TCP port of a machine, and how many connections
-    /// beyond one may wait until the application accepts them: SYNs are dropped when either queue is
-    /// full (KERN). "off" unless `max_connections` is given, then 4096, as Linux's `somaxconn`.
+    /// beyond one may wait until the application accepts them: SYNs are dropped when the latter queue is
+    /// full, or the former and `syn_cookies` are off (KERN). "off" unless `max_connections` is given, then 4096, as Linux's `somaxconn`.
     pub backlog: Option<FlowLimit>,
+    /// Whether a SYN that finds as many handshakes under way as `backlog` says is answered with a cookie, of
+    /// which the machine keeps nothing, instead of being dropped (RFC 4987 §3.6). True if not given, as in
+    /// Linux (`tcp_syncookies` 1); Windows is documented to have none. Light TCP only.
+    pub syn_cookies: Option<bool>,
     /// How many connections the application has open at once on each TCP port; others wait in the
     /// backlog, without a response.
     #[serde(default = "FlowLimit::off")]
@@ -329,6 +333,12 @@ impl BackendVm {
             (None, FlowLimit(Some(_))) => Some(4_096),
             (None, FlowLimit(None)) => None,
         }
+    }
+
+    /// Tells whether SYNs are answered with cookies where there is no room for handshakes.
+    #[must_use]
+    pub fn has_syn_cookies(&self) -> bool {
+        self.full_tcp().is_none() && self.syn_cookies.unwrap_or(true)
     }
 
     /// Returns the full TCP of the machines; `None` if they have the light one.

@@ -138,6 +138,7 @@ lints! {
     PL160 Warning Some("GCP-DPA"), "Google's Cloud NAT reserves ports in powers of two, up to 65 536 for a VM";
     PL190 Error None, "a capture has room for all capture points";
     PL195 Warning None, "answers by ICMP have a rate where there are any";
+    PL200 Warning None, "SYN cookies are for machines that have a backlog";
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use super::Rules;
-use super::lints::{PL140, PL141, PL142};
-use crate::model::{OnIdle, TcpStackKeys, Transport};
+use super::lints::{PL140, PL141, PL142, PL200};
+use crate::model::{BackendVm, OnIdle, TcpStackKeys, Transport};
 use crate::units::ByteSize;
 use plsim_types::Duration;
 use std::ops::RangeInclusive;
@@ -17,6 +17,7 @@ impl Rules<'_> {
         }
         for (index, group) in scenario.backend_vm.iter().enumerate() {
             self.tcp_stack(&format!("backend_vm[{index}]"), group.tcp_keys());
+            self.syn_cookies(index, group);
         }
         for (index, workload) in scenario.workload.iter().enumerate() {
             let is_full =
@@ -66,6 +67,26 @@ impl Rules<'_> {
                     .label("not 1 KiB to 16 MiB")
                     .help("16KiB is the default; more than 64KiB also announces a scaled window (RFC 7323)");
             }
+        }
+    }
+
+    fn syn_cookies(&mut self, index: usize, group: &BackendVm) {
+        if group.syn_cookies != Some(true) {
+            return;
+        }
+        let path = format!("backend_vm[{index}].syn_cookies");
+        if group.full_tcp().is_some() {
+            self.report(PL140, &path, "the full TCP has no SYN cookies")
+                .label("belongs to the light TCP")
+                .help("remove it, or add tcp_stack = \"light\"");
+        } else if group.effective_backlog().is_none() {
+            self.report(
+                PL200,
+                &path,
+                "without a backlog no handshake is one too many",
+            )
+            .label("no cookie is ever sent")
+            .help("add backlog = 4096, or another limit");
         }
     }
 
