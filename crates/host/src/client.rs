@@ -511,7 +511,7 @@ impl Node for ClientVms {
         };
         let Some(at) = fired else { return };
         self.run(at, cx, |application, all, turn| {
-            application.follow(position, None, all, turn);
+            application.heed(position, None, all, turn);
             let event = all.expire(position, turn);
             application.follow(position, event, all, turn);
         });
@@ -548,6 +548,7 @@ fn turn<'a, 'c>(
         traffic: &mut workload.traffic,
         stats,
         cx,
+        followed: None,
     };
     (turn, &mut workload.application)
 }

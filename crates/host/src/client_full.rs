@@ -487,6 +487,9 @@ impl Connections for FullClients {
     }
 
     fn settle(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
+        if turn.followed == Some(position) {
+            return;
+        }
         if matches!(self.slots.entry(position).end, End::Open(_)) {
             let turned = self.turn(position, turn);
             // The application has ended it itself, so there is nothing to tell it.

@@ -1,6 +1,6 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_packet::{Packet, Payload, TcpHeader};
+use plsim_packet::{Payload, TcpHeader};
 use plsim_sim::{ChannelId, Context};
 use plsim_types::{Instant, KeyedHash, TcpFlags, TcpSegment};
 
@@ -443,7 +443,7 @@ impl Connections for TcpClients {
     }
 
     fn settle(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
-        if self.slots.entry(position).is_vacant() {
+        if turn.followed == Some(position) || self.slots.entry(position).is_vacant() {
             return;
         }
         self.transmit(position, turn);
@@ -486,7 +486,6 @@ pub(crate) fn send(
         window,
         mss,
     };
-    let packet = Packet::tcp(&header, payload.unwrap_or(Payload::Zeros(length)));
-    let packet = cx.inject(packet);
+    let packet = cx.inject_tcp(&header, payload.unwrap_or(Payload::Zeros(length)));
     cx.send(out, packet);
 }

@@ -285,6 +285,9 @@ impl Connections for UdpClients {
     }
 
     fn settle(&mut self, position: u32, turn: &mut Turn<'_, '_>) {
+        if turn.followed == Some(position) {
+            return;
+        }
         let due = self.due(position, turn);
         let alarm = &mut self.slots.entry_mut(position).alarm;
         alarm.arm(due, udp_token(position), turn.cx);

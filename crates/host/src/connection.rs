@@ -137,7 +137,8 @@ pub(crate) trait Connections {
     /// Does what is due by the transport's own timers, behind what the application does now.
     fn expire(&mut self, position: u32, turn: &mut Turn<'_, '_>) -> Option<Event>;
 
-    /// Sends what is due and sets the timer; harmless at a vacant position.
+    /// Sends what is due and sets the timer, unless the connection is [followed](Turn::followed) just now;
+    /// harmless at a vacant position.
     fn settle(&mut self, position: u32, turn: &mut Turn<'_, '_>);
 }
 
@@ -148,6 +149,8 @@ pub(crate) struct Turn<'a, 'c> {
     pub(crate) traffic: &'a mut Traffic,
     pub(crate) stats: &'a mut WorkloadStats,
     pub(crate) cx: &'a mut Context<'c>,
+    /// The connection whose events the application hears just now: it is settled once they all are heard.
+    pub(crate) followed: Option<u32>,
 }
 
 impl Turn<'_, '_> {

@@ -266,7 +266,8 @@ impl Application {
         }
     }
 
-    /// Takes what a connection has to say after something happened to it, beginning with `event`.
+    /// Takes what a connection has to say after something happened to it, beginning with `event`, and
+    /// settles it.
     pub(crate) fn follow(
         &mut self,
         position: u32,
@@ -274,12 +275,25 @@ impl Application {
         all: &mut dyn Connections,
         turn: &mut Turn<'_, '_>,
     ) {
+        self.heed(position, event, all, turn);
+        all.settle(position, turn);
+    }
+
+    /// Takes what a connection has to say, beginning with `event`.
+    pub(crate) fn heed(
+        &mut self,
+        position: u32,
+        event: Option<Event>,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
+        turn.followed = Some(position);
         let mut next = event;
         while let Some(event) = next.or_else(|| all.poll(position, turn)) {
             self.hear(position, event, all, turn);
             next = None;
         }
-        all.settle(position, turn);
+        turn.followed = None;
     }
 
     /// Takes an event of a connection.

@@ -14,6 +14,8 @@ use crate::payload::Payload;
 const IP_HEADER: usize = 20;
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
+/// The longest headers built: IP, TCP and the maximum segment size.
+const LONGEST: usize = IP_HEADER + TCP_HEADER + 4;
 
 /// Kind and length of the maximum segment size option (RFC 9293 §3.2).
 const MSS_OPTION: [u8; 2] = [2, 4];
@@ -44,6 +46,18 @@ pub struct TcpHeader {
 }
 
 impl Packet {
+    /// A record of which only the memory counts.
+    const BLANK: Self = Self {
+        id: PacketId(0),
+        origin: Origin::Host,
+        encap: Encap::NONE,
+        header: [0; MAX_HEADERS],
+        ip_header_len: 0,
+        header_len: 0,
+        form: Form::Tcp,
+        payload: Payload::Zeros(0),
+    };
+
     /// Builds a TCP packet: time to live 64, don't fragment, IP identification 0 (RFC 6864 §4.1),
     /// both checksums right, id 0, made by a host.
     ///
@@ -51,17 +65,28 @@ impl Packet {
     /// If headers and payload exceed the 65 535 bytes of an IPv4 packet.
     #[must_use]
     pub fn tcp(header: &TcpHeader, payload: Payload) -> Self {
+        let mut packet = Self::BLANK;
+        packet.become_tcp(header, payload);
+        packet
+    }
+
+    /// Makes a packet that is over into the one that [`Packet::tcp`] would build: its memory is used again
+    /// without a copy.
+    ///
+    /// # Panics
+    /// As [`Packet::tcp`] does.
+    pub fn become_tcp(&mut self, header: &TcpHeader, payload: Payload) {
         let (source, destination) = (header.source, header.destination);
         let tcp_len = TCP_HEADER + if header.mss.is_some() { 4 } else { 0 };
         let offset_and_flags = u16::from_be_bytes([(tcp_len << 2) as u8, header.flags.0]);
-        let mut packet = Self::ip(Protocol::Tcp, source, destination, tcp_len, payload);
-        let mut sum = packet
+        self.become_ip(Protocol::Tcp, source, destination, tcp_len, payload);
+        let mut sum = self
             .pseudo_header_sum(source, destination)
             .long(header.sequence)
             .long(header.acknowledgement)
             .word(offset_and_flags)
             .word(header.window);
-        let mut tcp = MutableTcpPacket::new(&mut packet.header[IP_HEADER..])
+        let mut tcp = MutableTcpPacket::new(&mut self.header[IP_HEADER..])
             .expect("broken invariant: the buffer holds every header");
         tcp.set_source(source.port());
         tcp.set_destination(destination.port());
@@ -77,7 +102,6 @@ impl Packet {
             sum = sum.word(u16::from_be_bytes(MSS_OPTION)).word(mss);
         }
         tcp.set_checksum(sum.checksum());
-        packet
     }
 
     /// Builds a UDP packet with a checksum (a computed 0 is sent as 0xFFFF, RFC 768): time to live
@@ -87,7 +111,8 @@ impl Packet {
     /// If headers and payload exceed the 65 535 bytes of an IPv4 packet.
     #[must_use]
     pub fn udp(source: SocketAddrV4, destination: SocketAddrV4, payload: Payload) -> Self {
-        let mut packet = Self::ip(Protocol::Udp, source, destination, UDP_HEADER, payload);
+        let mut packet = Self::BLANK;
+        packet.become_ip(Protocol::Udp, source, destination, UDP_HEADER, payload);
         let length = (UDP_HEADER + packet.payload_len()) as u16;
         let sum = packet.pseudo_header_sum(source, destination).word(length);
         let mut udp = MutableUdpPacket::new(&mut packet.header[IP_HEADER..])
@@ -99,31 +124,30 @@ impl Packet {
         packet
     }
 
-    /// Builds the IP header, with its checksum, before an empty transport header.
+    /// Writes the IP header, with its checksum, before an empty transport header.
     #[inline]
-    fn ip(
+    fn become_ip(
+        &mut self,
         protocol: Protocol,
         source: SocketAddrV4,
         destination: SocketAddrV4,
         transport_len: usize,
         payload: Payload,
-    ) -> Self {
+    ) {
         let header_len = IP_HEADER + transport_len;
         let total_length = u16::try_from(header_len + payload.len())
             .expect("broken invariant: an IPv4 packet has at most 65 535 bytes");
-        let mut packet = Self {
-            id: PacketId(0),
-            origin: Origin::Host,
-            encap: Encap::default(),
-            header: [0; MAX_HEADERS],
-            ip_header_len: IP_HEADER as u8,
-            header_len: header_len as u8,
-            form: match protocol {
-                Protocol::Tcp => Form::Tcp,
-                Protocol::Udp => Form::Udp,
-            },
-            payload,
+        self.id = PacketId(0);
+        self.origin = Origin::Host;
+        self.encap = Encap::NONE;
+        self.header[..LONGEST].fill(0);
+        self.ip_header_len = IP_HEADER as u8;
+        self.header_len = header_len as u8;
+        self.form = match protocol {
+            Protocol::Tcp => Form::Tcp,
+            Protocol::Udp => Form::Udp,
         };
+        self.payload = payload;
         let sum = Sum::ZERO
             .word(VERSION_AND_LENGTH)
             .word(total_length)
@@ -131,7 +155,7 @@ impl Packet {
             .word(u16::from_be_bytes([TTL, protocol.number()]))
             .long(source.ip().to_bits())
             .long(destination.ip().to_bits());
-        let mut ip = MutableIpv4Packet::new(&mut packet.header)
+        let mut ip = MutableIpv4Packet::new(&mut self.header)
             .expect("broken invariant: the buffer holds every header");
         ip.set_version(4);
         ip.set_header_length((IP_HEADER / 4) as u8);
@@ -142,7 +166,6 @@ impl Packet {
         ip.set_checksum(sum.checksum());
         ip.set_source(source.ip().octets().into());
         ip.set_destination(destination.ip().octets().into());
-        packet
     }
 
     /// Sums pseudo-header, ports and payload. Building sums values instead of the bytes just

@@ -1,4 +1,4 @@
-use plsim_packet::{Packet, PacketId};
+use plsim_packet::{Packet, PacketId, Payload, TcpHeader};
 use plsim_types::{DropReason, Instant};
 
 use crate::channel::ChannelId;
@@ -84,6 +84,14 @@ impl Context<'_> {
     /// Brings a packet into being: gives it its id and counts it.
     pub fn inject(&mut self, packet: Packet) -> Box<Packet> {
         let packet = self.kernel.inject(self.node, packet);
+        self.observer.injected(self.kernel.now, self.node, &packet);
+        packet
+    }
+
+    /// Brings a TCP packet into being, as [`Packet::tcp`] and [`Context::inject`] would; where one has
+    /// ended, in its memory and without a copy.
+    pub fn inject_tcp(&mut self, header: &TcpHeader, payload: Payload) -> Box<Packet> {
+        let packet = self.kernel.inject_tcp(self.node, header, payload);
         self.observer.injected(self.kernel.now, self.node, &packet);
         packet
     }

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use plsim_packet::{Packet, PacketId};
+use plsim_packet::{Packet, PacketId, Payload, TcpHeader};
 use plsim_types::{DropReason, Instant};
 
 use crate::channel::{Channel, ChannelId, FarEnd};
@@ -16,6 +16,7 @@ use crate::world::Stuck;
 /// The most hops a packet may make without time moving.
 const HOP_LIMIT: u8 = 32;
 /// How many events before its own a node is to ask for the state that an event needs.
+#[allow(dead_code)]
 const ASK_AHEAD: usize = 5;
 /// The most packet records kept for reuse.
 const POOL_LIMIT: usize = 1 << 20;
@@ -119,12 +120,35 @@ impl Kernel {
     }
 
     /// Gives the packet its id: numbers interleave over nodes, so an id needs no global counter.
-    pub(crate) fn inject(&mut self, node: NodeId, mut packet: Packet) -> Box<Packet> {
+    fn next_id(&mut self, node: NodeId) -> PacketId {
         let count = self.seats.len() as u64;
         let seat = self.seat(node);
-        packet.id = PacketId(seat.injected * count + u64::from(node.0) + 1);
+        let id = PacketId(seat.injected * count + u64::from(node.0) + 1);
         seat.injected += 1;
-        self.boxed(packet)
+        id
+    }
+
+    pub(crate) fn inject(&mut self, node: NodeId, packet: Packet) -> Box<Packet> {
+        let mut packet = self.boxed(packet);
+        packet.id = self.next_id(node);
+        packet
+    }
+
+    pub(crate) fn inject_tcp(
+        &mut self,
+        node: NodeId,
+        header: &TcpHeader,
+        payload: Payload,
+    ) -> Box<Packet> {
+        let mut packet = match self.pool.pop() {
+            Some(mut record) => {
+                record.become_tcp(header, payload);
+                record
+            }
+            None => Box::new(Packet::tcp(header, payload)),
+        };
+        packet.id = self.next_id(node);
+        packet
     }
 
     fn boxed(&mut self, packet: Packet) -> Box<Packet> {
@@ -321,18 +345,9 @@ impl<N: Node> Lane<N> {
             {
                 return Ok(Halt::Budget);
             }
-            let kernel = &mut self.kernel;
-            let foresight = Foresight {
-                far_ends: &kernel.far_ends,
-                nodes: &self.nodes,
-            };
-            let index = |what: &What| foresight.ask(what, Ask::Index);
-            let Some((time, tie, what)) = kernel.queue.pop_foreseeing(limit, index) else {
+            let Some((time, tie, what)) = self.kernel.queue.pop_before(limit) else {
                 return Ok(Halt::Done);
             };
-            if let Some(coming) = kernel.queue.coming(ASK_AHEAD) {
-                foresight.ask(coming, Ask::State);
-            }
             self.kernel.now = Instant::from_nanos(time);
             observer.begin(self.kernel.now, tie);
             match what {
@@ -453,11 +468,13 @@ impl<N: Node> Lane<N> {
 }
 
 /// What is needed to tell nodes of events to come.
+#[allow(dead_code)]
 struct Foresight<'a, N> {
     far_ends: &'a [FarEnd],
     nodes: &'a [Option<N>],
 }
 
+#[allow(dead_code)]
 impl<N: Node> Foresight<'_, N> {
     /// Has the memory asked for that an event needs.
     #[inline]

@@ -1,66 +1,45 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// So many items at least lie sorted ahead, as long as there are as many: who looks ahead finds them.
-const AHEAD: usize = 16;
-/// A slot of so many items is sorted as a whole.
-const BATCH: usize = 48;
-/// The most sorted items among which another one is put in its place.
+use dial::Dial;
+use wheel::Wheel;
+
+mod dial;
+mod wheel;
+
+/// The most items in order among which another one is put in its place.
 const CROWD: usize = 128;
-/// Bits of a time that one level tells apart.
-const DIGIT: u32 = 6;
-/// Slots of a level.
-const SLOTS: usize = 1 << DIGIT;
-/// The memory of a slot is kept for others up to so many items: they all may come to need as much.
-const ROOM: usize = 256;
-/// Levels that 64 bits need.
-const LEVELS: usize = 64_u32.div_ceil(DIGIT) as usize;
+/// The memory of a slot is kept up to so many items: all slots may come to need as much.
+const ROOM: usize = 64;
 
-/// The level of each bit.
-const LEVEL_OF: [u8; 64] = {
-    let mut levels = [0; 64];
-    let mut bit = 0;
-    while bit < 64 {
-        levels[bit] = (bit as u32 / DIGIT) as u8;
-        bit += 1;
-    }
-    levels
-};
-
-/// A monotone priority queue of (time, tie) keys: a hierarchical wheel whose next items lie sorted.
+/// A monotone priority queue of (time, tie) keys: a calendar of the next millisecond or two, and a
+/// hierarchical wheel behind it.
 ///
-/// Items up to the horizon lie in order. A later one lies in one of 11 levels of 64 slots each: the
-/// level is the highest digit (of 6 bits) in which its time differs from the horizon, the slot is that
-/// digit. When few items are left in order, the horizon moves on, and the next slot is sorted, or
-/// emptied into lower levels if it is large. An item moves at most 11 times, in practice two or
-/// three, always in runs, so the cost hardly grows with the number pending.
+/// ```text
+///   near: in order | dial: 1 024 slots of 2 us, this block and the next | wheel: blocks of 1 ms, 64 slots a level
+/// ```
+///
+/// The dial has a slot for every 2 048 ns of this block of 2^20 ns and of the next one, so a packet on a
+/// link of a virtual network is filed once. Later items lie in the wheel, by the number of their
+/// block: the level is the highest digit (of 6 bits) in which it differs from the last block on the
+/// dial, the slot is that digit; when that block comes onto the dial they move there, in runs. Slot after slot of the
+/// dial is sorted when its time comes. So the cost hardly grows with the number pending.
 ///
 /// # Invariants
 /// - No item is pushed for a time before the last one taken.
 /// - Items come out in the order of (time, tie).
-/// - Every item in a slot lies behind the horizon, every other one does not.
+/// - An item lies on the dial or in the wheel if its slot comes after the present one, else in order.
 #[derive(Debug)]
 pub struct EventQueue<T> {
     /// The time of the last item taken.
     last: u64,
-    horizon: u64,
     length: usize,
-    /// The next items, the very next one last.
+    /// The items up to the end of the dial's present slot, the very next one last.
     near: Vec<Item<T>>,
-    /// Items up to the horizon that came when `near` was crowded.
+    /// Further ones that came when `near` was crowded.
     late: BinaryHeap<Reverse<Item<T>>>,
-    levels: Box<[Level<T>; LEVELS]>,
-    /// Bit `l` is set when level `l` holds something.
-    occupied: u16,
-    /// The memory of emptied slots, for slots that fill.
-    spare: Vec<Vec<Item<T>>>,
-}
-
-#[derive(Debug)]
-struct Level<T> {
-    /// Bit `s` is set when `slots[s]` holds something.
-    occupied: u64,
-    slots: [Vec<Item<T>>; SLOTS],
+    dial: Dial<Item<T>>,
+    wheel: Wheel<Item<T>>,
 }
 
 #[derive(Debug)]
@@ -71,8 +50,10 @@ struct Item<T> {
 }
 
 impl<T> Item<T> {
-    const fn key(&self) -> (u64, u64) {
-        (self.time, self.tie)
+    /// Returns (time, tie) as one number.
+    #[inline]
+    const fn key(&self) -> u128 {
+        (self.time as u128) << 64 | self.tie as u128
     }
 }
 
@@ -106,19 +87,13 @@ impl<T> EventQueue<T> {
     /// Builds an empty queue at time zero.
     #[must_use]
     pub fn new() -> Self {
-        let level = || Level {
-            occupied: 0,
-            slots: [const { Vec::new() }; SLOTS],
-        };
         Self {
             last: 0,
-            horizon: 0,
             length: 0,
             near: Vec::new(),
             late: BinaryHeap::new(),
-            levels: Box::new(std::array::from_fn(|_| level())),
-            occupied: 0,
-            spare: Vec::new(),
+            dial: Dial::new(),
+            wheel: Wheel::new(dial::block_of(0) + 1),
         }
     }
 
@@ -137,36 +112,29 @@ impl<T> EventQueue<T> {
     /// Returns the time of the least item; [`u64::MAX`] if there is none.
     #[must_use]
     pub fn next_time(&self) -> u64 {
-        let near = self.near.last().map(|item| item.time);
-        let late = self.late.peek().map(|Reverse(item)| item.time);
-        match (near, late) {
-            (Some(near), Some(late)) => near.min(late),
-            (Some(time), None) | (None, Some(time)) => time,
-            (None, None) => self.lowest().map_or(u64::MAX, |(level, slot)| {
-                let items = self.levels[level].slots[slot].iter();
-                items.map(|item| item.time).min().unwrap_or(u64::MAX)
-            }),
-        }
+        let near = self.near.last().into_iter();
+        let late = self.late.peek().map(|Reverse(item)| item).into_iter();
+        let least = near.chain(late).map(|item| item.time).min();
+        let behind = || match self.dial.next() {
+            Some(slot) => self.dial.items(slot),
+            None => self.wheel.next().map_or(&[][..], |place| self.wheel.items(place)),
+        };
+        let least = least.or_else(|| behind().iter().map(|item| item.time).min());
+        least.unwrap_or(u64::MAX)
     }
 
-    /// Returns what will be taken after `distance` other items, unless something comes between; `None`
-    /// if that is not known yet.
+    /// Returns a time before which there is nothing, without a search: mostly that of the least item.
     #[must_use]
     #[inline]
-    pub fn coming(&self, distance: usize) -> Option<&T> {
-        let place = self.near.len().checked_sub(distance + 1)?;
-        self.near.get(place).map(|item| &item.value)
-    }
-
-    /// Takes everything out, in no particular order: (time, tie, value).
-    pub fn drain(&mut self) -> impl Iterator<Item = (u64, u64, T)> {
-        let Self {
-            near, late, levels, ..
-        } = std::mem::take(self);
-        let late = late.into_iter().map(|Reverse(item)| item);
-        let slots = levels.into_iter().flat_map(|level| level.slots);
-        let all = near.into_iter().chain(late).chain(slots.flatten());
-        all.map(|item| (item.time, item.tie, item.value))
+    pub fn earliest(&self) -> u64 {
+        if self.near.is_empty()
+            && self.late.is_empty()
+            && self.dial.next().is_none()
+            && let Some(place) = self.wheel.next()
+        {
+            return dial::begin_of_block(self.wheel.begin(place));
+        }
+        self.next_time()
     }
 
     /// Adds an item; equal times come out by rising `tie`.
@@ -178,26 +146,33 @@ impl<T> EventQueue<T> {
         assert!(time >= self.last, "an event was scheduled in the past");
         self.length += 1;
         let item = Item { time, tie, value };
-        if time > self.horizon {
-            self.file(item);
+        let slot = dial::slot_of(time);
+        if self.dial.has_ahead(slot) {
+            self.dial.push(slot, item);
         } else {
-            self.join(item);
+            self.file(item);
+        }
+    }
+
+    /// Adds an item that has no place on the dial.
+    #[inline(never)]
+    fn file(&mut self, item: Item<T>) {
+        let block = dial::block_of(item.time);
+        if block > self.dial.last_block() {
+            self.wheel.push(block, item);
+        } else if self.near.len() < CROWD {
+            let after = self.near.partition_point(|other| *other > item);
+            self.near.insert(after, item);
+        } else {
+            self.late.push(Reverse(item));
         }
     }
 
     /// Takes the least item if its time lies before `limit`: (time, tie, value).
     #[inline]
     pub fn pop_before(&mut self, limit: u64) -> Option<(u64, u64, T)> {
-        self.pop_foreseeing(limit, |_| {})
-    }
-
-    /// The same; `foresee` is shown most items once, some time before they are taken.
-    #[inline]
-    pub fn pop_foreseeing(&mut self, limit: u64, foresee: impl FnMut(&T)) -> Option<(u64, u64, T)> {
-        if self.near.len() < AHEAD && self.occupied != 0 {
-            let fresh = self.refill();
-            let fresh = self.near[..fresh].iter().rev();
-            fresh.map(|item| &item.value).for_each(foresee);
+        if self.near.is_empty() {
+            self.turn(limit);
         }
         if !self.late.is_empty() {
             return self.pop_of_two(limit);
@@ -231,138 +206,67 @@ impl<T> EventQueue<T> {
         (item.time, item.tie, item.value)
     }
 
+    /// Takes everything out, in no particular order: (time, tie, value).
+    pub fn drain(&mut self) -> impl Iterator<Item = (u64, u64, T)> {
+        let Self {
+            near,
+            late,
+            dial,
+            wheel,
+            ..
+        } = std::mem::take(self);
+        let late = late.into_iter().map(|Reverse(item)| item);
+        let behind = dial.into_items().chain(wheel.into_items());
+        let all = near.into_iter().chain(late).chain(behind);
+        all.map(|item| (item.time, item.tie, item.value))
+    }
+
     /// Visits every pending item with its time, in no particular order.
     pub fn pending(&self) -> impl Iterator<Item = (u64, &T)> {
-        let slots = self.levels.iter().flat_map(|level| &level.slots);
-        self.near
-            .iter()
-            .chain(self.late.iter().map(|Reverse(item)| item))
-            .chain(slots.flatten())
-            .map(|item| (item.time, &item.value))
+        let late = self.late.iter().map(|Reverse(item)| item);
+        let behind = self.dial.iter().chain(self.wheel.iter());
+        let all = self.near.iter().chain(late).chain(behind);
+        all.map(|item| (item.time, &item.value))
     }
 
-    /// Returns level and slot of the items that come first of those behind the horizon.
-    #[inline]
-    fn lowest(&self) -> Option<(usize, usize)> {
-        let level = self.occupied.trailing_zeros() as usize;
-        let slot = self.levels.get(level)?.occupied.trailing_zeros() as usize;
-        Some((level, slot))
-    }
-
-    /// Moves the horizon on, until enough items lie in order; returns how many are new there.
+    /// Turns the dial to the next slot with items and puts them in order, unless that begins at the limit or
+    /// later.
     #[inline(never)]
-    fn refill(&mut self) -> usize {
-        let mut fresh = 0;
-        while self.near.len() < AHEAD
-            && let Some((level, slot)) = self.lowest()
-        {
-            let mut items = self.empty(level, slot);
-            if level == 0 || items.len() <= BATCH {
-                // To the end of the slot's span: the horizon's digits above, its own, then any.
-                let span = (1 << (level as u32 * DIGIT)) - 1;
-                self.horizon = items.first().map_or(self.horizon, |item| item.time | span);
-            } else {
-                let least = items.iter().map(|item| item.time).min();
-                let horizon = least.unwrap_or(self.horizon);
-                self.horizon = horizon;
-                for later in items.extract_if(.., |item| item.time > horizon) {
-                    self.file(later);
+    fn turn(&mut self, limit: u64) {
+        loop {
+            if let Some(slot) = self.dial.next() {
+                if dial::begin_of(slot) >= limit {
+                    return;
                 }
+                if self.dial.turn(slot) {
+                    self.bring(self.dial.last_block());
+                }
+                self.dial.take(slot, &mut self.near);
+                if self.near.len() > 1 {
+                    // They mostly came in order.
+                    self.near.reverse();
+                    self.near.sort_unstable_by_key(|item| Reverse(item.key()));
+                }
+                return;
             }
-            // They mostly came in order.
-            items.reverse();
-            items.sort_unstable_by_key(|item| Reverse(item.key()));
-            fresh += items.len();
-            items.append(&mut self.near);
-            let emptied = std::mem::replace(&mut self.near, items);
-            if emptied.capacity() <= ROOM {
-                self.spare.push(emptied);
+            let Some(place) = self.wheel.next() else {
+                return;
+            };
+            let block = self.wheel.begin(place);
+            if dial::begin_of_block(block) >= limit {
+                return;
             }
-        }
-        fresh
-    }
-
-    /// Takes the items of a slot.
-    fn empty(&mut self, level: usize, slot: usize) -> Vec<Item<T>> {
-        let Level { occupied, slots } = &mut self.levels[level];
-        *occupied &= !(1 << slot);
-        if *occupied == 0 {
-            self.occupied &= !(1 << level);
-        }
-        std::mem::take(&mut slots[slot])
-    }
-
-    /// Files an item that lies behind the horizon.
-    #[inline]
-    fn file(&mut self, item: Item<T>) {
-        let bit = (item.time ^ self.horizon).ilog2();
-        let level = u32::from(LEVEL_OF[bit as usize]);
-        let slot = (item.time >> (level * DIGIT)) as usize % SLOTS;
-        self.occupied |= 1 << level;
-        let level = &mut self.levels[level as usize];
-        level.occupied |= 1 << slot;
-        let items = &mut level.slots[slot];
-        if items.len() == items.capacity() {
-            make_room(items, &mut self.spare);
-        }
-        items.push(item);
-    }
-
-    /// Puts an item among those up to the horizon.
-    #[inline(never)]
-    fn join(&mut self, item: Item<T>) {
-        if self.near.len() >= CROWD {
-            self.retreat();
-        }
-        if item.time > self.horizon {
-            self.file(item);
-        } else if self.near.len() >= CROWD {
-            self.late.push(Reverse(item));
-        } else {
-            let after = self.near.partition_point(|other| *other > item);
-            self.near.insert(after, item);
+            self.dial.skip_to(block);
+            self.bring(block);
         }
     }
 
-    /// Moves the horizon back to where enough items are left in order: it had moved on while little was
-    /// pending, and now there is much.
-    #[cold]
-    fn retreat(&mut self) {
-        let horizon = self.near[self.near.len() - AHEAD].time;
-        let Some(bit) = (horizon ^ self.horizon).checked_ilog2() else {
-            return;
-        };
-        let behind = self.near.partition_point(|item| item.time > horizon);
-        let mut behind: Vec<_> = self.near.drain(..behind).collect();
-        let late = std::mem::take(&mut self.late).into_vec();
-        behind.extend(late.into_iter().map(|Reverse(item)| item));
-        for level in 0..=(bit / DIGIT) as usize {
-            while self.levels[level].occupied != 0 {
-                let slot = self.levels[level].occupied.trailing_zeros() as usize;
-                behind.extend(self.empty(level, slot));
-            }
-        }
-        self.horizon = horizon;
-        for item in behind {
-            if item.time > horizon {
-                self.file(item);
-            } else {
-                self.late.push(Reverse(item));
-            }
-        }
-    }
-}
-
-/// Gives a full slot more room: that of a slot that was emptied, if it had any.
-#[inline(never)]
-fn make_room<T>(items: &mut Vec<T>, spare: &mut Vec<Vec<T>>) {
-    if items.capacity() == 0
-        && let Some(room) = spare.pop()
-    {
-        *items = room;
-    }
-    if items.len() == items.capacity() {
-        items.reserve(items.len().max(8));
+    /// Brings the items of a block onto the dial, of which it has just become the last.
+    fn bring(&mut self, block: u64) {
+        let dial = &mut self.dial;
+        let show = |item: Item<T>| dial.push(dial::slot_of(item.time), item);
+        let block_of = |item: &Item<T>| dial::block_of(item.time);
+        self.wheel.advance(block, block_of, show);
     }
 }
 
@@ -454,29 +358,6 @@ mod tests {
             }
         }
         assert!(queue.is_empty() && model.is_empty());
-    }
-
-    #[test]
-    fn what_comes_is_known_ahead() {
-        let mut queue = EventQueue::new();
-        for number in (0..100_u64).rev() {
-            queue.push(number * 1_000, 0, number);
-        }
-        assert_eq!(
-            queue.coming(0),
-            Some(&0),
-            "lies at the horizon from the beginning"
-        );
-        assert_eq!(queue.coming(1), None, "nothing was asked for yet");
-        for number in 0..100 {
-            let (_, _, taken) = queue.pop_before(u64::MAX).unwrap();
-            assert_eq!(taken, number);
-            for distance in 0..15 {
-                let later = number + 1 + distance;
-                let expected = (later < 100).then_some(later);
-                assert_eq!(queue.coming(distance as usize).copied(), expected);
-            }
-        }
     }
 
     #[test]
