@@ -5,7 +5,7 @@ use plsim_nat::{
     Reset, Sender,
 };
 use plsim_packet::{Fate, Form, Fragments, Origin, Packet, Payload, Rewrite, TcpHeader};
-use plsim_sim::{Ask, ChannelId, Coming, Context, Node, Wakeup};
+use plsim_sim::{ChannelId, Coming, Context, Node, Wakeup};
 use plsim_types::canary::{Fault, planted};
 use plsim_types::{Direction, DropReason, Instant, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
 
@@ -494,7 +494,7 @@ impl Node for BackendHost {
         self.pass(packet, direction, context);
     }
 
-    fn foresee(&self, coming: Coming<'_>, ask: Ask) -> Option<ChannelId> {
+    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
         let Coming::Packet(packet, by) = coming else {
             return None;
         };
@@ -511,16 +511,9 @@ impl Node for BackendHost {
                 protocol: packet.protocol(),
                 segment: None,
             };
-            match ask {
-                Ask::Index => nat.prefetch_reply(&reply),
-                Ask::State => nat.prefetch_reply_found(&reply),
-            }
+            nat.prefetch_reply(&reply);
         } else {
-            let original = original(packet, None);
-            match ask {
-                Ask::Index => nat.prefetch_original(&original),
-                Ask::State => nat.prefetch_original_found(&original),
-            }
+            nat.prefetch_original(&original(packet, None));
         }
         None
     }

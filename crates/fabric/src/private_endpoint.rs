@@ -1,5 +1,5 @@
 use plsim_packet::Packet;
-use plsim_sim::{Ask, ChannelId, Coming, Context, Node};
+use plsim_sim::{ChannelId, Coming, Context, Node};
 use plsim_types::{Direction, DropReason, PlsId};
 use plsim_vnet::PrivateEndpoint;
 
@@ -102,7 +102,7 @@ impl Node for PrivateEndpointNode {
         context.send(onward, packet);
     }
 
-    fn foresee(&self, coming: Coming<'_>, _: Ask) -> Option<ChannelId> {
+    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
         let Coming::Packet(packet, _) = coming else {
             return None;
         };

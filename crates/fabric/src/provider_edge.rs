@@ -1,6 +1,6 @@
 use plsim_lb::{ChangeError, FrontendId, LbEvent, LoadBalancer, ProbeId};
 use plsim_packet::{Fate, Form, Fragments, Packet};
-use plsim_sim::{Ask, ChannelId, Coming, Context, Node, Wakeup};
+use plsim_sim::{ChannelId, Coming, Context, Node, Wakeup};
 use plsim_table::FixedMap;
 use plsim_types::{BackendId, DropReason, Instant, LinkId, PlsId};
 
@@ -181,16 +181,13 @@ impl Node for ProviderEdge {
         self.settle(context);
     }
 
-    fn foresee(&self, coming: Coming<'_>, ask: Ask) -> Option<ChannelId> {
+    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
         let Coming::Packet(packet, _) = coming else {
             return None;
         };
         let (frontend, link) = self.config.dialled(packet)?;
-        let (balancer, tuple) = (&self.config.load_balancer, packet.five_tuple());
-        match ask {
-            Ask::Index => balancer.prefetch(frontend, link, &tuple),
-            Ask::State => balancer.prefetch_found(frontend, link, &tuple),
-        }
+        let balancer = &self.config.load_balancer;
+        balancer.prefetch(frontend, link, &packet.five_tuple());
         None
     }
 

@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use plsim_packet::Packet;
-use plsim_sim::{Ask, ChannelId, Coming, Context, Node};
+use plsim_sim::{ChannelId, Coming, Context, Node};
 use plsim_table::FixedMap;
 use plsim_types::DropReason;
 use plsim_vnet::{Arrival, EndpointId, NextHop, VirtualNetwork, VnetId};
@@ -88,7 +88,7 @@ impl Node for VirtualNetworkNode {
         }
     }
 
-    fn foresee(&self, coming: Coming<'_>, _: Ask) -> Option<ChannelId> {
+    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
         match coming {
             Coming::Packet(packet, _) => {
                 let machine = self

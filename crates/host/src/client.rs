@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, IcmpError, Origin, Packet};
-use plsim_sim::{Ask, ChannelId, Coming, Context, Node, Wakeup};
+use plsim_sim::{ChannelId, Coming, Context, Node, Wakeup};
 use plsim_table::FixedMap;
 use plsim_types::{DropReason, Instant, KeyedHash, Protocol};
 
@@ -473,13 +473,13 @@ impl Node for ClientVms {
         self.receive(packet, cx);
     }
 
-    fn foresee(&self, coming: Coming<'_>, ask: Ask) -> Option<ChannelId> {
+    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
         match coming {
             Coming::Packet(packet, _) if self.full.is_none() && packet.form() == Form::Tcp => {
                 let (local, remote) = (packet.destination(), packet.source());
-                self.tcp.slots.foresee(local, remote, ask, &self.group);
+                self.tcp.slots.foresee(local, remote, &self.group);
             }
-            Coming::Timer(token) if token >> 32 == TCP && ask == Ask::State => {
+            Coming::Timer(token) if token >> 32 == TCP => {
                 self.tcp.slots.prefetch(token as u32);
             }
             Coming::Packet(..) | Coming::Timer(_) => {}

@@ -2,7 +2,6 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 
-use plsim_table::prefetch;
 use plsim_types::KeyedHash;
 
 /// The ephemeral ports of client VMs: which there are, which come first, and what they are unique for.
@@ -86,14 +85,6 @@ impl Ports {
             targets => targets.binary_search(&remote).ok()?,
         };
         Some(&self.spaces[space])
-    }
-
-    /// Asks for the memory that [`find`](Self::find) will read.
-    #[inline]
-    pub(crate) fn prefetch(&self, vm: u16, port: u16, remote: SocketAddrV4) {
-        if let Some(space) = self.space(remote) {
-            space.prefetch(vm, port);
-        }
     }
 
     /// Gives a port back.
@@ -286,12 +277,6 @@ impl Space {
     fn find(&self, vm: u16, port: u16) -> Option<u32> {
         let holder = self.holder(vm, port).copied();
         holder.filter(|&holder| holder != NOBODY)
-    }
-
-    fn prefetch(&self, vm: u16, port: u16) {
-        if let Some(holder) = self.holder(vm, port) {
-            prefetch(holder);
-        }
     }
 
     /// Returns where the holder of a port is noted, if it ever had one.

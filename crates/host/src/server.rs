@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, probe};
-use plsim_sim::{Ask, ChannelId, Coming, Context, Node, Wakeup};
+use plsim_sim::{ChannelId, Coming, Context, Node, Wakeup};
 use plsim_table::{FixedSet, FlowTable};
 use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment};
 
@@ -527,19 +527,16 @@ impl Node for ServerVm {
         self.accept_waiting(cx);
     }
 
-    fn foresee(&self, coming: Coming<'_>, ask: Ask) -> Option<ChannelId> {
-        match (coming, ask) {
-            (Coming::Packet(packet, _), ask) => {
+    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
+        match coming {
+            Coming::Packet(packet, _) => {
                 let key = self.key(packet.source(), packet.destination().port());
-                match ask {
-                    Ask::Index => self.slots.prefetch(key),
-                    Ask::State => _ = self.slots.prefetch_found(key),
-                }
+                self.slots.prefetch_found(key);
             }
-            (Coming::Timer(token), Ask::State) if token < FRAGMENTS => {
+            Coming::Timer(token) if token < FRAGMENTS => {
                 self.slots.prefetch_entry(token as u32);
             }
-            (Coming::Timer(_), _) => {}
+            Coming::Timer(_) => {}
         }
         None
     }

@@ -1,6 +1,5 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use plsim_sim::Ask;
 use plsim_table::Slab;
 use plsim_types::Instant;
 
@@ -85,25 +84,12 @@ impl<S: Default> Slots<S> {
         self.entries.prefetch(position as usize);
     }
 
-    /// Asks for the memory that [`find`](Self::find) will read, or for the end itself.
+    /// Asks for the memory of the end that [`find`](Self::find) will find.
     #[inline]
-    pub(crate) fn foresee(
-        &self,
-        local: SocketAddrV4,
-        remote: SocketAddrV4,
-        ask: Ask,
-        group: &Group,
-    ) {
-        let Some(vm) = group.vm(local.ip()) else {
-            return;
-        };
-        match ask {
-            Ask::Index => self.ports.prefetch(vm, local.port(), remote),
-            Ask::State => {
-                if let Some(position) = self.ports.find(vm, local.port(), remote) {
-                    self.prefetch(position);
-                }
-            }
+    pub(crate) fn foresee(&self, local: SocketAddrV4, remote: SocketAddrV4, group: &Group) {
+        let vm = group.vm(local.ip());
+        if let Some(position) = vm.and_then(|vm| self.ports.find(vm, local.port(), remote)) {
+            self.prefetch(position);
         }
     }
 

@@ -33,22 +33,13 @@ impl LoadBalancer {
         }
     }
 
-    /// Asks for the line that tells where a packet's flow is, if flows are remembered at all: for a
-    /// caller that sees packets coming. It changes nothing.
+    /// Asks for what is remembered of a packet's flow, if flows are remembered at all: for a caller that sees
+    /// packets coming. It changes nothing.
     #[inline]
     pub fn prefetch(&self, frontend: FrontendId, link: Option<LinkId>, tuple: &FiveTuple) {
         if self.remembers() {
             let key = FlowKey::new(link, frontend, tuple);
             self.sticky.prefetch(self.sticky.place(&key));
-        }
-    }
-
-    /// Asks for a packet's flow, when the line that tells where it is has had time to come.
-    #[inline]
-    pub fn prefetch_found(&self, frontend: FrontendId, link: Option<LinkId>, tuple: &FiveTuple) {
-        if self.remembers() {
-            let key = FlowKey::new(link, frontend, tuple);
-            self.sticky.prefetch_found(self.sticky.place(&key));
         }
     }
 

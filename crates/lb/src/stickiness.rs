@@ -145,15 +145,9 @@ impl StickyTable {
         self.table.find(hash, |flow| flow.matches(key))
     }
 
-    /// Asks for the line that tells where a flow is.
+    /// Asks for a flow.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        self.table.prefetch(hash);
-    }
-
-    /// Asks for a flow, when the line that tells where it is has had time to come.
-    #[inline]
-    pub(crate) fn prefetch_found(&self, hash: u64) {
         self.table.prefetch_found(hash);
     }
 

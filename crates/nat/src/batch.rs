@@ -115,32 +115,16 @@ impl NatEngine {
 }
 
 impl NatEngine {
-    /// Asks for the line that tells where the binding of a packet of the consumers is: for a caller
-    /// that sees packets coming, but not as a slice. It changes nothing.
+    /// Asks for the binding of a packet of the consumers: for a caller that sees packets coming, but not as
+    /// a slice. It changes nothing.
     #[inline]
     pub fn prefetch_original(&self, packet: &Original) {
-        self.flows.prefetch(self.flow_of(packet).hash);
-    }
-
-    /// Asks for the binding of a packet of the consumers, when the line that tells where it is has had
-    /// time to come.
-    #[inline]
-    pub fn prefetch_original_found(&self, packet: &Original) {
         self.flows.prefetch_found(self.flow_of(packet).hash);
     }
 
-    /// Asks for the line that tells who owns the port that a packet of the backend VM goes to.
+    /// Asks for the binding that a packet of the backend VM answers.
     #[inline]
     pub fn prefetch_reply(&self, packet: &Reply) {
-        if let Some(place) = self.owner_place(packet) {
-            self.pages.prefetch(place);
-        }
-    }
-
-    /// Asks for the binding that a packet of the backend VM answers, when the line that tells where it
-    /// is has had time to come.
-    #[inline]
-    pub fn prefetch_reply_found(&self, packet: &Reply) {
         self.prefetch_answered(self.owner_place(packet));
     }
 

@@ -21,7 +21,7 @@ pub trait Node {
     /// Asks for the memory that something to come will need: it changes nothing, and nothing depends on
     /// whether it is called. Returns the channel on which a packet will probably go on in its instant,
     /// for the node there to foresee it, too: one that is nearer to the packet's end.
-    fn foresee(&self, _coming: Coming<'_>, _ask: Ask) -> Option<ChannelId> {
+    fn foresee(&self, _coming: Coming<'_>) -> Option<ChannelId> {
         None
     }
 }
@@ -33,16 +33,6 @@ pub enum Coming<'p> {
     Packet(&'p Packet, ChannelId),
     /// A timer with this token.
     Timer(u64),
-}
-
-/// What memory to ask for. A line that has to be read to know where the next one lies comes first, and
-/// has come when the next one is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// What tells where the state is: a line of an index.
-    Index,
-    /// The state.
-    State,
 }
 
 /// What a node can do to the world while it is running.

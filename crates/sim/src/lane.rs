@@ -5,7 +5,7 @@ use plsim_packet::{Packet, PacketId, Payload, TcpHeader};
 use plsim_types::{DropReason, Instant};
 
 use crate::channel::{Channel, ChannelId, FarEnd};
-use crate::context::{Ask, Coming, Context, Node};
+use crate::context::{Coming, Context, Node};
 use crate::entity::{NodeId, Source};
 use crate::event::{Class, Tie, What, tie};
 use crate::observer::{Observer, Place};
@@ -15,9 +15,6 @@ use crate::world::Stuck;
 
 /// The most hops a packet may make without time moving.
 const HOP_LIMIT: u8 = 32;
-/// How many events before its own a node is to ask for the state that an event needs.
-#[allow(dead_code)]
-const ASK_AHEAD: usize = 5;
 /// The most packet records kept for reuse.
 const POOL_LIMIT: usize = 1 << 20;
 
@@ -345,7 +342,13 @@ impl<N: Node> Lane<N> {
             {
                 return Ok(Halt::Budget);
             }
-            let Some((time, tie, what)) = self.kernel.queue.pop_before(limit) else {
+            let kernel = &mut self.kernel;
+            let foresight = Foresight {
+                far_ends: &kernel.far_ends,
+                nodes: &self.nodes,
+            };
+            let ask = |what: &What| foresight.ask(what);
+            let Some((time, tie, what)) = kernel.queue.pop_foreseeing(limit, ask) else {
                 return Ok(Halt::Done);
             };
             self.kernel.now = Instant::from_nanos(time);
@@ -468,17 +471,15 @@ impl<N: Node> Lane<N> {
 }
 
 /// What is needed to tell nodes of events to come.
-#[allow(dead_code)]
 struct Foresight<'a, N> {
     far_ends: &'a [FarEnd],
     nodes: &'a [Option<N>],
 }
 
-#[allow(dead_code)]
 impl<N: Node> Foresight<'_, N> {
     /// Has the memory asked for that an event needs.
     #[inline]
-    fn ask(&self, what: &What, ask: Ask) {
+    fn ask(&self, what: &What) {
         match what {
             What::Arrival(by, packet) => {
                 let mut next = Some(*by);
@@ -488,12 +489,12 @@ impl<N: Node> Foresight<'_, N> {
                     let far = self.far_ends[by.0 as usize];
                     next = self.nodes[far.to.0 as usize]
                         .as_ref()
-                        .and_then(|node| node.foresee(Coming::Packet(packet, by), ask));
+                        .and_then(|node| node.foresee(Coming::Packet(packet, by)));
                 }
             }
             What::Timer(node, token) => {
                 if let Some(node) = &self.nodes[node.0 as usize] {
-                    node.foresee(Coming::Timer(*token), ask);
+                    node.foresee(Coming::Timer(*token));
                 }
             }
         }

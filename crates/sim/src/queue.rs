@@ -9,6 +9,8 @@ mod wheel;
 
 /// The most items in order among which another one is put in its place.
 const CROWD: usize = 128;
+/// So many items of a slot are shown ahead: the memory they ask for is to lie near when their turn comes.
+const FORESEEN: usize = 64;
 /// The memory of a slot is kept up to so many items: all slots may come to need as much.
 const ROOM: usize = 64;
 
@@ -171,8 +173,16 @@ impl<T> EventQueue<T> {
     /// Takes the least item if its time lies before `limit`: (time, tie, value).
     #[inline]
     pub fn pop_before(&mut self, limit: u64) -> Option<(u64, u64, T)> {
-        if self.near.is_empty() {
-            self.turn(limit);
+        self.pop_foreseeing(limit, |_| {})
+    }
+
+    /// The same; `foresee` is shown most items once, some time before they are taken.
+    #[inline]
+    pub fn pop_foreseeing(&mut self, limit: u64, foresee: impl FnMut(&T)) -> Option<(u64, u64, T)> {
+        if self.near.is_empty() && self.turn(limit) {
+            let coming = self.dial.next().map_or(&[][..], |slot| self.dial.items(slot));
+            let coming = coming.iter().take(FORESEEN);
+            coming.map(|item| &item.value).for_each(foresee);
         }
         if !self.late.is_empty() {
             return self.pop_of_two(limit);
@@ -232,11 +242,11 @@ impl<T> EventQueue<T> {
     /// Turns the dial to the next slot with items and puts them in order, unless that begins at the limit or
     /// later.
     #[inline(never)]
-    fn turn(&mut self, limit: u64) {
+    fn turn(&mut self, limit: u64) -> bool {
         loop {
             if let Some(slot) = self.dial.next() {
                 if dial::begin_of(slot) >= limit {
-                    return;
+                    return false;
                 }
                 if self.dial.turn(slot) {
                     self.bring(self.dial.last_block());
@@ -247,14 +257,14 @@ impl<T> EventQueue<T> {
                     self.near.reverse();
                     self.near.sort_unstable_by_key(|item| Reverse(item.key()));
                 }
-                return;
+                return true;
             }
             let Some(place) = self.wheel.next() else {
-                return;
+                return false;
             };
             let block = self.wheel.begin(place);
             if dial::begin_of_block(block) >= limit {
-                return;
+                return false;
             }
             self.dial.skip_to(block);
             self.bring(block);
