@@ -1,6 +1,6 @@
 use std::fmt;
 
-use plsim_types::Duration;
+use plsim_types::{Duration, Instant};
 use serde_json::{Number, Value};
 
 use crate::number::Exact;
@@ -16,6 +16,8 @@ pub struct Expectation {
     pub test: Test,
     /// How far a number may lie outside, in the unit of the answer; `None` means not at all.
     pub within: Option<Number>,
+    /// When it is asked; `None` means at the end of the run.
+    pub at: Option<Instant>,
 }
 
 /// What an answer must be.
@@ -132,8 +134,11 @@ impl fmt::Display for Expectation {
                 write!(f, "{path} between {} and {}", number(low), number(high))?;
             }
         }
-        match &self.within {
-            Some(slack) => write!(f, " within {}", number(slack)),
+        if let Some(slack) = &self.within {
+            write!(f, " within {}", number(slack))?;
+        }
+        match self.at {
+            Some(at) => write!(f, " at {at}"),
             None => Ok(()),
         }
     }

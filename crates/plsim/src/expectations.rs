@@ -1,5 +1,6 @@
 use plsim_observe::{Expectation, Number, Path, QueryError, Summary, Test, Value, Verdict};
 use plsim_scenario::{Action, Diagnostic, Diagnostics, Expect, ExpectValue, Scenario, TimeSpan};
+use plsim_types::Instant;
 
 use crate::simulation::Simulation;
 use crate::summarise;
@@ -9,6 +10,18 @@ use crate::summarise;
 pub(crate) struct Expected {
     expectation: Expectation,
     because: Option<String>,
+    /// What came of it, where its instant lies before the end of the run.
+    verdict: Option<Verdict>,
+}
+
+impl Expected {
+    fn judge(&self, summary: &Value) -> Verdict {
+        let mut verdict = self.expectation.judge(summary);
+        if verdict.note.is_none() {
+            verdict.note.clone_from(&self.because);
+        }
+        verdict
+    }
 }
 
 /// Reads the scenario's expectations.
@@ -72,18 +85,28 @@ fn unanswerable(scenario: &Scenario, path: &str, error: &QueryError) -> Diagnost
     }
 }
 
+/// Returns the first instant at which something is expected that has not been judged.
+pub(crate) fn next_instant(expected: &[Expected]) -> Option<Instant> {
+    let waiting = expected.iter().filter(|one| one.verdict.is_none());
+    waiting.filter_map(|one| one.expectation.at).min()
+}
+
+/// Judges what is expected at the instant that the run has reached.
+pub(crate) fn judge_now(expected: &mut [Expected], now: Instant, summary: &Summary) {
+    let summary = summary.to_value();
+    for one in expected {
+        if one.verdict.is_none() && one.expectation.at.is_some_and(|at| at <= now) {
+            one.verdict = Some(one.judge(&summary));
+        }
+    }
+}
+
 /// Judges a finished run.
 pub(crate) fn judge(simulation: &Simulation, summary: &Summary) -> Vec<Verdict> {
     let summary = summary.to_value();
     let judged = simulation.expected().iter();
     judged
-        .map(|expected| {
-            let mut verdict = expected.expectation.judge(&summary);
-            if verdict.note.is_none() {
-                verdict.note.clone_from(&expected.because);
-            }
-            verdict
-        })
+        .map(|one| one.verdict.clone().unwrap_or_else(|| one.judge(&summary)))
         .collect()
 }
 
@@ -120,8 +143,14 @@ fn read_one(scenario: &Scenario, index: usize, entry: &Expect) -> Result<Expecte
         .transpose()?;
     let because = entry.because.clone();
     Ok(Expected {
-        expectation: Expectation { path, test, within },
+        expectation: Expectation {
+            path,
+            test,
+            within,
+            at: entry.at.map(|at| Instant::ZERO + at.0),
+        },
         because,
+        verdict: None,
     })
 }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use plsim_observe::{
     Capture, CaptureConfig, Event, EventLog, IdleCeiling, LedgerError, Places, Recorder,
-    RefusalKey, RunSample, TimeSeries,
+    RefusalKey, RunSample, Summary, TimeSeries,
 };
 use plsim_scenario::{Diagnostics, Scenario};
 use plsim_sim::{Progress, Shards, Stuck, Threads, World};
@@ -259,6 +259,7 @@ impl Simulation {
                     .visit(*node, |room, _| room.clients_mut().forget_times());
             }
         }
+        self.judge_if_due();
         self.sample_if_due();
         self.apply_due_events();
         if self.world.now() < self.end {
@@ -280,8 +281,7 @@ impl Simulation {
     /// [`RunError::Output`] if a writer fails, [`RunError::Internal`] if the books do not balance.
     pub fn finish(mut self) -> Result<Report, RunError> {
         self.record_events();
-        let mut summary = summarise::summary(&self);
-        summary.scenario_hash = summarise::scenario_hash(&self.scenario);
+        let mut summary = self.summary();
         self.world.observer().ledger().balance(summary.in_flight)?;
         if !summary.connections.is_partition() {
             let counts = format!("{:?}", summary.connections);
@@ -289,7 +289,6 @@ impl Simulation {
                 "outcomes do not add up: {counts}"
             )));
         }
-        summary.findings = findings::findings(&self.scenario, &summary);
         if summary.complete {
             summary.expectations = expectations::judge(&self, &summary);
         } else {
@@ -314,6 +313,14 @@ impl Simulation {
         })
     }
 
+    /// Sums up what there is now.
+    fn summary(&self) -> Summary {
+        let mut summary = summarise::summary(self);
+        summary.scenario_hash = summarise::scenario_hash(&self.scenario);
+        summary.findings = findings::findings(&self.scenario, &summary);
+        summary
+    }
+
     /// Does what belongs to time zero: sample, events, and then the clients' first packets.
     fn begin(&mut self) {
         self.sample_if_due();
@@ -335,6 +342,7 @@ impl Simulation {
         let outage = self.outages.front().map(|outage| outage.at);
         let stops = [
             Some(self.end),
+            expectations::next_instant(&self.expected),
             self.warm_up,
             self.next_sample,
             event,
@@ -346,6 +354,15 @@ impl Simulation {
 
     fn event_time(&self, index: usize) -> Instant {
         Instant::ZERO + self.scenario.event[index].at.0
+    }
+
+    fn judge_if_due(&mut self) {
+        let now = self.world.now();
+        let next = expectations::next_instant(&self.expected);
+        if now < self.end && next.is_some_and(|at| at <= now) {
+            let summary = self.summary();
+            expectations::judge_now(&mut self.expected, now, &summary);
+        }
     }
 
     fn sample_if_due(&mut self) {

@@ -132,12 +132,15 @@ pub enum Action {
     LinkUp,
 }
 
-/// What must hold when the run is over: exactly one of `equals`, `at_least`, `at_most`, `between`.
+/// What must hold when the run is over, or at an instant of it: exactly one of `equals`, `at_least`, `at_most`, `between`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
     /// The path of a value in the summary, as in `connections.failed`.
     pub value: String,
+    /// The instant at which it must hold: the summary says what there is just before it. The end of the run
+    /// if absent.
+    pub at: Option<TimeSpan>,
     /// The value must be this (within the tolerance, if there is one).
     pub equals: Option<ExpectValue>,
     /// The value must be this or more.

@@ -1,6 +1,6 @@
 use super::Rules;
 use super::link::{LINK_CHANGES, LINK_TARGETS};
-use super::lints::{PL060, PL061, PL062, PL070};
+use super::lints::{PL060, PL061, PL062, PL070, PL201};
 use crate::model::{Action, ConnectionState, Event, Expect, ExpectValue, VmState};
 
 /// What can change about a VM.
@@ -208,7 +208,25 @@ impl Rules<'_> {
                 )
                 .help("name a value of the summary, for example \"connections.failed\"");
             }
+            self.instant(&path, expect);
             self.comparison(&path, expect);
+        }
+    }
+
+    /// An expectation is about an instant of the run.
+    fn instant(&mut self, path: &str, expect: &Expect) {
+        let end = self.scenario.run.duration;
+        let Some(at) = expect.at else { return };
+        let path = format!("{path}.at");
+        if at.0.is_zero() {
+            self.report(PL201, &path, "nothing has happened before the run begins")
+                .help("1ns is behind what happens at the beginning");
+        } else if at.0 > end.0 {
+            let message = format!("the run ends at {}, before {}", end.0, at.0);
+            self.report(PL201, &path, message)
+                .label("never reached")
+                .see("run.duration", "the run ends here")
+                .help("leave `at` out for the end of the run, or let it last longer");
         }
     }
 

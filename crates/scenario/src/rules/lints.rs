@@ -139,6 +139,7 @@ lints! {
     PL190 Error None, "a capture has room for all capture points";
     PL195 Warning None, "answers by ICMP have a rate where there are any";
     PL200 Warning None, "SYN cookies are for machines that have a backlog";
+    PL201 Error None, "an expectation is about an instant of the run";
 }
 
 #[cfg(test)]
