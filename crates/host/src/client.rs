@@ -46,7 +46,12 @@ pub(crate) const fn full_token(position: u32) -> u64 {
 
 /// The timer of what drives a workload.
 pub(crate) const fn model_token(workload: u16) -> u64 {
-    MODEL << 32 | workload as u64
+    pool_token(workload, 0)
+}
+
+/// The timer of one of a workload's pools.
+pub(crate) const fn pool_token(workload: u16, pool: u16) -> u64 {
+    MODEL << 32 | (pool as u64) << 16 | workload as u64
 }
 
 /// All client VMs of one group, with the workloads that start there.
@@ -109,6 +114,11 @@ impl Group {
         let ports = u64::from(local.port()) << 16 | u64::from(remote.port());
         let offset = self.isns.pair(addresses, ports) as u32;
         offset.wrapping_add((now.as_nanos() / ISN_TICK) as u32)
+    }
+
+    /// Tells whether a VM runs.
+    pub(crate) fn is_up(&self, vm: u16) -> bool {
+        !self.down.contains(&vm)
     }
 
     fn has(&self, vm: u16) -> bool {
@@ -206,7 +216,9 @@ impl ClientVms {
         for (at, config) in std::mem::take(&mut self.planned).into_iter().enumerate() {
             let start = config.start;
             let count = config.destinations.sockets.len() as u16;
-            self.workloads.push(Workload::new(at as u16, first, config));
+            let vms = self.group.addresses.len();
+            let numbers = (at as u16, first);
+            self.workloads.push(Workload::new(numbers, config, vms));
             first = first.wrapping_add(count);
             self.run(at, cx, |application, all, turn| {
                 application.start(start, all, turn);
@@ -501,7 +513,10 @@ impl Node for ClientVms {
             return;
         }
         if token >> 32 == MODEL {
-            return self.run(position as usize, cx, Application::on_timer);
+            let (at, part) = (position & 0xFFFF, (position >> 16) as u16);
+            return self.run(at as usize, cx, |application, all, turn| {
+                application.on_timer(part, all, turn);
+            });
         }
         let now = cx.now();
         let fired = match (token >> 32, &mut self.full) {

@@ -317,9 +317,9 @@ impl Connections for FullClients {
         false
     }
 
-    fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
+    fn open(&mut self, from: Option<u16>, turn: &mut Turn<'_, '_>) -> Option<u32> {
         let destination = turn.choose();
-        let Some((vm, port)) = self.slots.ports.take(destination) else {
+        let Some((vm, port)) = self.slots.ports.take(destination, from) else {
             turn.lacked_port(destination);
             return None;
         };

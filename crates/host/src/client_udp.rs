@@ -168,9 +168,9 @@ impl Connections for UdpClients {
         true
     }
 
-    fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32> {
+    fn open(&mut self, from: Option<u16>, turn: &mut Turn<'_, '_>) -> Option<u32> {
         let destination = turn.choose();
-        let Some((vm, port)) = self.slots.ports.take(destination) else {
+        let Some((vm, port)) = self.slots.ports.take(destination, from) else {
             turn.lacked_port(destination);
             return None;
         };

@@ -104,11 +104,11 @@ pub(crate) trait Connections {
     /// Tells whether a request can follow one that was not answered.
     fn outlives_silence(&self) -> bool;
 
-    /// Starts a connection from the next client VM that has a port; counts a failure if VMs run, but
-    /// none has.
+    /// Starts a connection from that client VM, or from the next one that has a port; counts a failure if
+    /// VMs run, but none has.
     ///
     /// UDP knows no handshake: such a flow has an event at once.
-    fn open(&mut self, turn: &mut Turn<'_, '_>) -> Option<u32>;
+    fn open(&mut self, from: Option<u16>, turn: &mut Turn<'_, '_>) -> Option<u32>;
 
     /// Writes a request on an open connection that waits for no response.
     fn ask(&mut self, position: u32, asked: Asked, turn: &mut Turn<'_, '_>);

@@ -60,10 +60,14 @@ impl Ports {
         }
     }
 
-    /// Takes a port for a connection to a destination: of the VM whose turn it is, or of the next one that
-    /// has any.
-    pub(crate) fn take(&mut self, destination: u16) -> Option<(u16, u16)> {
-        self.space_mut(destination).take()
+    /// Takes a port for a connection to a destination: of the VM that it is to come from, or else of the one
+    /// whose turn it is, or of the next one that has any.
+    pub(crate) fn take(&mut self, destination: u16, from: Option<u16>) -> Option<(u16, u16)> {
+        let space = self.space_mut(destination);
+        match from {
+            Some(vm) => space.take_of(vm),
+            None => space.take(),
+        }
     }
 
     /// Notes the position of the connection that has a port.
@@ -190,28 +194,37 @@ impl Space {
     fn take(&mut self) -> Option<(u16, u16)> {
         let at = self.next_available()?;
         self.turn = (at + 1) % self.vms.len();
+        self.take_of(at as u16)
+    }
+
+    fn take_of(&mut self, vm: u16) -> Option<(u16, u16)> {
+        let at = usize::from(vm);
+        if self.available[at / 64] & 1 << (at % 64) == 0 {
+            return None;
+        }
         let VmPorts { offset, used, .. } = self.vms[at];
         let is_fresh =
             used < self.preferred() || used < self.count && self.vms[at].freed.is_empty();
         let fresh = is_fresh.then(|| self.fresh(offset, used));
-        let vm = &mut self.vms[at];
+        let own = &mut self.vms[at];
         let port = match fresh {
             Some(port) => {
-                vm.used += 1;
+                own.used += 1;
                 port
             }
             None => {
-                let freed = vm.freed.pop_front();
+                let freed = own.freed.pop_front();
                 freed
                     .or_else(|| self.freed_odd.get_mut(at)?.pop_front())
                     .expect("broken invariant: an available VM has a free port")
             }
         };
         let is_odd_left = self.freed_odd.get(at).is_some_and(|odd| !odd.is_empty());
-        if vm.used == self.count && vm.freed.is_empty() && !is_odd_left {
+        let own = &self.vms[at];
+        if own.used == self.count && own.freed.is_empty() && !is_odd_left {
             self.available[at / 64] &= !(1 << (at % 64));
         }
-        Some((at as u16, port))
+        Some((vm, port))
     }
 
     /// Returns how many ports come before others: the even ones, or all.

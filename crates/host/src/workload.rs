@@ -4,6 +4,7 @@
 mod closed_loop;
 mod config;
 mod pool;
+mod pools;
 mod script;
 mod stats;
 mod stream;
@@ -17,7 +18,7 @@ use crate::parameters::TcpParameters;
 use crate::request::{Extra, Request};
 use crate::schedule::Schedule;
 use closed_loop::ClosedLoop;
-use pool::Pool;
+use pools::Pools;
 use script::Script;
 use stream::UdpStream;
 
@@ -73,13 +74,13 @@ pub(crate) enum Application {
     /// Each connection does the same.
     Script(Script),
     ClosedLoop(ClosedLoop),
-    Pool(Pool),
+    Pools(Pools),
     UdpStream(UdpStream),
 }
 
 impl Workload {
-    /// Builds a workload whose destinations begin with that number.
-    pub(crate) fn new(number: u16, first_destination: u16, config: WorkloadConfig) -> Self {
+    /// Builds a workload by its number and that of its first destination, on so many VMs.
+    pub(crate) fn new(numbers: (u16, u16), config: WorkloadConfig, vms: usize) -> Self {
         let seed = config.seed;
         let mut arrivals = Stream::new(seed, "workload", "arrivals");
         let application = match &config.model {
@@ -88,10 +89,10 @@ impl Workload {
             }
             Model::UdpStream { .. } => Application::UdpStream(UdpStream::new(&config)),
             Model::ClosedLoop(model) => Application::ClosedLoop(ClosedLoop::new(model, &config)),
-            Model::Pool(model) => Application::Pool(Pool::new(model)),
+            Model::Pool(model) => Application::Pools(Pools::new(model, &config, vms)),
         };
         Self {
-            traffic: Traffic::new((number, first_destination), &config),
+            traffic: Traffic::new(numbers, &config),
             schedule: Schedule::new(&config, &mut arrivals),
             config,
             arrivals,
@@ -250,7 +251,7 @@ impl Application {
     ) {
         match self {
             Self::Script(_) | Self::ClosedLoop(_) | Self::UdpStream(_) => {}
-            Self::Pool(pool) => pool.start(at, all, turn),
+            Self::Pools(pools) => pools.start(at, all, turn),
         }
     }
 
@@ -260,8 +261,8 @@ impl Application {
             Self::Script(script) => script.begin(all, turn),
             Self::ClosedLoop(clients) => clients.begin(all, turn),
             // Nobody is there to ask.
-            Self::Pool(_) if !turn.group.runs() => {}
-            Self::Pool(pool) => pool.begin(all, turn),
+            Self::Pools(_) if !turn.group.runs() => {}
+            Self::Pools(pools) => pools.begin(all, turn),
             Self::UdpStream(stream) => stream.begin(all, turn),
         }
     }
@@ -307,18 +308,33 @@ impl Application {
         match self {
             Self::Script(script) => script.hear(position, event, all, turn),
             Self::ClosedLoop(clients) => clients.hear(position, event, all, turn),
-            Self::Pool(pool) => pool.hear(position, event, all, turn),
+            Self::Pools(pools) => pools.hear(position, event, all, turn),
             Self::UdpStream(stream) => stream.hear(position, event, all, turn),
         }
     }
 
-    /// Does what is due by the application's own clock.
-    pub(crate) fn on_timer(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+    /// Does what is due by the clock of the application, or of one of its pools.
+    pub(crate) fn on_timer(
+        &mut self,
+        pool: u16,
+        all: &mut dyn Connections,
+        turn: &mut Turn<'_, '_>,
+    ) {
         match self {
             Self::Script(script) => script.on_timer(all, turn),
             Self::ClosedLoop(clients) => clients.on_timer(all, turn),
-            Self::Pool(pool) => pool.on_timer(all, turn),
+            Self::Pools(pools) => pools.on_timer(pool, all, turn),
             Self::UdpStream(_) => {}
+        }
+    }
+
+    /// Does what came due while no VM ran, or that of a pool did not.
+    pub(crate) fn resume(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        match self {
+            Self::Pools(pools) => pools.resume(all, turn),
+            Self::Script(_) | Self::ClosedLoop(_) | Self::UdpStream(_) => {
+                self.on_timer(0, all, turn);
+            }
         }
     }
 }

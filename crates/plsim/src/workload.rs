@@ -174,6 +174,7 @@ fn closed_loop(scenario: &Scenario, workload: &file::Workload) -> ClosedLoopConf
 fn pool_config(pool: &file::Pool) -> PoolConfig {
     let after_idle = span(pool.validate_after_idle).unwrap_or_default();
     PoolConfig {
+        per_vm: pool.pools_per_vm,
         size: pool.size,
         min_idle: pool.min_idle,
         max_idle: span(pool.max_idle),

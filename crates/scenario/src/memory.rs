@@ -195,7 +195,12 @@ fn add(sum: &mut u64, more: u64) {
 /// Returns how many connections of a workload may live at once, if each outlives its close by so much.
 fn alive(workload: &Workload, (end, afterlife): (Duration, Duration), files: &Files) -> u64 {
     if let Some(pool) = &workload.pool {
-        return u64::from(pool.size);
+        // Of a pool without a limit each request may have a connection of its own.
+        let pools = workload.pools();
+        let kept = u64::from(pool.min_idle).saturating_mul(pools);
+        let wanted = workload.planned(end, files).unwrap_or(u64::MAX);
+        let most = u64::from(pool.size).saturating_mul(pools);
+        return most.min(kept.saturating_add(wanted));
     }
     let total = workload.planned(end, files).unwrap_or(u64::MAX);
     if workload.is_held() {

@@ -49,7 +49,7 @@ impl ClientVms {
         }
         self.udp.slots.boot(vm, address);
         for at in 0..self.workloads.len() {
-            self.run(at, cx, Application::on_timer);
+            self.run(at, cx, Application::resume);
         }
     }
 

@@ -135,7 +135,7 @@ impl ClosedLoop {
         if let Some(position) = state.connection {
             return self.ask(client, position, all, turn);
         }
-        let Some(position) = all.open(turn) else {
+        let Some(position) = all.open(None, turn) else {
             return self.fail(client, None, turn);
         };
         self.clients[client as usize].connection = Some(position);

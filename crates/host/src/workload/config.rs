@@ -80,6 +80,8 @@ pub enum Jitter {
 /// A pool of connections that requests borrow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolConfig {
+    /// How many there are on each VM, above zero; a request is given to one of them.
+    pub per_vm: u16,
     /// The most connections, above zero.
     pub size: u32,
     /// How many are opened at the start, and kept when idle ones are closed.

@@ -8,7 +8,7 @@ use super::config::{NoticeClose, OnConnectFailure, Order, PoolConfig};
 use super::stats::Why;
 use super::{RETRY_AFTER, later};
 use crate::agenda::Agenda;
-use crate::client::model_token;
+use crate::client::pool_token;
 use crate::config::Close;
 use crate::connection::{Asked, Connections, Event, Turn};
 use crate::request::{Extra, Request};
@@ -18,10 +18,13 @@ use member::{Member, Operation, State, Task};
 /// Bytes of a test and of its answer: a short query and its result.
 const TEST: u32 = 64;
 
-/// A pool of connections, and the requests that borrow them.
+/// A pool of connections from one VM, and the requests that borrow them.
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(super) struct Pool {
     config: PoolConfig,
+    /// Its number among those of the workload.
+    number: u16,
+    vm: u16,
     /// The pool's connections by number, the oldest first.
     members: BTreeMap<u64, Member>,
     /// Which one is at a position of a transport.
@@ -34,14 +37,18 @@ pub(crate) struct Pool {
     /// When the first that waits will be given up, as far as a task is set for it.
     watch: Option<Instant>,
     created: u64,
+    /// The positions of those that were opened since somebody asked.
+    opened: Vec<u32>,
     /// Whether the pool waits before it opens connections that nobody asked for.
     is_refilling: bool,
 }
 
 impl Pool {
-    pub(super) fn new(config: &PoolConfig) -> Self {
+    pub(super) fn new(config: &PoolConfig, number: u16, vm: u16) -> Self {
         Self {
             config: config.clone(),
+            number,
+            vm,
             members: BTreeMap::new(),
             by_position: BTreeMap::new(),
             idle: VecDeque::new(),
@@ -49,6 +56,7 @@ impl Pool {
             agenda: Agenda::default(),
             watch: None,
             created: 0,
+            opened: Vec::new(),
             is_refilling: false,
         }
     }
@@ -65,6 +73,15 @@ impl Pool {
         } else {
             self.fill(all, turn);
         }
+    }
+
+    pub(super) fn runs(&self, turn: &Turn<'_, '_>) -> bool {
+        turn.group.is_up(self.vm)
+    }
+
+    /// Takes the positions of the connections that were opened since the last call.
+    pub(super) fn opened(&mut self) -> impl Iterator<Item = u32> {
+        self.opened.drain(..)
     }
 
     /// Opens connections until there are as many as the pool keeps.
@@ -87,7 +104,13 @@ impl Pool {
     }
 
     pub(super) fn on_timer(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
-        while let Some(task) = self.agenda.pop(model_token(turn.traffic.number), turn.cx) {
+        if !self.runs(turn) {
+            return;
+        }
+        while let Some(task) = self
+            .agenda
+            .pop(pool_token(turn.traffic.number, self.number), turn.cx)
+        {
             match task {
                 Task::Waiting => self.give_up(turn),
                 Task::Bury(number) => {
@@ -236,7 +259,7 @@ impl Pool {
     fn watch(&mut self, due: Instant, turn: &mut Turn<'_, '_>) {
         if self.watch.is_none_or(|watch| due < watch) {
             self.watch = Some(due);
-            let token = model_token(turn.traffic.number);
+            let token = pool_token(turn.traffic.number, self.number);
             self.agenda.push(due, Task::Waiting, token, turn.cx);
         }
     }
@@ -261,7 +284,7 @@ impl Pool {
     /// Opens as many connections as requests wait for, if there is room.
     fn open_for_waiting(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
         let waits = self.config.on_connect_failure == OnConnectFailure::Wait;
-        if !turn.group.runs() {
+        if !self.runs(turn) {
             return self.refill_later(turn);
         }
         while self.members.len() < self.config.size as usize {
@@ -280,9 +303,13 @@ impl Pool {
     }
 
     fn open(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
-        let Some(position) = all.open(turn) else {
+        if !self.runs(turn) {
+            return self.refill_later(turn);
+        }
+        let Some(position) = all.open(Some(self.vm), turn) else {
             return self.could_not_open(turn);
         };
+        self.opened.push(position);
         let number = self.created;
         self.created += 1;
         let lifetime = self.config.max_lifetime;
@@ -318,7 +345,7 @@ impl Pool {
 
     fn refill_at(&mut self, at: Instant, turn: &mut Turn<'_, '_>) {
         self.is_refilling = true;
-        let token = model_token(turn.traffic.number);
+        let token = pool_token(turn.traffic.number, self.number);
         self.agenda.push(at, Task::Refill, token, turn.cx);
     }
 
@@ -507,7 +534,7 @@ impl Pool {
                 member.state = State::Dead { since, ended: now };
                 let unused = max_idle.map(|most| member.used + most);
                 if let Some(due) = unused.into_iter().chain(member.expiry).min() {
-                    let token = model_token(turn.traffic.number);
+                    let token = pool_token(turn.traffic.number, self.number);
                     let due = later(now, due.since(now));
                     self.agenda.push(due, Task::Bury(number), token, turn.cx);
                 }

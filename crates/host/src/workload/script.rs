@@ -52,7 +52,7 @@ impl Script {
     }
 
     pub(super) fn begin(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
-        match all.open(turn) {
+        match all.open(None, turn) {
             None => self.replace(true, turn),
             Some(position) => {
                 if let Some(event) = all.poll(position, turn) {

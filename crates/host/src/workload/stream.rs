@@ -26,7 +26,7 @@ impl UdpStream {
     }
 
     pub(super) fn begin(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
-        if let Some(position) = all.open(turn) {
+        if let Some(position) = all.open(None, turn) {
             let hold = turn.traffic.draw_hold();
             all.progress(position).end = turn.now() + hold;
             if let Some(event) = all.poll(position, turn) {

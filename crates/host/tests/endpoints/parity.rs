@@ -369,6 +369,8 @@ fn the_tests_of_workloads_queues_and_icmp_hold_in_every_pairing() {
             pools::a_pool_opens_no_more_than_its_size_and_the_rest_waits_or_gives_up();
             pools::a_pool_closes_what_rests_too_long_or_lives_too_long();
             pools::a_pool_keeps_its_least_number_through_all_of_that();
+            pools::each_vm_has_pools_of_its_own_and_requests_go_to_them_in_turn();
+            pools::the_pool_of_a_vm_that_is_down_stands_still_and_the_others_get_its_requests();
             pools::a_dead_connection_is_met_by_the_request_by_the_test_or_by_nobody();
             pools::a_silent_death_is_met_at_the_timeout_of_the_request_or_of_the_test();
             pools::a_pools_keepalive_is_a_small_request_and_does_not_count_as_use();

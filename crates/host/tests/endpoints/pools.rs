@@ -6,10 +6,11 @@ use plsim_packet::Origin;
 use plsim_types::{Duration, TcpFlags};
 
 use crate::workloads::{impatient, secs};
-use crate::world::{Mini, Setup, at_once, session};
+use crate::world::{Mini, SERVER, Setup, at_once, session};
 
 pub(crate) fn pool() -> PoolConfig {
     PoolConfig {
+        per_vm: 1,
         size: 2,
         min_idle: 0,
         max_idle: None,
@@ -305,4 +306,74 @@ pub(crate) fn the_oldest_connection_is_lent_first_whatever_has_rested_longer() {
         assert!(expected.contains(&longest), "{order:?}: {longest}");
         mini.check();
     }
+}
+
+#[test]
+pub(crate) fn each_vm_has_pools_of_its_own_and_requests_go_to_them_in_turn() {
+    for (per_vm, pools) in [(1, 3), (2, 6)] {
+        let pool = PoolConfig {
+            per_vm,
+            size: 5,
+            min_idle: 2,
+            ..pool()
+        };
+        let mut setup = Setup::new(borrowed(pool, secs(1), session()));
+        setup.clients = 3;
+        let mut mini = setup.build();
+        mini.run_ms(500);
+        assert_eq!(mini.stats().established, 2 * pools, "each keeps its own");
+        mini.run_ms(60_500);
+        let stats = mini.stats();
+        assert_eq!((stats.attempted, stats.pool.lent), (2 * pools, 61));
+        // Each request is one flow's, and the VMs take turns.
+        let log = &mini.log().sent;
+        let asked = log
+            .iter()
+            .filter(|(_, packet)| *packet.destination().ip() == SERVER && packet.payload_len() > 0);
+        let vms = asked.map(|(_, packet)| packet.source().ip().octets()[3]);
+        let expected = [4, 5, 6].into_iter().cycle().take(61);
+        assert!(vms.eq(expected));
+        mini.check();
+    }
+}
+
+#[test]
+fn requests_that_arrive_at_random_go_to_pools_at_random() {
+    let pool = PoolConfig {
+        per_vm: 10,
+        ..pool()
+    };
+    let mut workload = borrowed(pool, secs(1), session());
+    workload.arrival = plsim_host::Arrival::Poisson;
+    let mut setup = Setup::new(workload);
+    setup.clients = 10;
+    let mut mini = setup.build();
+    // Each of 100 pools opens one with its first request: 100 (1 - 0.99^100) = 63.4 +- 3.1 by now, not 100.
+    mini.run_ms(100_000);
+    let opened = mini.stats().attempted;
+    assert!((50..=77).contains(&opened), "{opened}");
+    mini.check();
+}
+
+#[test]
+pub(crate) fn the_pool_of_a_vm_that_is_down_stands_still_and_the_others_get_its_requests() {
+    let pool = PoolConfig {
+        min_idle: 1,
+        ..pool()
+    };
+    let mut setup = Setup::new(borrowed(pool, secs(1), session()));
+    setup.clients = 2;
+    let mut mini = setup.build();
+    mini.run_ms(10_500);
+    mini.with_clients(|clients, cx| _ = clients.crash(0, cx));
+    mini.run_ms(20_500);
+    let stats = mini.stats();
+    assert_eq!((stats.vm_down, stats.established), (1, 1));
+    assert_eq!((stats.attempted, stats.operations.succeeded), (2, 21));
+    mini.with_clients(|clients, cx| clients.boot(0, cx));
+    mini.run_ms(30_500);
+    let stats = mini.stats();
+    assert_eq!((stats.attempted, stats.established), (3, 2));
+    assert_eq!((stats.operations.succeeded, stats.failed), (31, 0));
+    mini.check();
 }

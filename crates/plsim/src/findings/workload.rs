@@ -185,15 +185,24 @@ impl Reader<'_> {
             safe(ceiling),
             binds(ceiling)
         );
-        let own = match (pool.max_idle, pool.min_idle) {
+        let min_idle = match (pool.min_idle, workload.pools()) {
+            (0, _) => None,
+            (min_idle, 1) => Some(format!("{min_idle}")),
+            (min_idle, pools) => Some(format!("{min_idle} in each of {} pools", grouped(pools))),
+        };
+        let own = match (pool.max_idle, &min_idle) {
             (None, _) => "it has none".to_owned(),
-            (Some(span), 0) => format!("it is {}", span.0),
-            (Some(span), min_idle) => {
+            (Some(span), None) => format!("it is {}", span.0),
+            (Some(span), Some(min_idle)) => {
                 format!("it is {}, and min_idle keeps {min_idle} from it", span.0)
             }
         };
+        let lower = match min_idle {
+            None => "",
+            Some(_) => " and lower min_idle",
+        };
         let mut help = vec![format!(
-            "Set max_idle to {} or less ({own}), or keepalive_time.",
+            "Set max_idle to {} or less{lower} ({own}), or keepalive_time.",
             safe(ceiling)
         )];
         if !pool.validation {

@@ -247,6 +247,13 @@ impl Workload {
         in_all.map(|count| count.0).or(each)
     }
 
+    /// Returns how many pools it has on all its VMs; none unless that is its model.
+    #[must_use]
+    pub fn pools(&self) -> u64 {
+        let each = self.pool.as_ref().map_or(0, |pool| pool.pools_per_vm);
+        u64::from(each) * u64::from(self.machines)
+    }
+
     /// Tells whether it says how many connections or clients there are, in all or for each VM.
     pub(crate) const fn has_number(&self) -> bool {
         match self.model {

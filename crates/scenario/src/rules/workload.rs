@@ -112,7 +112,7 @@ impl Rules<'_> {
             }
         }
         if let Some(pool) = &workload.pool {
-            self.pool(&format!("{path}.pool"), pool);
+            self.pool(&format!("{path}.pool"), pool, workload.pools());
         }
         self.rests(path, workload);
     }
@@ -229,7 +229,13 @@ impl Rules<'_> {
         }
     }
 
-    fn pool(&mut self, path: &str, pool: &Pool) {
+    fn pool(&mut self, path: &str, pool: &Pool, pools: u64) {
+        if pools == 0 || pools > MOST_POOLS {
+            let message = format!("a workload cannot have {pools} pools");
+            self.report(PL131, &format!("{path}.pools_per_vm"), message)
+                .label("for each VM of the group")
+                .help("1 is one for each VM; all VMs together may have 65535");
+        }
         if pool.min_idle > pool.size {
             let message = format!(
                 "a pool of {} cannot keep {} connections",
@@ -317,6 +323,20 @@ impl Rules<'_> {
             let Some(span) = span.filter(|span| span.0 >= ceiling) else {
                 continue;
             };
+            if key == "pool.max_lifetime" {
+                let message = format!(
+                    "a pool that keeps all its connections closes none for resting, and the flow of one that \
+                     rests is gone after {ceiling}, before it is {} old",
+                    span.0
+                );
+                self.report(PL133, &format!("{path}.{key}"), message)
+                    .label("too long")
+                    .help(format!(
+                        "set max_idle and lower min_idle, or keepalive_time; else {}",
+                        against(whose)
+                    ));
+                continue;
+            }
             let message = format!(
                 "a connection that rests for {} is dead: the flow is gone after {ceiling} without \
                  packets",
@@ -359,6 +379,9 @@ impl Rules<'_> {
         }
     }
 }
+
+/// The most pools of a workload: as many as their timers can be told apart.
+const MOST_POOLS: u64 = 65_535;
 
 /// Draws that are too long are told from this share on: one in a thousand.
 const FEW: f64 = 0.001;

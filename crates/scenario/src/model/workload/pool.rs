@@ -7,11 +7,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pool {
-    /// The most connections.
+    /// How many of these pools each VM has: one for each instance of the application. Requests go to all
+    /// pools of the workload in turn, or at random if their arrivals are "poisson".
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub pools_per_vm: u16,
+    /// The most connections of a pool.
     #[serde(default = "ten")]
     #[schemars(range(min = 1, max = 100_000))]
     pub size: u32,
-    /// How many it opens at the start and keeps when idle ones are closed.
+    /// How many a pool opens at the start and keeps when idle ones are closed.
     #[serde(default)]
     pub min_idle: u32,
     /// How long a connection may be unused before the pool closes it; for ever if absent.
@@ -86,6 +91,10 @@ impl Pool {
     pub fn keepalives(&self) -> Option<TimeSpan> {
         self.keepalive_time.filter(|span| !span.0.is_zero())
     }
+}
+
+const fn one() -> u16 {
+    1
 }
 
 const fn ten() -> u32 {
