@@ -169,7 +169,8 @@ impl NatEngine {
         }
         self.unlist(position);
         let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.key.protocol());
-        side.held -= 1;
+        side.unhold(binding.key.backend_port());
+        side.in_use -= 1;
         self.free(position, at);
     }
 
@@ -185,14 +186,12 @@ impl NatEngine {
         let side = self.nat_ips[usize::from(binding.nat_ip)].side(next.protocol());
         match (before.is_held(), next.is_held()) {
             (false, true) => {
-                side.in_use -= 1;
-                side.held += 1;
+                side.hold(binding.key.backend_port());
                 self.active -= 1;
                 self.enlist(position);
             }
             (true, false) => {
-                side.held -= 1;
-                side.in_use += 1;
+                side.unhold(binding.key.backend_port());
                 self.activate();
                 self.unlist(position);
                 if self.report {

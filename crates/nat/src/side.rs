@@ -13,7 +13,7 @@ pub(crate) struct Side {
     /// By the backend port they belong to; a single one for port 0 if they are per VM.
     spaces: Vec<(u16, Space)>,
     pub(crate) in_use: u32,
-    pub(crate) held: u32,
+    held: u32,
     peak: u32,
     peak_at: Option<Instant>,
     binds: u64,
@@ -95,14 +95,27 @@ impl Side {
             self.peak = self.in_use + self.held;
             self.peak_at = Some(now);
         }
-        let held = self.held;
         let space = self.space_mut(backend_port);
-        let fresh = space.bound();
+        let (fresh, held) = (space.bound(), space.held);
         if fresh && self.first_exhausted.is_none() {
             self.first_exhausted = Some(now);
             self.held_when_exhausted = held;
         }
         fresh && !core::mem::replace(&mut self.exhaustion_queued, true)
+    }
+
+    /// Counts a port that is held down from now on.
+    pub(crate) fn hold(&mut self, backend_port: u16) {
+        self.in_use -= 1;
+        self.held += 1;
+        self.space_mut(backend_port).held += 1;
+    }
+
+    /// Counts a held-down port that is in use again, or about to be released.
+    pub(crate) fn unhold(&mut self, backend_port: u16) {
+        self.in_use += 1;
+        self.held -= 1;
+        self.space_mut(backend_port).held -= 1;
     }
 
     pub(crate) fn usage(&self, nat_ip: Ipv4Addr, protocol: Protocol, pool: &Pool) -> Usage {

@@ -9,6 +9,8 @@ use plsim_types::{Instant, KeyedHash};
 pub(crate) struct Space {
     pub(crate) ports: Ports,
     pub(crate) owners: PortMap,
+    /// How many of the ports in use are held down.
+    pub(crate) held: u32,
     /// The fewest free ports so far.
     least_free: u32,
     /// Exhaustion was told and enough ports were not free again since.
@@ -22,6 +24,7 @@ impl Space {
     pub(crate) fn new(pool: &Pool, key: KeyedHash) -> Self {
         let ports = Ports::new(pool.allocator, pool.ports.clone(), key);
         Self {
+            held: 0,
             least_free: ports.free(),
             ports,
             owners: PortMap::new(&pool.ports),

@@ -6,7 +6,8 @@ use plsim_types::{Instant, PlsId, Protocol};
 ///
 /// With [`PortSpace::PerVmPort`](crate::PortSpace::PerVmPort) it has a port space for each backend port
 /// that was ever used: all figures are sums over these, but for [`fullest`](Self::fullest), which tells
-/// how near exhaustion is, and the instants, which are of whichever was first.
+/// how near exhaustion is, the instants, which are of whichever was first, and
+/// [`held_when_exhausted`](Self::held_when_exhausted).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// The service.
@@ -53,7 +54,7 @@ pub struct Usage {
     pub reused_held: u64,
     /// The first instant at which a port space had no free port.
     pub first_exhausted: Option<Instant>,
-    /// How many of the ports were held down at that instant; 0 if there was none.
+    /// How many ports of that space were held down at that instant; 0 if there was none.
     pub held_when_exhausted: u32,
     /// The instant at which the first established TCP or UDP flow had idled out.
     pub first_expired: Option<Instant>,

@@ -91,7 +91,8 @@ pub struct Finding {
 /// The ports of one NAT IP toward one backend VM, for one protocol.
 ///
 /// Where each backend port has a port space of its own (`port_space = "per-vm-port"`) all figures are sums
-/// over these, but for the fullest one's, which tell how near exhaustion was.
+/// over these, but for the fullest one's, which tell how near exhaustion was, and what is told about the first
+/// exhaustion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatSummary {
     /// The Private Link Service.
@@ -140,7 +141,7 @@ pub struct NatSummary {
     pub reused_held: u64,
     /// The first instant without a free port.
     pub first_exhausted: Option<Instant>,
-    /// How many of its ports were held down at that instant.
+    /// How many ports of the space that had none were held down at that instant.
     pub held_when_exhausted: u32,
     /// The first instant at which an established connection or a UDP flow had idled out.
     pub first_expired: Option<Instant>,

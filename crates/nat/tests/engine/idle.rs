@@ -324,4 +324,8 @@ fn ports_held_down_at_the_first_exhaustion_are_told() {
     let usage = nat.usage(Protocol::Tcp)[0];
     assert_eq!(usage.held_when_exhausted, 2);
     assert_eq!(usage.first_exhausted, Some(nat.instant()));
+    // What becomes of them later is another matter.
+    nat.after(65 * SECOND).timeout();
+    let usage = nat.usage(Protocol::Tcp)[0];
+    assert_eq!((usage.held, usage.held_when_exhausted), (0, 2));
 }

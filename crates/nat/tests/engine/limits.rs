@@ -3,7 +3,8 @@
 use crate::harness::{ACK, BACKEND, CLIENT_ISN, Nat, PLS, SECOND, SERVER_ISN, SYN, segment, small};
 use plsim_nat::{
     Allocation, AnswerRate, Answers, ConfigError, FullestSpace, HeldPorts, LimitRefusals,
-    NatEngine, NatError, NatEvent, OnExhaustion, Original, Pace, PoolConfig, PortSpace, Reply,
+    NatEngine, NatError, NatEvent, OnExhaustion, OnIdle, Original, Pace, PoolConfig, PortSpace,
+    Reply, Reset,
 };
 use plsim_types::{DropReason, Duration, Instant, LinkId, PlsId, Protocol};
 use std::collections::BTreeSet;
@@ -224,6 +225,36 @@ fn a_reservation_without_delay_changes_at_once_and_wakes_nobody_for_it() {
     }
 }
 
+#[test]
+fn a_reservation_that_changes_after_an_expiry_is_told_by_the_next_packet() {
+    let mut config = small(1, 16);
+    config.pools[0].allocator = Allocation::ReservedBlocks {
+        size: 4,
+        most: 4,
+        pace: Pace::DEFAULT,
+    };
+    let mut nat = Nat::new(config);
+    for number in 0..4 {
+        to_port(&mut nat, 8_000, number).unwrap();
+    }
+    nat.after(SECOND).timeout();
+    // The flows end at 300 s, which halves the share at 360 s; nobody looks until much later.
+    nat.after(1_000 * SECOND);
+    let nobodys = SocketAddrV4::new([10, 2, 1, 99].into(), 1_024);
+    let answer = nat.answer_from(SocketAddrV4::new(BACKEND, 8_000), nobodys, None);
+    assert_eq!(answer, Err(NatError::NoFlow));
+    let wake = nat.engine.poll_timeout();
+    assert!(wake.is_none_or(|wake| wake > nat.instant()), "{wake:?}");
+    let events = std::iter::from_fn(|| nat.engine.poll_event());
+    let changes: Vec<_> = events
+        .filter_map(|event| match event {
+            NatEvent::ShareChanged { at, from, to, .. } => Some((at.as_nanos() / SECOND, from, to)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(changes, [(1, 4, 8), (360, 8, 4)]);
+}
+
 /// A flow to another port of the same VM.
 fn to_port(nat: &mut Nat, backend_port: u16, number: u16) -> Result<SocketAddrV4, NatError> {
     let packet = Original {
@@ -309,6 +340,7 @@ fn the_fullest_of_the_spaces_is_told_beside_the_sum_of_all() {
     to_port(&mut nat, 8_001, 0).unwrap();
     let usage = nat.usage(Protocol::Udp)[0];
     assert_eq!(usage.fullest, FullestSpace { taken: 1, ..full });
+    assert_eq!(usage.first_exhausted, Some(Instant::ZERO));
     // Of equal ones the lowest.
     let mut config = small(1, 4);
     config.pools[0].port_space = PortSpace::PerVmPort;
@@ -324,6 +356,29 @@ fn the_fullest_of_the_spaces_is_told_beside_the_sum_of_all() {
     let usage = nat.usage(Protocol::Udp)[0];
     assert_eq!((usage.fullest.taken, usage.fullest.peak), (2, 2));
     assert_eq!((usage.spaces, usage.fullest.backend_port), (1, None));
+}
+
+#[test]
+fn only_the_held_ports_of_the_exhausted_space_are_told() {
+    let mut config = small(1, 3);
+    config.pools[0].port_space = PortSpace::PerVmPort;
+    config.pools[0].timers.hold_down_udp = Duration::from_secs(60);
+    let mut nat = Nat::new(config);
+    // Flow 0 to each port rests from 300 s on; that of the first comes back to life.
+    for backend_port in [8_000, 8_001] {
+        to_port(&mut nat, backend_port, 0).unwrap();
+        to_port(&mut nat, backend_port, 1).unwrap();
+    }
+    nat.after(300 * SECOND).timeout();
+    assert_eq!(nat.used(Protocol::Udp), (0, 4));
+    to_port(&mut nat, 8_000, 0).unwrap();
+    assert_eq!(nat.usage(Protocol::Udp)[0].first_exhausted, None);
+    nat.after(SECOND);
+    to_port(&mut nat, 8_000, 2).unwrap();
+    let usage = nat.usage(Protocol::Udp)[0];
+    assert_eq!((usage.in_use, usage.held), (2, 3));
+    assert_eq!(usage.first_exhausted, Some(nat.instant()));
+    assert_eq!(usage.held_when_exhausted, 1);
 }
 
 #[test]
@@ -380,8 +435,13 @@ fn icmp_errors_find_their_flow_and_change_nothing() {
         nat.engine.original_error(&about, now),
         Err(NatError::NoFlow)
     );
-    assert_eq!(nat.engine.reply_error(&answer, now), Err(NatError::NoFlow));
     assert_eq!(nat.engine.active_flows(), 0);
+    let mut nat = Nat::new(small(2, 10));
+    nat.open(1).unwrap();
+    nat.after(300 * SECOND);
+    let now = nat.instant();
+    assert_eq!(nat.engine.reply_error(&answer, now), Err(NatError::NoFlow));
+    assert_eq!((nat.engine.active_flows(), nat.engine.peak_flows()), (0, 1));
 }
 
 #[test]
@@ -423,4 +483,43 @@ fn memory_is_counted_for_each_port_space() {
     let space = 60_000 / 8 + 60_000 / 64 * 4;
     let grown = nat.engine.memory_bytes() - one;
     assert!((space..2 * space).contains(&grown), "{grown}");
+    // Of the last 64 ports only those.
+    let mut config = small(1, 1);
+    config.pools[0].port_space = PortSpace::PerVmPort;
+    config.pools[0].ports = 65_472..=65_535;
+    let mut nat = Nat::new(config);
+    to_port(&mut nat, 443, 0).unwrap();
+    let one = nat.engine.memory_bytes();
+    to_port(&mut nat, 444, 1).unwrap();
+    let grown = nat.engine.memory_bytes() - one;
+    assert!(grown < 1_024, "{grown}");
+}
+
+#[test]
+fn memory_of_owners_events_and_resets_is_counted() {
+    let memory = |change: fn(&mut plsim_nat::NatConfig)| {
+        let mut config = small(1, 60_000);
+        config.pools[0].allocator = Allocation::BitmapLowest;
+        config.pools[0].on_idle = OnIdle::Silent;
+        change(&mut config);
+        let mut nat = Nat::new(config);
+        for number in 0..1_000 {
+            nat.open(number).unwrap();
+        }
+        let full = nat.engine.memory_bytes();
+        nat.after(300 * SECOND).timeout();
+        (full, nat.engine.memory_bytes())
+    };
+    let dense = memory(|_| {});
+    // The owners of 64 ports side by side share 256 bytes; of a thousand random ones hardly any do.
+    let spread = memory(|config| config.pools[0].allocator = Allocation::Bitmap);
+    assert!(spread.0 - dense.0 >= 500 * 256, "{spread:?} {dense:?}");
+    let told = memory(|config| config.events = true);
+    let events = told.0 - dense.0;
+    let least = 1_000 * size_of::<NatEvent>();
+    assert!((least..=2 * least).contains(&events), "{events}");
+    let reset = memory(|config| config.pools[0].on_idle = OnIdle::Reset);
+    let resets = reset.1 - dense.1;
+    let least = 2_000 * size_of::<Reset>();
+    assert!((least..=2 * least).contains(&resets), "{resets}");
 }

@@ -87,22 +87,27 @@ impl Reader<'_> {
                 if rows.iter().any(|row| row.bind_failures > 0) {
                     return None;
                 }
-                let worst = rows.into_iter().max_by_key(|row| row.peak)?;
-                let (peak, capacity) = (u64::from(worst.peak), u64::from(worst.capacity));
+                let worst = rows.into_iter().max_by_key(|row| row.fullest_peak)?;
+                let peak = u64::from(worst.fullest_peak);
+                let capacity = u64::from(worst.space_capacity());
                 if peak * 100 < capacity * NEARLY {
                     return None;
                 }
-                let at = worst.peak_at?.since(Instant::ZERO);
+                let at = rounded(worst.peak_at?.since(Instant::ZERO));
+                let (whose, when) = match worst.fullest_backend_port {
+                    None => (String::new(), format!("at {at}")),
+                    // That instant is of the sum over all backend ports.
+                    Some(port) => (format!(" for backend port {port}"), "at once".to_owned()),
+                };
                 let pool = nat::pool(service, PlsId(0), Vec::new());
                 Some(Finding {
                     what: format!(
-                        "{}: VM {} had {} of its {protocol} ports on NAT IP {} taken at {}: {} were left \
-                         of {}.",
+                        "{}: VM {} had {} of its {protocol} ports{whose} on NAT IP {} taken {when}: {} were \
+                         left of {}.",
                         service.name,
                         worst.backend,
                         percent(peak, capacity),
                         worst.nat_ip,
-                        rounded(at),
                         grouped(capacity - peak),
                         grouped(capacity)
                     ),
@@ -155,10 +160,11 @@ impl Reader<'_> {
     ) -> Vec<String> {
         let mut help = self.more_room(service, pool);
         // What filled the ports when they ran out, not what is left of it at the end.
-        let held: u64 = full
-            .iter()
-            .map(|row| u64::from(row.held_when_exhausted))
-            .sum();
+        let exhausted = full.iter().filter(|row| row.first_exhausted.is_some());
+        let (held, of) = exhausted.fold((0, 0), |(held, of), row| {
+            let space = u64::from(row.space_capacity());
+            (held + u64::from(row.held_when_exhausted), of + space)
+        });
         let ports: u64 = full.iter().map(|row| u64::from(row.capacity)).sum();
         let timers = service.effective_timers();
         let unanswered: u64 = full.iter().map(|row| row.expired_half_open).sum();
@@ -175,7 +181,7 @@ impl Reader<'_> {
                 connections(unanswered),
                 timers.half_open
             ));
-        } else if held > ports / 2 {
+        } else if held > of / 2 {
             help.push(format!(
                 "Keep connections open longer and reuse them: most ports are held down after a \
                  close ({} after FIN), so short connections cost the most.",
