@@ -284,8 +284,8 @@ impl NatEngine {
     }
 
     /// Translates a packet of the backend VM that only refreshes its binding; `None` if it is none.
-    /// `found` is where the owner of its port was when it was asked for. What ended before it has to be
-    /// over.
+    /// `found` is where the owner of its port was when it was asked for: it is still, or the place is
+    /// vacant, for no packet of the backend takes a port. What ended before it has to be over.
     #[inline]
     pub(crate) fn usual_reply(
         &mut self,
@@ -294,11 +294,9 @@ impl NatEngine {
         now: Instant,
     ) -> Option<Translation> {
         let binding = self.flows.get_mut(found)?;
-        let answers = binding.nat_port == packet.destination.port()
-            && self.nat_ips[usize::from(binding.nat_ip)].address == *packet.destination.ip()
-            && binding.key.goes_to(packet.protocol, packet.source.port())
-            && self.backend == *packet.source.ip();
-        if !answers {
+        let contacted = self.backend == *packet.source.ip()
+            && binding.key.goes_to(packet.protocol, packet.source.port());
+        if !contacted {
             return None;
         }
         let key = binding.key;
@@ -448,13 +446,15 @@ impl NatEngine {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let sides = self.nat_ips.iter().flat_map(|nat_ip| nat_ip.sides.iter());
-        let sides: usize = sides.flatten().map(|side| side.memory_bytes()).sum();
-        sides
-            + self.flows.memory_bytes()
-            + self.pages.memory_bytes()
-            + self.wheel.memory_bytes()
-            + self.events.capacity() * size_of::<NatEvent>()
-            + self.resets.capacity() * size_of::<Reset>()
+        let others = [
+            self.flows.memory_bytes(),
+            self.pages.memory_bytes(),
+            self.wheel.memory_bytes(),
+            self.events.capacity() * size_of::<NatEvent>(),
+            self.resets.capacity() * size_of::<Reset>(),
+        ];
+        let sides = sides.flatten().map(|side| side.memory_bytes());
+        sides.chain(others).sum()
     }
 
     fn append_nat_ip(&mut self, pool: u8, address: Ipv4Addr) {

@@ -330,7 +330,7 @@ mod tests {
     use alloc::collections::BinaryHeap;
     use alloc::vec::Vec;
     use core::cmp::Reverse;
-    use plsim_types::Instant;
+    use plsim_types::{Duration, Instant};
     use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
 
     /// Spans around the borders of ticks and levels.
@@ -526,6 +526,16 @@ mod tests {
         assert_eq!(wheel.pop_due(deadline(5), current), Some((5, 0)));
         let upcoming = [0, 1, 2].map(|distance| wheel.upcoming(distance));
         assert_eq!(upcoming, [Some(6), Some(7), None]);
+    }
+
+    #[test]
+    fn a_filed_item_wakes_its_owner_when_its_slot_begins() {
+        for level in [24, 32, 40, 48] {
+            let mut wheel = TimerWheel::new();
+            let begin = Instant::from_nanos(7 << level);
+            wheel.insert(0, 0, begin + Duration::from_nanos((1 << level) - 1));
+            assert_eq!(wheel.next_wake(), Some(begin), "{level}");
+        }
     }
 
     #[test]

@@ -248,8 +248,9 @@ impl BlockPorts {
         holder.blocks += 1;
         holder.newest = block;
         self.open(block);
+        let ports = self.ports_in(block);
         let reserved = &mut self.reservations;
-        reserved.ports += self.size.min(self.ports.count() - block * self.size);
+        reserved.ports += ports;
         reserved.peak = reserved.peak.max(reserved.ports);
         (block, words)
     }
@@ -464,11 +465,14 @@ impl PortAllocator for BlockPorts {
     }
 
     fn memory_bytes(&self) -> usize {
-        self.ports.memory_bytes()
-            + self.unclaimed.memory_bytes()
-            + self.blocks.capacity() * size_of::<Block>()
-            + self.index.len() * size_of::<(u64, u32)>()
-            + self.holders.capacity() * size_of::<Holder>()
-            + self.agenda.len() * size_of::<(Instant, u32)>()
+        let parts = [
+            self.ports.memory_bytes(),
+            self.unclaimed.memory_bytes(),
+            self.blocks.capacity() * size_of::<Block>(),
+            self.index.len() * size_of::<(u64, u32)>(),
+            self.holders.capacity() * size_of::<Holder>(),
+            self.agenda.len() * size_of::<(Instant, u32)>(),
+        ];
+        parts.into_iter().sum()
     }
 }

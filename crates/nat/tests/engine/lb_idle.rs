@@ -1,8 +1,8 @@
 //! The idle timer of the load balancer's rule, to the nanosecond.
 
 use crate::harness::{
-    ACK, BACKEND, CLIENT_ISN, FIN, Nat, PLS, RST, SECOND, SERVER_ISN, SERVICE, SYN, client,
-    endpoint, segment, small,
+    ACK, BACKEND, CLIENT_ISN, FIN, Nat, PLS, RST, RST_ACK, SECOND, SERVER_ISN, SERVICE, SYN,
+    client, endpoint, segment, small,
 };
 use core::net::SocketAddrV4;
 use plsim_nat::{
@@ -214,6 +214,24 @@ fn after_its_reset_a_forgotten_flow_lives_again_with_its_next_packet_but_an_rst(
 }
 
 #[test]
+fn a_forgotten_flow_that_lives_again_has_seen_no_syn_on_top() {
+    let mut nat = Nat::new(with(LbTimer {
+        reset: true,
+        then: LbIdleAction::Forget,
+        ..TIMER
+    }));
+    let port = nat.open(1).unwrap();
+    nat.after(RULE).timeout();
+    from_client(&mut nat).unwrap();
+    // No acknowledgement whatsoever refuses what was not sent.
+    for number in 0..32 {
+        let refusal = segment(RST_ACK, SERVER_ISN + 900, number << 27, 0);
+        nat.answer(port, refusal).unwrap();
+        assert_eq!(nat.state(port), Some(State::Established), "{number}");
+    }
+}
+
+#[test]
 fn icmp_errors_and_fragments_of_a_dropped_flow_are_dropped_with_it() {
     let mut nat = Nat::new(with(TIMER));
     let port = nat.open(1).unwrap();
@@ -279,6 +297,9 @@ fn a_timer_of_zero_and_two_of_one_port_are_refused() {
         frontend_port: Some(80),
         ..TIMER
     };
+    let mut config = small(1, 4);
+    config.pools[0].lb_timers = vec![other, TIMER];
+    assert!(NatEngine::new(config).is_ok(), "one for each of two ports");
     assert_eq!(refused(vec![zero]), ConfigError::ZeroTimer("lb_timers"));
     assert_eq!(
         refused(vec![other, TIMER, TIMER]),

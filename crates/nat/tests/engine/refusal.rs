@@ -1,8 +1,9 @@
 //! Configurations that are refused.
 
 use crate::harness::{BACKEND, Nat, PLS, nat_ip, small};
-use plsim_nat::{ConfigError, NatConfig, NatEngine};
+use plsim_nat::{ConfigError, NatConfig, NatEngine, PoolConfig};
 use plsim_types::{Duration, PlsId};
+use std::net::Ipv4Addr;
 
 fn refused(change: impl FnOnce(&mut NatConfig)) -> ConfigError {
     let mut config = small(2, 10);
@@ -60,6 +61,47 @@ fn what_cannot_work_is_refused_with_its_reason() {
     assert_eq!(
         refused(|c| c.pools[0].timers.idle_scan_interval = Some(Duration::ZERO)),
         ConfigError::ZeroTimer("idle_scan_interval")
+    );
+}
+
+/// Pools with this many NAT IPs each, all different.
+fn pools(counts: impl IntoIterator<Item = u8>) -> NatConfig {
+    let mut config = small(1, 10);
+    let pool = config.pools.remove(0);
+    let numbered = (0..).zip(counts);
+    config.pools.extend(numbered.map(|(number, count)| {
+        PoolConfig {
+            pls: PlsId(number),
+            nat_ips: (0..count)
+                .map(|ip| Ipv4Addr::new(10, 3, number as u8, ip))
+                .collect(),
+            ..pool.clone()
+        }
+    }));
+    config
+}
+
+#[test]
+fn a_vm_has_255_services_or_256_nat_ips_at_most() {
+    let built = |config| NatEngine::new(config).map(|_| ());
+    assert_eq!(built(pools([1; 255])), Ok(()));
+    assert_eq!(built(pools([8; 32])), Ok(()));
+    let one_more = [8; 32].into_iter().chain([1]);
+    assert_eq!(
+        built(pools(one_more.clone())),
+        Err(ConfigError::TooManyNatIps)
+    );
+    assert_eq!(
+        built(pools(one_more.chain([8]))),
+        Err(ConfigError::TooManyNatIps)
+    );
+    // The same when one is added later.
+    let mut nat = NatEngine::new(pools([8; 31].into_iter().chain([7]))).unwrap();
+    assert_eq!(nat.add_nat_ip(PlsId(31), nat_ip(0)), Ok(()));
+    let mut nat = NatEngine::new(pools([8; 31].into_iter().chain([4, 4]))).unwrap();
+    assert_eq!(
+        nat.add_nat_ip(PlsId(31), nat_ip(0)),
+        Err(ConfigError::TooManyNatIps)
     );
 }
 

@@ -352,6 +352,17 @@ fn rfc9293_3_10_7_4_a_server_that_takes_a_syn_on_top_has_a_new_connection() {
 }
 
 #[test]
+fn rfc9293_3_10_7_4_data_of_the_syn_on_top_counts_when_it_is_taken() {
+    // The server has acknowledged none of the ten bytes yet; the client resets behind them.
+    connected().play(&[
+        (c(SYN, 9_000, 0).with(10), OPEN),
+        (s(SYN_ACK, 50_000, 9_001), OPEN),
+        (c(RST, 9_012, 0), OPEN),
+        (c(RST, 9_011, 0), State::Reset),
+    ]);
+}
+
+#[test]
 fn rfc9293_3_10_7_1_a_server_without_the_connection_refuses_the_syn_on_top() {
     connected().play(&[
         (c(SYN, 9_000, 0), OPEN),

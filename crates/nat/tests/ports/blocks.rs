@@ -1,9 +1,9 @@
 //! Blocks of ports: whose they are, when they come and go, and RFC 7422's own table.
 
 use plsim_nat::{
-    Allocation, BlockPorts, DeterministicBlocks, NoPort, PortAllocator, PortRequest, Ports,
+    Allocation, BlockPorts, DeterministicBlocks, NoPort, Pace, PortAllocator, PortRequest, Ports,
 };
-use plsim_types::KeyedHash;
+use plsim_types::{Instant, KeyedHash};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const fn of(subscriber: u64, random: u64) -> PortRequest {
@@ -225,6 +225,22 @@ fn a_search_that_leaves_its_block_starts_again_at_the_blocks_first_port() {
     // From port 7 on, the next free one is of the other block, in the same word.
     let found = ports.allocate(&of(1, u64::MAX)).unwrap();
     assert_eq!((found.port, found.probes), (0, 2));
+}
+
+#[test]
+fn the_memory_of_subscribers_and_of_what_is_due_with_them_is_counted() {
+    let memory = |subscribers: u64, ports_each: u64| {
+        let mut ports = BlockPorts::reserved(1_024..=65_535, 64, 4, Pace::DEFAULT);
+        for number in 0..subscribers * ports_each {
+            ports.allocate(&of(number % subscribers, number)).unwrap();
+        }
+        ports.memory_bytes()
+    };
+    let each = (memory(1_000, 1) - memory(1, 1)) / 1_000;
+    assert!((56..=72).contains(&each), "{each}");
+    // From 58 of 64 ports on, more are planned.
+    let planned = memory(500, 58) - memory(500, 57);
+    assert_eq!(planned, 500 * size_of::<(Instant, u32)>());
 }
 
 #[test]

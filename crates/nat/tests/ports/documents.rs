@@ -281,6 +281,12 @@ fn fifo_lifo_and_sequential_keep_their_order() {
             "{name}"
         );
     }
+    // The port after the last one, though that one is free again.
+    let mut ports = ports("sequential", 1_024..=1_026);
+    for port in [1_024, 1_025, 1_026, 1_024] {
+        assert_eq!(ports.allocate(&random(1)).unwrap().port, port);
+        ports.release(port, 0);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::blocks::of;
 use plsim_nat::{BlockPorts, NoPort, Pace, PortAllocator, Reservations};
 use plsim_types::{Duration, Instant, KeyedHash};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const PACE: Pace = Pace {
     grow_at: 900,
@@ -210,6 +210,76 @@ fn a_block_in_use_is_given_back_with_its_last_port() {
         assert_eq!(vm.share(), left);
     }
     assert_eq!(vm.take(2, u32::MAX), 32);
+}
+
+#[test]
+fn a_share_grows_by_the_blocks_after_the_one_it_got_last() {
+    for seed in 0..10 {
+        let random = KeyedHash::new(seed, "first").word(0);
+        let mut vm = Client::new(BlockPorts::reserved(0..=319, 32, 4, PACE));
+        let port = vm.ports.allocate(&of(1, random)).unwrap().port;
+        vm.taken.push((port, 1));
+        let first = port / 32;
+        let own = |vm: &Client| {
+            let blocks = (0..10).filter(|block| vm.ports.subscriber_of(32 * block) == Some(1));
+            blocks.collect::<BTreeSet<_>>()
+        };
+        let after = |blocks: &[u16]| blocks.iter().map(|block| (first + block) % 10).collect();
+        assert_eq!(vm.take(1, u32::MAX), 31);
+        vm.after(Duration::from_secs(1));
+        assert_eq!(own(&vm), after(&[0, 1]), "{first}");
+        assert_eq!(vm.take(1, u32::MAX), 32);
+        vm.after(Duration::from_secs(1));
+        assert_eq!(own(&vm), after(&[0, 1, 2, 3]), "{first}");
+        // The two without ports in use go; what comes after them comes next.
+        vm.give_back(31);
+        vm.ports.release(port, 1);
+        vm.after(Duration::from_secs(60));
+        assert_eq!(own(&vm), after(&[0, 1]), "{first}");
+        assert_eq!(vm.take(1, u32::MAX), 32);
+        vm.after(Duration::from_secs(1));
+        assert_eq!(own(&vm), after(&[0, 1, 4, 5]), "{first}");
+    }
+}
+
+#[test]
+fn a_share_that_was_halved_counts_ports_and_not_blocks() {
+    let mut vm = Client::new(BlockPorts::reserved(0..=127, 32, 2, PACE));
+    assert_eq!(vm.take(1, u32::MAX), 32);
+    vm.after(Duration::from_secs(1));
+    assert_eq!(vm.take(1, u32::MAX), 32);
+    // Eight ports of each block stay in use, so neither goes.
+    let mut kept = [0; 2];
+    let first = vm.taken[0].0 / 32;
+    for (port, subscriber) in vm.taken.split_off(0) {
+        let block = usize::from(port / 32 != first);
+        kept[block] += 1;
+        if kept[block] > 8 {
+            vm.ports.release(port, subscriber);
+        }
+    }
+    vm.after(Duration::from_secs(60));
+    assert_eq!(
+        (vm.ports.blocks_of(1), vm.ports.reservations().halvings),
+        (2, 1)
+    );
+    // Its share is 32 ports, wherever they lie, and not what is free in two blocks.
+    assert_eq!(vm.take(1, u32::MAX), 16);
+    assert_eq!((vm.share(), vm.ports.blocks_of(1)), (64, 2));
+}
+
+#[test]
+fn the_last_block_counts_the_ports_it_has() {
+    let mut vms = Client::new(BlockPorts::reserved(0..=49, 32, 1, PACE));
+    let most = [vms.take(1, u32::MAX), vms.take(2, u32::MAX)];
+    assert!(most == [32, 18] || most == [18, 32], "{most:?}");
+    assert_eq!((vms.share(), vms.ports.reservations().peak), (50, 50));
+    let mut blocks = BlockPorts::new(0..=49, 32, 1);
+    let ports = [1, 2].map(|subscriber| blocks.allocate(&of(subscriber, 0)).unwrap().port);
+    assert_eq!(blocks.reservations().ports, 50);
+    blocks.release(ports[0], 1);
+    let left = if ports[0] < 32 { 18 } else { 32 };
+    assert_eq!(blocks.reservations().ports, left);
 }
 
 #[test]
