@@ -25,6 +25,13 @@ fn random_churn(criterion: &mut Criterion) {
     bench(criterion, "random-churn", &cases);
 }
 
+/// The oldest connection goes, as where all live equally long.
+fn fifo_churn(criterion: &mut Criterion) {
+    let occupancies = [Occupancy::Share(500_000), Occupancy::Share(990_000)];
+    let cases = laboratory(Workload::FifoChurn, &occupancies, 1).cases();
+    bench(criterion, "fifo-churn", &cases);
+}
+
 /// Used ports side by side: the worst for a scan from a random start.
 fn adversarial(criterion: &mut Criterion) {
     let occupancies = [Occupancy::Share(500_000), Occupancy::Share(990_000)];
@@ -73,5 +80,5 @@ fn connections(bencher: &mut Bencher<'_>, arena: &mut Arena) {
     });
 }
 
-criterion_group!(benches, random_churn, adversarial, cold);
+criterion_group!(benches, random_churn, fifo_churn, adversarial, cold);
 criterion_main!(benches);

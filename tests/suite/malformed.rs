@@ -12,6 +12,8 @@ use crate::wire::{ACK, BACKEND, ENDPOINT, FIN, Ip, NAT_IP, PSH, RST, SYN, URG, i
 enum Verdict {
     /// They make one binding and reach the backend VM; nothing is dropped.
     Forward,
+    /// They are the parts of what becomes one packet, which does that.
+    Join,
     /// Each is dropped, so many for each reason.
     Drop(BTreeMap<&'static str, u64>),
 }
@@ -94,18 +96,18 @@ action = "backend-up"
 backend_vm = "vm"
 "#;
 
-fn run(packets: &[Vec<u8>]) -> Summary {
+fn run(packets: &[Vec<u8>], overrides: &[&str]) -> Summary {
     let mut text = format!("{SMALL}{AROUND}");
     for (number, packet) in packets.iter().enumerate() {
         let at = format!("{}ms", 1 + number);
         text += &inject(&at, "client_vm = \"client\"", packet);
     }
-    simulate(&text, &["run.duration=30s"]).summary
+    simulate(&text, &[&["run.duration=30s"], overrides].concat()).summary
 }
 
-fn check(case: &Case) {
+fn check(case: &Case, overrides: &[&str]) {
     let name = case.name;
-    let summary = run(&case.packets);
+    let summary = run(&case.packets, overrides);
     let sent = case.packets.len() as u64;
     let drops: BTreeMap<&str, u64> = summary
         .ledger
@@ -118,6 +120,11 @@ fn check(case: &Case) {
             assert_eq!(drops, BTreeMap::new(), "{name}");
             assert_eq!(binds, 1, "{name}");
             assert!(summary.ledger.delivered >= sent, "{name}");
+        }
+        Verdict::Join => {
+            assert_eq!((drops, binds), (BTreeMap::new(), 1), "{name}");
+            let ledger = &summary.ledger;
+            assert!(ledger.delivered >= 1 && ledger.merged == sent - 1, "{name}");
         }
         Verdict::Drop(expected) => {
             assert_eq!(drops, *expected, "{name}");
@@ -135,9 +142,13 @@ fn check(case: &Case) {
 }
 
 fn family(cases: &[Case], count: usize) {
+    family_with(cases, count, &[]);
+}
+
+fn family_with(cases: &[Case], count: usize, overrides: &[&str]) {
     assert_eq!(cases.len(), count);
     for case in cases {
-        check(case);
+        check(case, overrides);
     }
 }
 
@@ -339,8 +350,16 @@ fn no_other_protocol_leaks() {
     family(&cases, 12);
 }
 
-#[test]
-fn fragments_are_dropped_and_never_taken_for_packets() {
+/// What becomes of fragments that are in order.
+#[derive(Clone, Copy)]
+enum Fragments {
+    Dropped,
+    Joined,
+    Forwarded,
+}
+
+/// The fragments of one datagram or segment.
+fn fragments(policy: Fragments) -> Vec<Case> {
     let long = Ip::udp(|udp| udp.payload = vec![1; 40]);
     let segment = Ip::tcp(|tcp| tcp.payload = vec![1; 40]);
     let ports = Ip::udp(|udp| udp.payload = datagram().transport().repeat(2));
@@ -349,20 +368,34 @@ fn fragments_are_dropped_and_never_taken_for_packets() {
             .with(|ip| ip.fragment = flags_and_offset)
             .around(bytes)
     };
-    let cases = vec![
-        drops(
+    let whole = |name, packets: Vec<Vec<u8>>| match policy {
+        Fragments::Dropped => drops(name, [("fragment", 2)], packets),
+        Fragments::Joined | Fragments::Forwarded => Case {
+            name,
+            packets,
+            verdict: Verdict::Join,
+        },
+    };
+    let alone = match policy {
+        Fragments::Dropped => "fragment",
+        Fragments::Joined | Fragments::Forwarded => "fragment-timeout",
+    };
+    let overlap = match policy {
+        Fragments::Dropped => [("fragment", 1), ("fragment-overlap", 1)],
+        Fragments::Joined | Fragments::Forwarded => [("fragment", 0), ("fragment-overlap", 2)],
+    };
+    vec![
+        whole(
             "in order",
-            [("fragment", 2)],
             vec![long.fragment(0..24), long.fragment(24..48)],
         ),
-        drops(
+        whole(
             "out of order",
-            [("fragment", 2)],
             vec![long.fragment(24..48), long.fragment(0..24)],
         ),
-        drop("the first only", "fragment", long.fragment(0..24)),
+        drop("the first only", alone, long.fragment(0..24)),
         // Its bytes look like a UDP header for port 443.
-        drop("another only", "fragment", ports.fragment(8..24)),
+        drop("another only", alone, ports.fragment(8..24)),
         drops(
             "a tiny first one",
             [("fragment-tiny", 1), ("fragment-overlap", 1)],
@@ -370,7 +403,7 @@ fn fragments_are_dropped_and_never_taken_for_packets() {
         ),
         drops(
             "offset 1 overlaps the TCP header",
-            [("fragment", 1), ("fragment-overlap", 1)],
+            overlap,
             vec![segment.fragment(0..24), segment.fragment(8..60)],
         ),
         drop("beyond 65535 bytes", "bad-fragment", part(8189, &[0; 100])),
@@ -381,8 +414,24 @@ fn fragments_are_dropped_and_never_taken_for_packets() {
             "bad-fragment",
             part(0x2000, &[0; 13]),
         ),
-    ];
-    family(&cases, 10);
+    ]
+}
+
+#[test]
+fn fragments_are_dropped_and_never_taken_for_packets() {
+    family(&fragments(Fragments::Dropped), 10);
+}
+
+#[test]
+fn fragments_become_a_whole_datagram_or_nothing() {
+    for (policy, name) in [
+        (Fragments::Joined, "reassemble"),
+        (Fragments::Forwarded, "forward"),
+    ] {
+        let name = format!("load_balancer.balancer.fragments={name}");
+        let overrides = [name.as_str(), "run.duration=60s"];
+        family_with(&fragments(policy), 10, &overrides);
+    }
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Whole stories of packets that NATs have got wrong.
 
 use crate::harness::{
-    ACK, BACKEND, CLIENT_ISN, FIN, Nat, RST, SECOND, SERVER_ISN, SERVICE, SYN, SYN_ACK, c, client,
-    s, segment, small,
+    ACK, BACKEND, CLIENT_ISN, FIN, Nat, PLS, RST, SECOND, SERVER_ISN, SERVICE, SYN, SYN_ACK, c,
+    client, endpoint, s, segment, small,
 };
 use core::net::SocketAddrV4;
-use plsim_nat::{NatError, State};
-use plsim_types::{Duration, Protocol};
+use plsim_nat::{Allocation, NatError, Original, State};
+use plsim_types::{Duration, LinkId, Protocol};
 
 const OPEN: State = State::Established;
 
@@ -187,6 +187,42 @@ fn a_reply_from_another_port_of_the_server_neither_passes_nor_refreshes() {
     assert_eq!(nat.answer_from(other, port, None), Err(NatError::Filtered));
     nat.after(100 * SECOND).timeout();
     assert_eq!(nat.used(Protocol::Udp), (0, 0));
+}
+
+/// Port shadowing: where a NAT keeps one table of tuples for both directions, a client that sends from
+/// the service's port can stand in the way of others.
+#[test]
+fn a_client_that_sends_from_the_services_port_shadows_nobody() {
+    for &allocator in Allocation::ALL {
+        let mut config = small(1, 10);
+        config.pools[0].allocator = allocator;
+        config.pools[0].ports = SERVICE - 5..=SERVICE + 4;
+        let mut nat = Nat::new(config);
+        let own = [SERVICE, endpoint().port(), 40_000].map(|port| {
+            let client = SocketAddrV4::new([10, 1, 0, 4].into(), port);
+            let packet = Original {
+                pls: PLS,
+                link: LinkId(1),
+                client,
+                endpoint: endpoint(),
+                backend_port: SERVICE,
+                protocol: Protocol::Tcp,
+                segment: Some(segment(SYN, CLIENT_ISN, 0, 0)),
+            };
+            let now = nat.instant();
+            (client, nat.engine.original(&packet, now).unwrap().source)
+        });
+        for (client, port) in own {
+            let answer = nat.answer(port, segment(SYN_ACK, SERVER_ISN, CLIENT_ISN + 1, 0));
+            let answer = answer.unwrap();
+            let name = allocator.name();
+            assert_eq!(
+                (answer.source, answer.destination),
+                (endpoint(), client),
+                "{name}"
+            );
+        }
+    }
 }
 
 #[test]
