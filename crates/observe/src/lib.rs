@@ -18,6 +18,7 @@
 //! - Names from a scenario cannot become control characters, spreadsheet formulas or broken quotes.
 #![forbid(unsafe_code)]
 
+mod backend;
 mod capture;
 mod connections;
 mod digest;
@@ -43,6 +44,7 @@ mod summary;
 mod time_series;
 mod workload;
 
+pub use backend::{BackendSummary, RequestFailedBy, SynCookies};
 pub use capture::{Capture, CaptureConfig, Interface, SNAP_LENGTH_MAX};
 pub use connections::{Connections, FailedBy, Latency};
 pub use digest::Digest;
@@ -61,8 +63,8 @@ pub use query::{Path, QueryError};
 pub use recorder::Recorder;
 pub use refusal::{Refusal, RefusalKey};
 pub use summary::{
-    BackendSummary, EndpointSummary, Finding, LbSummary, NatSummary, RefusalSummary,
-    RequestFailedBy, SCHEMA, Summary, SynCookies,
+    EndpointSummary, Finding, LbSummary, NatSummary, RefusalSummary,
+    SCHEMA, Summary,
 };
 pub use time_series::{PortCounts, PortSpaceSample, RunSample, TimeSeries, WorkloadSample};
 
