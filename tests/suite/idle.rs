@@ -4,6 +4,7 @@
 use std::fs;
 
 use plsim::Summary;
+use plsim_types::Protocol;
 
 use crate::support::{SMALL, root, run, scenario, simulate, text};
 
@@ -146,11 +147,36 @@ fn the_24_cells_of_a_load_balancer_that_forgets() {
 /// (ceiling in seconds, who sets it, what the client hears) of the rule named `tcp`.
 fn ceiling(overrides: &[&str]) -> (u64, &'static str, &'static str) {
     let summary = simulate(SMALL, overrides).summary;
-    assert_eq!(summary.idle.len(), 1, "UDP has none");
-    let row = &summary.idle[0];
+    let mut rows = summary.idle.iter();
+    let row = rows.find(|row| row.protocol == Protocol::Tcp).unwrap();
     assert_eq!((row.pls.as_str(), row.rule.as_str()), ("service", "tcp"));
     let seconds = row.ceiling().as_nanos() / 1_000_000_000;
     (seconds, row.set_by.name(), row.heard.name())
+}
+
+#[test]
+fn udp_has_the_services_own_time_and_tells_nobody() {
+    let udp = "private_link_service.service.udp_idle_timeout=100s";
+    let workload = "\n[[workload]]\nname = \"dns\"\nclient_vm = \"client\"\n\
+                    private_endpoint = \"endpoint\"\nport = 443\nprotocol = \"udp\"\nrate = \"1/s\"\n";
+    let idle = |text: &str| simulate(text, &[udp]).summary.idle;
+    assert!(
+        idle(SMALL).iter().all(|row| row.protocol == Protocol::Tcp),
+        "nobody asks"
+    );
+    let rows = idle(&format!("{SMALL}{workload}"));
+    let [row] = rows
+        .iter()
+        .filter(|row| row.protocol == Protocol::Udp)
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("{rows:?}");
+    };
+    assert_eq!(row.ceiling().as_nanos(), 100_000_000_000);
+    assert_eq!(
+        (row.set_by.name(), row.heard.name()),
+        ("service", "silence")
+    );
 }
 
 #[test]

@@ -140,6 +140,17 @@ fn an_outage_in_a_section_is_the_same_as_two_events() {
     let events = simulate(&format!("{text}{events}"), &[]).summary;
     assert_eq!(section.digest.to_string(), events.digest.to_string());
     assert_eq!(section.links, events.links);
+    assert_eq!(section.outages, events.outages);
+    let [outage] = section.outages.as_slice() else {
+        panic!("{:?}", section.outages);
+    };
+    let named = (outage.backend.as_str(), outage.ailment.name());
+    assert_eq!(named, ("endpoint_edge", "link-down"));
+    let seconds = |at: plsim_types::Instant| at.as_nanos() / 1_000_000_000;
+    assert_eq!(
+        (seconds(outage.from), outage.until.map(seconds)),
+        (3, Some(5))
+    );
     // 100 connections start while it is down. Half of them try again, a second later, while it still
     // is; and so do the ones that had started in the first second once more, at 3 s.
     assert_eq!(all(&section).link_down, 150);

@@ -378,3 +378,56 @@ fn the_summary_has_every_promised_key() {
         assert!(summary["nat"][0].get(key).is_some(), "{key}");
     }
 }
+
+#[test]
+fn an_expectation_at_an_instant_is_about_what_there_is_just_before_it() {
+    let text = format!(
+        "{SMALL}{}",
+        r#"
+[[workload]]
+name = "steady"
+client_vm = "client"
+private_endpoint = "endpoint"
+port = 443
+rate = "1/s"
+stop = "20s"
+close = "abandon"
+
+[[expect]]
+value = "connections.attempted"
+at = "5s"
+equals = 5
+because = "the one of 5 s has not started"
+
+[[expect]]
+value = "connections.attempted"
+at = "5.000000001s"
+equals = 6
+
+[[expect]]
+value = "connections.attempted"
+at = "30s"
+equals = 20
+
+[[expect]]
+value = "connections.attempted"
+equals = 21
+"#
+    );
+    let summary = simulate(&text, &[]).summary;
+    let verdicts: Vec<_> = summary
+        .expectations
+        .iter()
+        .map(|verdict| verdict.passed)
+        .collect();
+    assert_eq!(verdicts, [true, true, true, false]);
+    let told = &summary.expectations[1].text;
+    assert_eq!(told, "connections.attempted = 6 at 5.000000001 s");
+    let without = text.split("[[expect]]").next().unwrap();
+    let digest = simulate(without, &[]).summary.digest;
+    assert_eq!(
+        summary.digest.to_string(),
+        digest.to_string(),
+        "asking changes nothing"
+    );
+}

@@ -1,4 +1,5 @@
 use plsim::{Heard, IdleCeiling, SetBy};
+use plsim_types::Protocol;
 
 use crate::page::{Column, Page};
 
@@ -13,12 +14,15 @@ impl Page {
         }
         self.section(
             "Idle ceiling",
-            "how long a TCP connection may be silent: the shorter of two timers",
+            match ceilings.iter().all(is_tcp) {
+                true => "how long a TCP connection may be silent: the shorter of two timers",
+                false => "how long a flow may be silent: for TCP the shorter of two timers",
+            },
         );
         let rows: Vec<&IdleCeiling> = ceilings.iter().take(ROWS).collect();
         let columns = vec![
             Column::name("service", 2, &rows, |row| service(&row.pls)),
-            Column::name("rule", 0, &rows, |row| row.rule.clone()),
+            Column::name("rule", 0, &rows, rule),
             Column::number("silent for", 0, &rows, |row| row.ceiling().to_string()),
             Column::name("set by", 1, &rows, |row| set_by(row)),
             Column::name("then its client gets", 0, &rows, |row| heard(row)),
@@ -35,7 +39,21 @@ pub(crate) fn service(pls: &str) -> String {
     }
 }
 
+fn is_tcp(row: &IdleCeiling) -> bool {
+    row.protocol == Protocol::Tcp
+}
+
+fn rule(row: &&IdleCeiling) -> String {
+    match row.protocol {
+        Protocol::Tcp => row.rule.clone(),
+        Protocol::Udp => format!("{} (udp)", row.rule),
+    }
+}
+
 fn set_by(row: &IdleCeiling) -> String {
+    if !is_tcp(row) {
+        return "the service".to_owned();
+    }
     match (row.set_by, row.service_idle) {
         (_, None) => "the rule".to_owned(),
         (SetBy::Rule, Some(service)) => format!("the rule (service: {service})"),
@@ -44,6 +62,9 @@ fn set_by(row: &IdleCeiling) -> String {
 }
 
 fn heard(row: &IdleCeiling) -> String {
+    if !is_tcp(row) {
+        return "silence, and another port when it sends".to_owned();
+    }
     let heard = match row.heard {
         Heard::Silence => "silence",
         Heard::Reset => "a reset",

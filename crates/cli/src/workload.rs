@@ -7,7 +7,7 @@ use crate::text::{ROWS, max, p50, p99};
 type Count = fn(&WorkloadSummary) -> u64;
 
 /// What became of requests: head, and how many.
-const REQUESTS: [(&str, Count); 7] = [
+const REQUESTS: [(&str, Count); 8] = [
     ("timed out", |row| row.lost_by.timeout),
     ("reset", |row| row.lost_by.reset),
     ("idle expired", |row| row.lost_by.idle_expired),
@@ -15,6 +15,9 @@ const REQUESTS: [(&str, Count); 7] = [
     ("VM down", |row| row.lost_by.vm_down),
     ("awaiting", |row| row.awaiting),
     ("messages", |row| row.messages),
+    ("missed", |row| {
+        row.messages_due.saturating_sub(row.messages)
+    }),
 ];
 
 /// Why operations failed.

@@ -1,3 +1,4 @@
+mod counts;
 pub(crate) mod state;
 
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use crate::client_full::FullClients;
 use crate::client_tcp::{TcpClients, send};
 use crate::client_udp::UdpClients;
 use crate::config::{ClientVmsConfig, WorkloadConfig};
-use crate::connection::{Connections, Turn, Waiting};
+use crate::connection::{Connections, Turn};
 use crate::destination::{Destination, DestinationStats};
 use crate::segment::answer_closed;
 use crate::stats::WorkloadStats;
@@ -244,26 +245,6 @@ impl ClientVms {
         self.stats.iter_mut().for_each(WorkloadStats::forget_times);
     }
 
-    /// Returns for each workload how many of its TCP connections wait for a response, or for a message,
-    /// that cannot come: the network has forgotten them, because they had been silent for as long as
-    /// their `silence_limit`.
-    #[must_use]
-    pub fn waiting_in_vain(&self, now: Instant) -> Vec<u64> {
-        let mut counts = vec![0; self.stats.len()];
-        let traffic = |destination| {
-            let workload = self.group.destination(destination).workload;
-            &self.workloads[usize::from(workload)].traffic
-        };
-        let mut count = |waiting: Waiting<'_>| {
-            counts[usize::from(waiting.traffic.number)] += u64::from(waiting.is_in_vain(now));
-        };
-        match &self.full {
-            Some(full) => full.waiting(traffic).for_each(&mut count),
-            None => self.tcp.waiting(traffic).for_each(&mut count),
-        }
-        counts
-    }
-
     /// Returns the number of connections that hold a port now, those in TIME_WAIT included.
     #[must_use]
     pub const fn live(&self) -> usize {
@@ -272,21 +253,6 @@ impl ClientVms {
             None => 0,
         };
         self.tcp.live() + full + self.udp.live()
-    }
-
-    /// Returns for each workload how many of its established TCP connections their application has closed
-    /// already: the exchange of FINs is under way, or its FIN goes unanswered.
-    #[must_use]
-    pub fn closing(&self) -> Vec<u64> {
-        let mut counts = vec![0; self.stats.len()];
-        let mut count = |destination| {
-            counts[usize::from(self.group.destination(destination).workload)] += 1;
-        };
-        match &self.full {
-            Some(full) => full.closing().for_each(&mut count),
-            None => self.tcp.closing().for_each(&mut count),
-        }
-        counts
     }
 
     /// Returns the bytes of heap memory held for connections, look-up and ports.

@@ -450,7 +450,7 @@ mod tests {
                 .iter()
                 .zip(0..)
                 .map(|(&workload, position)| {
-                    let (vm, port) = ports.take(workload)?;
+                    let (vm, port) = ports.take(workload, None)?;
                     ports.assign(workload, vm, port, position);
                     Some((workload, port))
                 })

@@ -12,7 +12,7 @@ mod stream;
 use plsim_sim::{Distribution, Stream};
 use plsim_types::{Duration, Instant};
 
-use crate::config::{Close, MAX_DATAGRAM, WorkloadConfig, WorkloadKind, draw_span};
+use crate::config::{Close, MAX_DATAGRAM, Subject, WorkloadConfig, WorkloadKind, draw_span};
 use crate::connection::{Asked, Connections, Event, Turn};
 use crate::parameters::TcpParameters;
 use crate::request::{Extra, Request};
@@ -258,7 +258,7 @@ impl Application {
     /// Takes the next arrival of the workload's schedule.
     pub(crate) fn arrive(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
         match self {
-            Self::Script(script) => script.begin(all, turn),
+            Self::Script(script) => script.arrive(all, turn),
             Self::ClosedLoop(clients) => clients.begin(all, turn),
             // Nobody is there to ask.
             Self::Pools(_) if !turn.group.runs() => {}
@@ -325,6 +325,23 @@ impl Application {
             Self::ClosedLoop(clients) => clients.on_timer(all, turn),
             Self::Pools(pools) => pools.on_timer(pool, all, turn),
             Self::UdpStream(_) => {}
+        }
+    }
+
+    /// Returns how many messages its subscribers were to get before an instant; `subjects` are the server's.
+    pub(crate) fn messages_due(
+        &self,
+        traffic: &Traffic,
+        subjects: &[Subject],
+        end: Instant,
+    ) -> u64 {
+        let subject = traffic.usual.request.extra.subject;
+        match (
+            self,
+            subject.and_then(|number| subjects.get(usize::from(number))),
+        ) {
+            (Self::Script(script), Some(subject)) => script.due(subject.messages_before(end)),
+            _ => 0,
         }
     }
 

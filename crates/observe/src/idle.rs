@@ -3,11 +3,11 @@ use serde_json::Value;
 
 use crate::summary::object;
 
-/// How long a TCP connection may be silent that comes by one rule to one service.
+/// How long a TCP connection, or a UDP flow, may be silent that comes by one rule to one service.
 ///
-/// Two timers run for it, the rule's and the service's; the shorter one binds. Clients of the frontend
-/// itself only have the rule's.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Two timers run for TCP, the rule's and the service's; the shorter one binds. Clients of the frontend
+/// itself only have the rule's, UDP only the service's.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdleCeiling {
     /// The Private Link Service; empty for clients of the frontend itself.
     pub pls: String,
@@ -15,7 +15,9 @@ pub struct IdleCeiling {
     pub load_balancer: String,
     /// The rule.
     pub rule: String,
-    /// The rule's own time.
+    /// What carries it.
+    pub protocol: Protocol,
+    /// The rule's own time; for TCP only.
     pub rule_idle: Duration,
     /// The service's own time; `None` for clients of the frontend itself.
     pub service_idle: Option<Duration>,
@@ -48,6 +50,22 @@ pub enum Heard {
     Reset,
     /// Nothing at that instant, and an RST when it sends something.
     ResetWhenItSends,
+}
+
+impl Default for IdleCeiling {
+    fn default() -> Self {
+        Self {
+            pls: String::new(),
+            load_balancer: String::new(),
+            rule: String::new(),
+            protocol: Protocol::Tcp,
+            rule_idle: Duration::ZERO,
+            service_idle: None,
+            set_by: SetBy::default(),
+            heard: Heard::default(),
+            forgets: false,
+        }
+    }
 }
 
 impl SetBy {
@@ -84,15 +102,16 @@ impl IdleCeiling {
     }
 
     pub(crate) fn to_value(&self) -> Value {
+        let rule = (self.protocol == Protocol::Tcp).then_some(self.rule_idle);
         object([
             ("pls", self.pls.as_str().into()),
             ("load_balancer", self.load_balancer.as_str().into()),
             ("rule", self.rule.as_str().into()),
-            ("protocol", Protocol::Tcp.name().into()),
+            ("protocol", self.protocol.name().into()),
             ("ceiling_ns", self.ceiling().as_nanos().into()),
             ("set_by", self.set_by.name().into()),
             ("client_hears", self.heard.name().into()),
-            ("rule_ns", self.rule_idle.as_nanos().into()),
+            ("rule_ns", rule.map(Duration::as_nanos).into()),
             (
                 "service_ns",
                 self.service_idle.map(Duration::as_nanos).into(),

@@ -63,8 +63,7 @@ pub use query::{Path, QueryError};
 pub use recorder::Recorder;
 pub use refusal::{Refusal, RefusalKey};
 pub use summary::{
-    EndpointSummary, Finding, LbSummary, NatSummary, RefusalSummary,
-    SCHEMA, Summary,
+    EndpointSummary, Finding, LbSummary, NatSummary, RefusalSummary, SCHEMA, Summary,
 };
 pub use time_series::{PortCounts, PortSpaceSample, RunSample, TimeSeries, WorkloadSample};
 

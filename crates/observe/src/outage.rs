@@ -3,10 +3,11 @@ use serde_json::Value;
 
 use crate::summary::object;
 
-/// A time during which a backend VM was not as it should be, and who was harmed by it.
+/// A time during which a backend VM was not as it should be, and who was harmed by it; or one during which a
+/// link was down, where nobody can say who was.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OutageSummary {
-    /// The backend VM.
+    /// The backend VM, or the link, and whose it is.
     pub backend: String,
     /// What was the matter.
     pub ailment: Ailment,
@@ -50,6 +51,8 @@ pub enum Ailment {
     ProbeStatus,
     /// It answers later than a health probe waits.
     Slow,
+    /// A link, not a VM: it took no packets.
+    LinkDown,
 }
 
 impl Ailment {
@@ -65,6 +68,7 @@ impl Ailment {
             Self::ProbeBlocked => "probe-blocked",
             Self::ProbeStatus => "probe-status",
             Self::Slow => "slow",
+            Self::LinkDown => "link-down",
         }
     }
 }

@@ -4,7 +4,7 @@ use plsim_sim::Shards;
 use plsim_types::{DropReason, Duration, Instant, LinkId, Protocol};
 use serde_json::{Map, Value};
 
-use crate::backend::BackendSummary;
+use crate::backend::{BackendSummary, RequestFailedBy, SynCookies};
 use crate::connections::Connections;
 use crate::digest::Digest;
 use crate::distribution::{MembershipSummary, Over, SkewSummary};
@@ -337,11 +337,11 @@ impl Summary {
                 frontend_lb_idle: 0,
                 requests: 0,
                 messages: 0,
-                failed_by: crate::RequestFailedBy::default(),
+                failed_by: RequestFailedBy::default(),
                 time_wait: 0,
                 waiting: 0,
                 syn_queue_overflows: 0,
-                syn_cookies: crate::SynCookies::default(),
+                syn_cookies: SynCookies::default(),
                 accept_queue_overflows: 0,
                 proxy_headers: 0,
                 proxy_withheld: 0,

@@ -56,6 +56,9 @@ pub struct WorkloadSummary {
     pub idle_detection: Latency,
     /// Messages that subscribers got.
     pub messages: u64,
+    /// Those that they were to get: all that came after a subscriber's arrival, connected or not. What is
+    /// missing is lost, or on its way.
+    pub messages_due: u64,
     /// Packets that UDP streams sent.
     pub packets_sent: u64,
     /// Those of them that came back.
@@ -267,6 +270,7 @@ impl WorkloadSummary {
             ("detection", self.detection.to_value()),
             ("idle_detection", self.idle_detection.to_value()),
             ("messages", self.messages.into()),
+            ("messages_due", self.messages_due.into()),
             ("packets_sent", self.packets_sent.into()),
             ("packets_echoed", self.packets_echoed.into()),
             ("operations", self.operations.to_value()),

@@ -4,14 +4,14 @@ use plsim_nat::{LatePackets, LbIdleAction, LbTimer, OnIdle};
 use plsim_observe::{Heard, IdleCeiling, SetBy};
 use plsim_scenario as file;
 use plsim_scenario::{LoadBalancer, PrivateLinkService, Rule, RuleProtocol, Scenario};
-use plsim_types::{Duration, PlsId};
+use plsim_types::{Duration, PlsId, Protocol};
 
 use crate::frontend;
 use crate::layout::{endpoint_named, position};
 use crate::nat;
 
-/// Returns the rules that carry TCP to a service.
-fn rules_of<'a>(
+/// Returns the rules that lead to a service.
+fn all_rules_of<'a>(
     scenario: &'a Scenario,
     service: &'a PrivateLinkService,
 ) -> (&'a LoadBalancer, impl Iterator<Item = &'a Rule>) {
@@ -19,8 +19,19 @@ fn rules_of<'a>(
     let balancers = &scenario.load_balancer;
     let balancer = &balancers[position(balancers, |lb| lb.name == path.load_balancer)];
     let rules = balancer.rule.iter();
-    let rules = rules.filter(|rule| rule.frontend == path.frontend && rule.carries_tcp());
-    (balancer, rules)
+    (
+        balancer,
+        rules.filter(|rule| rule.frontend == path.frontend),
+    )
+}
+
+/// Returns the rules that carry TCP to a service.
+fn rules_of<'a>(
+    scenario: &'a Scenario,
+    service: &'a PrivateLinkService,
+) -> (&'a LoadBalancer, impl Iterator<Item = &'a Rule>) {
+    let (balancer, rules) = all_rules_of(scenario, service);
+    (balancer, rules.filter(|rule| rule.carries_tcp()))
 }
 
 /// Returns the timers of a service's rules, for the NAT to keep.
@@ -54,10 +65,17 @@ const fn action(balancer: &LoadBalancer) -> LbIdleAction {
 /// Returns how long connections may be silent, by service and rule, in the order of the file; then of
 /// clients that dial a frontend itself.
 pub(crate) fn ceilings(scenario: &Scenario) -> Vec<IdleCeiling> {
+    let mut workloads = scenario.workload.iter();
+    let has_udp = workloads.any(|workload| workload.protocol == file::Transport::Udp);
     let services = scenario.private_link_service.iter();
     let by_service = services.flat_map(|service| {
-        let (balancer, rules) = rules_of(scenario, service);
-        rules.map(|rule| ceiling(balancer, rule, service))
+        let (balancer, rules) = all_rules_of(scenario, service);
+        rules.flat_map(move |rule| {
+            let tcp = rule.carries_tcp().then(|| ceiling(balancer, rule, service));
+            let udp = (has_udp && rule.protocol != RuleProtocol::Tcp)
+                .then(|| udp_ceiling(balancer, rule, service));
+            tcp.into_iter().chain(udp)
+        })
     });
     let balancers = scenario.load_balancer.iter();
     let direct = balancers.flat_map(|balancer| {
@@ -100,7 +118,8 @@ pub(crate) fn ceiling_of<'a>(
 ) -> Option<&'a IdleCeiling> {
     let own = ways(scenario, workload).filter_map(|(balancer, rule, service)| {
         ceilings.iter().find(|row| {
-            row.pls == service.map_or("", |service| service.name.as_str())
+            row.protocol == Protocol::Tcp
+                && row.pls == service.map_or("", |service| service.name.as_str())
                 && row.load_balancer == balancer.name.as_str()
                 && row.rule == rule.name.as_str()
         })
@@ -133,6 +152,7 @@ fn direct_ceiling(balancer: &LoadBalancer, rule: &Rule) -> Option<IdleCeiling> {
         pls: String::new(),
         load_balancer: balancer.name.to_string(),
         rule: rule.name.to_string(),
+        protocol: Protocol::Tcp,
         rule_idle: rule.effective_idle_timeout(),
         service_idle: None,
         set_by: SetBy::Rule,
@@ -142,6 +162,21 @@ fn direct_ceiling(balancer: &LoadBalancer, rule: &Rule) -> Option<IdleCeiling> {
         },
         forgets: false,
     })
+}
+
+/// Returns the ceiling of UDP flows: rules have no timer for them (D-RST20), and nobody can be told.
+fn udp_ceiling(balancer: &LoadBalancer, rule: &Rule, service: &PrivateLinkService) -> IdleCeiling {
+    let idle = service.effective_timers().udp_idle;
+    IdleCeiling {
+        pls: service.name.to_string(),
+        load_balancer: balancer.name.to_string(),
+        rule: rule.name.to_string(),
+        protocol: Protocol::Udp,
+        service_idle: Some(idle),
+        set_by: SetBy::Service,
+        heard: Heard::Silence,
+        ..IdleCeiling::default()
+    }
 }
 
 fn ceiling(balancer: &LoadBalancer, rule: &Rule, service: &PrivateLinkService) -> IdleCeiling {
@@ -166,6 +201,7 @@ fn ceiling(balancer: &LoadBalancer, rule: &Rule, service: &PrivateLinkService) -
         pls: service.name.to_string(),
         load_balancer: balancer.name.to_string(),
         rule: rule.name.to_string(),
+        protocol: Protocol::Tcp,
         rule_idle,
         service_idle: Some(service_idle),
         set_by,

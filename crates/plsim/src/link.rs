@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use plsim_observe::{Event, LinkSummary};
+use plsim_scenario as file;
 use plsim_scenario::LinkDirection::{ToBackend, ToClient};
 use plsim_scenario::LinkName::{ClientEndpoint, EdgeHost, EndpointEdge, HostVm};
 use plsim_scenario::{Action, JitterDistribution, LinkDirection, LinkName, LinkSettings, Scenario};
@@ -100,6 +101,71 @@ pub(crate) fn outages(scenario: &Scenario) -> VecDeque<Outage> {
     }
     outages.sort_by_key(|outage| (outage.at, outage.link));
     outages.into()
+}
+
+/// A time during which links were down.
+#[derive(Debug)]
+pub(crate) struct DownTime {
+    pub(crate) link: LinkName,
+    /// Whose, if not all of that name are meant.
+    pub(crate) of: Option<String>,
+    pub(crate) from: Instant,
+    /// `None`: to the end of the run.
+    pub(crate) until: Option<Instant>,
+}
+
+impl DownTime {
+    /// Returns the link and whose it is, as in `host_vm of vm-0`.
+    pub(crate) fn name(&self) -> String {
+        match &self.of {
+            None => self.link.name().to_owned(),
+            Some(of) => format!("{} of {of}", self.link.name()),
+        }
+    }
+}
+
+/// Returns when links are down, by sections and by events, in the order of the four links.
+pub(crate) fn down_times(scenario: &Scenario) -> Vec<DownTime> {
+    let mut events: Vec<&file::Event> = scenario.event.iter().collect();
+    events.sort_by_key(|event| event.at.0);
+    let instant = |at: file::TimeSpan| Instant::ZERO + at.0;
+    let mut times = Vec::new();
+    for link in LinkName::ALL {
+        let sections = scenario.link.down(link).iter();
+        times.extend(sections.map(|&[from, to]| DownTime {
+            link,
+            of: None,
+            from: instant(from),
+            until: Some(instant(to)),
+        }));
+        for (index, event) in events.iter().enumerate() {
+            if event.action != Action::LinkDown || event.link != Some(link) {
+                continue;
+            }
+            let mut later = events[index..].iter();
+            let up = later.find(|later| later.action == Action::LinkUp && is_same(later, event));
+            let of = event
+                .backend_vm
+                .as_ref()
+                .or(event.private_endpoint.as_ref());
+            times.push(DownTime {
+                link,
+                of: of.map(ToString::to_string),
+                from: instant(event.at),
+                until: up.map(|up| instant(up.at)),
+            });
+        }
+    }
+    times
+}
+
+/// Tells whether two events are about the same links.
+fn is_same(one: &file::Event, other: &file::Event) -> bool {
+    let target = |event: &file::Event| {
+        let names = (event.private_endpoint.clone(), event.backend_vm.clone());
+        (event.link, event.direction, names)
+    };
+    target(one) == target(other)
 }
 
 /// Returns what the links of a name are made of.

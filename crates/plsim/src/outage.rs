@@ -8,6 +8,7 @@ use plsim_scenario::ProbeProtocol;
 use plsim_types::{BackendId, DropReason, Duration, Instant};
 
 use crate::layout::narrow;
+use crate::link;
 use crate::simulation::Simulation;
 
 /// The outages of a run.
@@ -173,8 +174,23 @@ pub(crate) fn judged(
     }
 }
 
-/// Sums up the outages.
+/// Sums up the outages: those of VMs, then those of links.
 pub(crate) fn summaries(simulation: &Simulation) -> Vec<OutageSummary> {
+    let mut all = of_machines(simulation);
+    let now = simulation.now();
+    let links = link::down_times(&simulation.scenario).into_iter();
+    let begun = links.filter(|down| down.from < now);
+    all.extend(begun.map(|down| OutageSummary {
+        backend: down.name(),
+        ailment: Ailment::LinkDown,
+        from: down.from,
+        until: down.until.filter(|until| *until <= now),
+        ..OutageSummary::default()
+    }));
+    all
+}
+
+fn of_machines(simulation: &Simulation) -> Vec<OutageSummary> {
     let rows = simulation.vm_outages.rows.iter();
     rows.map(|outage| {
         let own = match outage.until {

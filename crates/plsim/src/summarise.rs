@@ -16,6 +16,7 @@ use crate::idle;
 use crate::layout::Layout;
 use crate::room::Room;
 use crate::simulation::{PlsimWorld, Simulation};
+use crate::workload;
 use crate::workload_report::{self, Outcome};
 
 /// Sums up a run as it stands, without judging the expectations, and without the scenario's hash, which
@@ -51,7 +52,7 @@ pub(crate) fn summary(simulation: &Simulation) -> Summary {
         refusals: refusals(simulation),
         findings: Vec::new(),
         expectations: Vec::new(),
-        workloads: workloads(scenario, layout, map, world),
+        workloads: workloads(simulation),
         endpoints: endpoints(scenario, map, world),
         backends: backends(layout, map, world),
         lb: load_balancers(map, world),
@@ -199,23 +200,28 @@ pub(crate) fn service_name(scenario: &Scenario, pls: PlsId) -> &str {
     service.map_or("", |service| service.name.as_str())
 }
 
-fn workloads(
-    scenario: &Scenario,
-    layout: &Layout,
-    map: &Map,
-    world: &PlsimWorld,
-) -> Vec<WorkloadSummary> {
+fn workloads(simulation: &Simulation) -> Vec<WorkloadSummary> {
+    let Simulation {
+        scenario,
+        layout,
+        map,
+        world,
+        ..
+    } = simulation;
+    let subjects = workload::subjects(scenario, simulation.seed);
     let mut copies: Vec<_> = vec![None; scenario.workload.len()];
     for (place, clients) in layout.clients.iter().zip(client_rooms(map, world)) {
         let own = place.group.workloads(scenario);
         let vain = clients.waiting_in_vain(world.now()).into_iter();
-        let now = vain.zip(clients.closing());
+        let due = clients.messages_due(&subjects, world.now());
+        let now = vain.zip(clients.closing()).zip(due);
         for ((position, _), (stats, now)) in own.zip(clients.workloads().iter().zip(now)) {
-            let (waiting_in_vain, closing) = now;
+            let ((waiting_in_vain, closing), messages_due) = now;
             copies[position] = Some(Outcome {
                 stats,
                 waiting_in_vain,
                 closing,
+                messages_due,
             });
         }
     }

@@ -21,6 +21,8 @@ pub(crate) struct Outcome<'a> {
     pub(crate) waiting_in_vain: u64,
     /// Connections that their application has given up.
     pub(crate) closing: u64,
+    /// Messages that its subscribers were to get.
+    pub(crate) messages_due: u64,
 }
 
 /// Copies of one workload, added up.
@@ -29,6 +31,7 @@ struct Sum<'a> {
     stats: Cow<'a, WorkloadStats>,
     waiting_in_vain: u64,
     closing: u64,
+    messages_due: u64,
 }
 
 /// Sums up all workloads; copies with one name are added up.
@@ -45,6 +48,7 @@ pub(crate) fn summaries<'a>(
                 stats: Cow::Borrowed(outcome.stats),
                 waiting_in_vain: outcome.waiting_in_vain,
                 closing: outcome.closing,
+                messages_due: outcome.messages_due,
             });
             continue;
         };
@@ -52,6 +56,7 @@ pub(crate) fn summaries<'a>(
         sum.stats.to_mut().add(outcome.stats);
         sum.waiting_in_vain += outcome.waiting_in_vain;
         sum.closing += outcome.closing;
+        sum.messages_due += outcome.messages_due;
     }
     sums.iter().map(summary).collect()
 }
@@ -62,6 +67,7 @@ fn summary(sum: &Sum<'_>) -> WorkloadSummary {
         stats,
         waiting_in_vain,
         closing,
+        messages_due,
     } = sum;
     let (workload, waiting_in_vain, closing) = (copies[0], *waiting_in_vain, *closing);
     WorkloadSummary {
@@ -99,6 +105,7 @@ fn summary(sum: &Sum<'_>) -> WorkloadSummary {
         detection: latency(&stats.detection),
         idle_detection: latency(&stats.idle_detection),
         messages: stats.messages,
+        messages_due: *messages_due,
         packets_sent: stats.stream.sent,
         packets_echoed: stats.stream.echoed,
         operations: operations(stats),

@@ -15,6 +15,8 @@ const PROGRAM_BYTES: u64 = 14 << 20;
 const CONNECTION_BYTES: u64 = 400;
 /// The same of one that is abandoned: no timer waits for it, and nothing rests after its close.
 const ABANDONED_BYTES: u64 = 250;
+/// What one takes besides that makes several requests, or has sizes or a service time of its own.
+const OWN_BYTES: u64 = 64;
 /// What each takes besides while tables are small, which grow by doubling: up to so many.
 const SLACK_BYTES: u64 = 200;
 const SLACK_CONNECTIONS: u64 = 300_000;
@@ -80,6 +82,10 @@ impl Scenario {
                 true => ABANDONED_BYTES,
                 false => CONNECTION_BYTES,
             };
+            let own = match workload.is_alike() {
+                true => 0,
+                false => OWN_BYTES,
+            };
             let packets = match workload.effective_arrival() {
                 Arrival::AtOnce | Arrival::Bursts(_) => PACKET_BYTES,
                 Arrival::Constant | Arrival::Poisson | Arrival::File(_) => 0,
@@ -87,7 +93,7 @@ impl Scenario {
             add(&mut memory.connections, live);
             add(
                 &mut memory.connection_bytes,
-                live.saturating_mul(each + packets),
+                live.saturating_mul(each + packets + own),
             );
             if workload.protocol == Transport::Tcp {
                 let live = alive(workload, (end, DRAINING), &self.files);
@@ -185,6 +191,15 @@ impl Workload {
     /// Tells whether nobody closes its connections.
     fn is_abandoned(&self) -> bool {
         self.protocol == Transport::Tcp && self.close == Close::Abandon
+    }
+
+    /// Tells whether each of its connections makes one request, which is that of all others.
+    fn is_alike(&self) -> bool {
+        let sizes = [&self.request_size, &self.response_size];
+        sizes.iter().all(|law| matches!(law, Law::Fixed(_)))
+            && matches!(self.service_time, Law::Fixed(_))
+            && self.requests.is_none()
+            && self.interval.is_none()
     }
 }
 

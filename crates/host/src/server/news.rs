@@ -12,6 +12,18 @@ pub(super) struct News {
     next: Instant,
 }
 
+impl Subject {
+    /// Returns when the messages come, up to before an instant.
+    pub(crate) fn messages_before(&self, end: Instant) -> impl Iterator<Item = Instant> {
+        let mut news = News::new(self);
+        let mut last = Instant::ZERO;
+        std::iter::from_fn(move || {
+            last = news.after(last);
+            (last < end).then_some(last)
+        })
+    }
+}
+
 impl News {
     pub(super) fn new(subject: &Subject) -> Self {
         Self {

@@ -22,6 +22,8 @@ pub(crate) struct Script {
     is_endless: bool,
     stop: Instant,
     starts: Agenda<()>,
+    /// When how many subscribers arrived, where the server publishes.
+    subscribers: Vec<(Instant, u64)>,
 }
 
 impl Script {
@@ -48,10 +50,35 @@ impl Script {
             is_endless: matches!(config.model, Model::PubSub { .. }),
             stop: config.stop,
             starts: Agenda::default(),
+            subscribers: Vec::new(),
         }
     }
 
-    pub(super) fn begin(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+    /// A connection of the workload's schedule.
+    pub(super) fn arrive(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
+        if turn.traffic.is_subscription() {
+            match self.subscribers.last_mut() {
+                Some((at, count)) if *at == turn.now() => *count += 1,
+                _ => self.subscribers.push((turn.now(), 1)),
+            }
+        }
+        self.begin(all, turn);
+    }
+
+    /// Returns how many of these messages subscribers were to get, each from its arrival on.
+    pub(super) fn due(&self, messages: impl Iterator<Item = Instant>) -> u64 {
+        let mut arrivals = self.subscribers.iter().peekable();
+        let (mut subscribers, mut due) = (0, 0);
+        for at in messages {
+            while let Some((_, count)) = arrivals.next_if(|(arrival, _)| *arrival < at) {
+                subscribers += count;
+            }
+            due += subscribers;
+        }
+        due
+    }
+
+    fn begin(&mut self, all: &mut dyn Connections, turn: &mut Turn<'_, '_>) {
         match all.open(None, turn) {
             None => self.replace(true, turn),
             Some(position) => {

@@ -1,7 +1,7 @@
 use std::net::SocketAddrV4;
 
 use plsim_host::{
-    Close, ClosedLoopConfig, Destinations, Distribution, Jitter, Keeping, Model, Retry,
+    Close, ClosedLoopConfig, Destinations, Distribution, Jitter, Keeping, Model, Retry, Subject,
     TcpKeepalive, TcpParameters, TcpSession, UdpSession, WorkloadConfig, WorkloadKind,
 };
 use plsim_types::{Duration, TcpFlags};
@@ -356,6 +356,23 @@ pub(crate) fn subscribers_hear_every_message_and_say_nothing() {
         (3, 3, 3)
     );
     assert_eq!(asked(&mini).len(), 3);
+    let subject = Subject {
+        interval: secs(10).into(),
+        seed: 1,
+    };
+    let due = |mini: &Mini, until| {
+        mini.clients()
+            .messages_due(std::slice::from_ref(&subject), until)
+    };
+    assert_eq!(due(&mini, ms(60_000)), [15]);
+    // The network forgets the connections; nobody is told, but all the messages were due.
+    mini.set_deaf(true);
+    mini.with_clients(|clients, cx| _ = clients.crash(0, cx));
+    mini.run_ms(90_001);
+    assert_eq!(
+        (mini.stats().messages, due(&mini, ms(90_001))),
+        (15, vec![24])
+    );
     mini.check();
 }
 

@@ -1,9 +1,10 @@
 //! Links that were down.
 
 use plsim_observe::Finding;
-use plsim_scenario::{Action, Event, LinkName};
+use plsim_scenario::LinkName;
 
 use super::Reader;
+use crate::link::down_times;
 use crate::numbers::counted;
 
 /// The most times that are listed in one sentence.
@@ -47,26 +48,15 @@ impl Reader<'_> {
 
     /// Says when a link was down.
     fn times(&self, link: LinkName) -> String {
-        let sections = self.scenario.link.down(link).iter();
-        let mut times: Vec<String> = sections
-            .map(|[from, to]| format!("from {} to {}", from.0, to.0))
+        let all = down_times(self.scenario).into_iter();
+        let own = all.filter(|down| down.link == link);
+        let mut times: Vec<String> = own
+            .map(|down| {
+                let until = down.until.map_or("the end".to_owned(), |at| at.to_string());
+                let of = down.of.map_or(String::new(), |of| format!(" (of {of})"));
+                format!("from {} to {until}{of}", down.from)
+            })
             .collect();
-        let mut events: Vec<&Event> = self.scenario.event.iter().collect();
-        events.sort_by_key(|event| event.at.0);
-        for (index, event) in events.iter().enumerate() {
-            if event.action != Action::LinkDown || event.link != Some(link) {
-                continue;
-            }
-            let mut later = events[index..].iter();
-            let up = later.find(|later| later.action == Action::LinkUp && is_same(later, event));
-            let until = up.map_or("the end".to_owned(), |up| up.at.0.to_string());
-            let of = event
-                .backend_vm
-                .as_ref()
-                .or(event.private_endpoint.as_ref());
-            let of = of.map_or(String::new(), |name| format!(" (of {name})"));
-            times.push(format!("from {} to {until}{of}", event.at.0));
-        }
         let more = times.len().saturating_sub(MOST);
         times.truncate(MOST);
         if more > 0 {
@@ -74,13 +64,4 @@ impl Reader<'_> {
         }
         times.join(", ")
     }
-}
-
-/// Tells whether two events are about the same links.
-fn is_same(one: &Event, other: &Event) -> bool {
-    let target = |event: &Event| {
-        let names = (event.private_endpoint.clone(), event.backend_vm.clone());
-        (event.link, event.direction, names)
-    };
-    target(one) == target(other)
 }

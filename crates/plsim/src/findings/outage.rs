@@ -186,6 +186,7 @@ fn what_and_when(row: &OutageSummary) -> String {
         Ailment::ProbeBlocked => "denied its health probes",
         Ailment::ProbeStatus => "failed its health probes",
         Ailment::Slow => "answered too late for its health probes",
+        Ailment::LinkDown => "was down",
     };
     let until = row
         .until
@@ -239,6 +240,7 @@ const fn against_loss(row: &OutageSummary) -> Option<&'static str> {
         | Ailment::Flapping
         | Ailment::ProbeBlocked
         | Ailment::ProbeStatus
-        | Ailment::Slow => None,
+        | Ailment::Slow
+        | Ailment::LinkDown => None,
     }
 }
