@@ -119,7 +119,10 @@ impl<T> EventQueue<T> {
         let least = near.chain(late).map(|item| item.time).min();
         let behind = || match self.dial.next() {
             Some(slot) => self.dial.items(slot),
-            None => self.wheel.next().map_or(&[][..], |place| self.wheel.items(place)),
+            None => self
+                .wheel
+                .next()
+                .map_or(&[][..], |place| self.wheel.items(place)),
         };
         let least = least.or_else(|| behind().iter().map(|item| item.time).min());
         least.unwrap_or(u64::MAX)
@@ -180,7 +183,10 @@ impl<T> EventQueue<T> {
     #[inline]
     pub fn pop_foreseeing(&mut self, limit: u64, foresee: impl FnMut(&T)) -> Option<(u64, u64, T)> {
         if self.near.is_empty() && self.turn(limit) {
-            let coming = self.dial.next().map_or(&[][..], |slot| self.dial.items(slot));
+            let coming = self
+                .dial
+                .next()
+                .map_or(&[][..], |slot| self.dial.items(slot));
             let coming = coming.iter().take(FORESEEN);
             coming.map(|item| &item.value).for_each(foresee);
         }
