@@ -151,6 +151,7 @@ fn silent_syn(port: u16) -> TcpHeader {
     }
 }
 
+/// RFC 4987 §3.6 (RFC4987).
 #[test]
 fn of_a_handshake_with_a_cookie_the_server_keeps_nothing() {
     let mut mini = with_cookies(held(0), 1, 1).build();
