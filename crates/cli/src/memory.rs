@@ -25,7 +25,7 @@ pub(crate) fn estimate(scenario: &Scenario) -> String {
 /// Says what the process has taken by now, and for each NAT binding of this run.
 pub(crate) fn measured(scenario: &Scenario, summary: &Summary) -> Option<String> {
     let peak = peak()?;
-    let bindings: u64 = summary.backends.iter().map(|vm| vm.peak).sum();
+    let bindings: u64 = summary.backends.iter().map(|vm| vm.bindings_peak).sum();
     let each = match bindings {
         ENOUGH.. => format!(
             ", {} B for each of {} NAT bindings",

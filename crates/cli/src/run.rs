@@ -1,4 +1,5 @@
 use std::io::{self, BufWriter, Write};
+use std::num::NonZero;
 use std::sync::{Arc, Mutex};
 use std::time::Instant as WallClock;
 
@@ -153,7 +154,7 @@ impl Runner<'_> {
             None if check => first.outputs(|_| Ok(Box::new(io::sink())), capture, check)?,
             None => Outputs::none(),
         };
-        let mut pass = self.pass(outputs, self.options.threads.into())?;
+        let mut pass = self.pass(outputs, bounded(self.options.threads))?;
         if check && pass.signal.is_none() {
             self.run_again(&mut pass, &first)?;
         }
@@ -274,6 +275,19 @@ impl Runner<'_> {
         printed.map_or_else(|error| judged.worse(error), |()| judged)
     }
 
+    /// Tells what became of the threads that were asked for.
+    fn shared(&self, report: &Report) -> String {
+        let threads = bounded(self.options.threads);
+        let percent = (100 * report.shared_events).checked_div(report.events);
+        match (self.options.threads, percent.unwrap_or(0)) {
+            (1, _) => String::new(),
+            _ if report.summary.shards.count == 1 => ", one shard, so one thread".to_owned(),
+            _ if threads == 1 => ", one processor, so one thread".to_owned(),
+            (_, 0) => ", one thread: too little happens at once for more".to_owned(),
+            (_, percent) => format!(", {percent} % of the events on up to {threads} threads"),
+        }
+    }
+
     /// Tells on standard error what depends on the machine and so belongs in no output.
     fn tell_speed(&self, pass: &Pass) {
         let seconds = pass.seconds;
@@ -285,13 +299,9 @@ impl Runner<'_> {
             (true, 1) => ", run twice: identical",
             (true, _) => ", run again on one thread: identical",
         };
-        let alone = self.options.threads > 1 && summary.shards.count == 1;
-        let alone = match alone {
-            true => ", one shard, so one thread",
-            false => "",
-        };
+        let shared = self.shared(&pass.report);
         self.terminal.message(&format!(
-            "{}: {} and {} events in {seconds:.2} s ({rate} million packets/s){alone}{checked}\n",
+            "{}: {} and {} events in {seconds:.2} s ({rate} million packets/s){shared}{checked}\n",
             self.case.name,
             counted(packets, "packet"),
             grouped(pass.report.events),
@@ -301,6 +311,12 @@ impl Runner<'_> {
                 .message(&format!("{}: {measured}\n", self.case.name));
         }
     }
+}
+
+/// Returns how many threads may be used: more than there are processors would wait for each other.
+fn bounded(threads: u16) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    usize::from(threads).min(processors)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]

@@ -121,7 +121,7 @@ impl Histogram {
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
         let buckets = self.buckets.iter().enumerate();
         let held = buckets.filter(|(_, count)| **count > 0);
-        held.map(|(at, count)| (shortest(at), *count))
+        held.map(|(at, count)| (shortest(self.first + at), *count))
     }
 
     /// Returns the span that this share of all spans, in thousandths, does not exceed.
@@ -175,6 +175,28 @@ const fn middle(bucket: usize) -> u64 {
 mod tests {
     use super::{Histogram, bucket, middle};
     use plsim_types::Duration;
+
+    #[test]
+    fn buckets_tell_the_shortest_span_that_they_take_wherever_the_first_lies() {
+        for nanos in [0_u64, 5, 63, 64, 1_340_000, 3_001_340_000] {
+            let mut histogram = Histogram::new();
+            histogram.record(Duration::from_nanos(nanos));
+            let buckets: Vec<_> = histogram.buckets().collect();
+            let [(from, 1)] = buckets[..] else {
+                panic!("{buckets:?}");
+            };
+            assert!(
+                from <= nanos && nanos - from <= nanos / 32,
+                "{from} for {nanos}"
+            );
+            // The same beside a shorter one.
+            histogram.record(Duration::ZERO);
+            assert!(
+                histogram.buckets().any(|(other, _)| other == from),
+                "{nanos}"
+            );
+        }
+    }
 
     #[test]
     fn every_span_is_within_two_percent_of_the_middle_of_its_bucket() {

@@ -436,6 +436,12 @@ impl NatEngine {
         self.peak_active
     }
 
+    /// Returns the most bindings at any instant so far: active flows, and those that are held down.
+    #[must_use]
+    pub const fn peak_bindings(&self) -> u32 {
+        self.flows.positions()
+    }
+
     /// Returns how many new flows each limit refused.
     #[must_use]
     pub const fn limit_refusals(&self) -> LimitRefusals {

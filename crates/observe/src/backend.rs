@@ -11,6 +11,8 @@ pub struct BackendSummary {
     pub flows: u64,
     /// The most of them at any instant.
     pub peak: u64,
+    /// The most bindings of its NAT at any instant: active flows, and those that are held down.
+    pub bindings_peak: u64,
     /// Flows that came to it through its NAT.
     pub new_flows: u64,
     /// Flows that came to it without Private Link: their clients dialled a frontend.
@@ -81,6 +83,7 @@ impl BackendSummary {
             ("name", self.name.as_str().into()),
             ("flows", self.flows.into()),
             ("peak", self.peak.into()),
+            ("bindings_peak", self.bindings_peak.into()),
             ("new_flows", self.new_flows.into()),
             ("frontend_flows", self.frontend_flows.into()),
             ("frontend_lb_idle", self.frontend_lb_idle.into()),

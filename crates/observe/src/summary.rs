@@ -332,6 +332,7 @@ impl Summary {
                 name: name(),
                 flows: 0,
                 peak: 0,
+                bindings_peak: 0,
                 new_flows: 0,
                 frontend_flows: 0,
                 frontend_lb_idle: 0,

@@ -84,6 +84,7 @@ fn summary() -> Summary {
             name: "vm-0".to_owned(),
             flows: 4,
             peak: 5,
+            bindings_peak: 6,
             new_flows: 6,
             frontend_flows: 2,
             frontend_lb_idle: 1,

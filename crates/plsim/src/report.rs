@@ -7,6 +7,8 @@ pub struct Report {
     pub summary: Summary,
     /// How many events the kernel ran: a measure of work, not of the network.
     pub events: u64,
+    /// How many of them ran on several threads at once.
+    pub shared_events: u64,
 }
 
 impl Report {

@@ -310,6 +310,7 @@ impl Simulation {
         Ok(Report {
             summary,
             events: self.world.events(),
+            shared_events: self.world.shared_events(),
         })
     }
 

@@ -299,6 +299,7 @@ fn backends(layout: &Layout, map: &Map, world: &PlsimWorld) -> Vec<BackendSummar
                 name: place.name.clone(),
                 flows: u64::from(nat.active_flows()),
                 peak: u64::from(nat.peak_flows()),
+                bindings_peak: u64::from(nat.peak_bindings()),
                 new_flows: nat.usage().map(|usage| usage.binds).sum(),
                 frontend_flows: direct.opened,
                 frontend_lb_idle: direct.lb_idle,

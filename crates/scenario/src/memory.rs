@@ -22,7 +22,7 @@ const SLACK_BYTES: u64 = 200;
 const SLACK_CONNECTIONS: u64 = 300_000;
 /// What a packet on its way takes beside it: at-once arrivals send all their SYNs together.
 const PACKET_BYTES: u64 = 500;
-/// How long a connection outlives its close: TIME_WAIT and hold-down are about a minute.
+/// How long a connection outlives its close at least: TIME_WAIT and hold-down are about a minute.
 const AFTERLIFE: Duration = Duration::from_secs(65);
 /// How long its buffers do, where it has any: both FINs, and those of them that are lost.
 const DRAINING: Duration = Duration::from_secs(5);
@@ -76,8 +76,11 @@ impl Scenario {
 
     fn connections(&self, memory: &mut Memory) {
         let end = self.run.duration.0;
+        let services = self.private_link_service.iter();
+        let held = services.map(|service| service.effective_timers().hold_down_fin);
+        let afterlife = held.fold(AFTERLIFE, Duration::max);
         for workload in &self.workload {
-            let live = alive(workload, (end, AFTERLIFE), &self.files);
+            let live = alive(workload, (end, afterlife), &self.files);
             let each = match workload.is_abandoned() {
                 true => ABANDONED_BYTES,
                 false => CONNECTION_BYTES,

@@ -246,6 +246,7 @@ impl Kernel {
         self.calls.append(&mut other.calls);
         self.heeded.append(&mut other.heeded);
         self.pool.append(&mut other.pool);
+        self.pool.truncate(POOL_LIMIT);
         self.instant.append(&mut other.instant);
     }
 
@@ -317,6 +318,15 @@ impl<N: Node> Lane<N> {
     pub(crate) fn next_time(&self) -> u64 {
         if self.kernel.instant.is_empty() {
             self.kernel.queue.next_time()
+        } else {
+            self.kernel.now.as_nanos()
+        }
+    }
+
+    /// Returns a time before which nothing happens, without a search.
+    pub(crate) fn earliest(&self) -> u64 {
+        if self.kernel.instant.is_empty() {
+            self.kernel.queue.earliest()
         } else {
             self.kernel.now.as_nanos()
         }
@@ -482,14 +492,14 @@ impl<N: Node> Foresight<'_, N> {
     fn ask(&self, what: &What) {
         match what {
             What::Arrival(by, packet) => {
-                let mut next = Some(*by);
-                // The packet may pass nodes in one instant that need little, on its way to one that
-                // needs more.
-                while let Some(by) = next {
+                let mut by = *by;
+                // The packet may soon pass nodes that need little, on its way to one that needs more.
+                for _ in 0..HOP_LIMIT {
                     let far = self.far_ends[by.0 as usize];
-                    next = self.nodes[far.to.0 as usize]
-                        .as_ref()
-                        .and_then(|node| node.foresee(Coming::Packet(packet, by)));
+                    let node = self.nodes[far.to.0 as usize].as_ref();
+                    let onward = node.and_then(|node| node.foresee(Coming::Packet(packet, by)));
+                    let Some(onward) = onward else { break };
+                    by = onward;
                 }
             }
             What::Timer(node, token) => {

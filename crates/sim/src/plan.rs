@@ -59,6 +59,8 @@ pub(crate) struct Plan {
     gauged: (Instant, u64),
     /// After how many events it is next.
     gauge: u64,
+    /// How many events ran while there were several lanes.
+    pub(crate) shared_events: u64,
 }
 
 impl Plan {
@@ -75,6 +77,7 @@ impl Plan {
             is_stale: false,
             gauged: (Instant::ZERO, 0),
             gauge: GAUGE,
+            shared_events: 0,
         }
     }
 
@@ -283,6 +286,7 @@ impl<N: Node + Send, O: Split> World<N, O> {
             } else {
                 let before = self.events();
                 let progress = self.run_lanes(limit, left.min(STRETCH))?;
+                self.plan.shared_events += self.events() - before;
                 let is_told = progress == Progress::Reached || self.is_called();
                 if !is_told && matches!(threads, Threads::UpTo(_)) {
                     self.rest(self.events() - before);

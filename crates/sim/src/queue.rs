@@ -179,10 +179,10 @@ impl<T> EventQueue<T> {
         self.pop_foreseeing(limit, |_| {})
     }
 
-    /// The same; `foresee` is shown most items once, some time before they are taken.
+    /// The same; `foresee` is shown the items of each slot of the dial when the one before it begins.
     #[inline]
     pub fn pop_foreseeing(&mut self, limit: u64, foresee: impl FnMut(&T)) -> Option<(u64, u64, T)> {
-        if self.near.is_empty() && self.turn(limit) {
+        if self.near.is_empty() && self.late.is_empty() && self.turn(limit) {
             let coming = self
                 .dial
                 .next()
@@ -311,6 +311,7 @@ mod tests {
             model.push(Reverse((now + ahead, tie)));
             let next = model.peek().map(|Reverse((time, _))| *time);
             assert_eq!(Some(queue.next_time()), next);
+            assert!(queue.earliest() <= queue.next_time() && queue.earliest() >= now);
             if random.below(5) < 2 {
                 let (time, tie, value) = queue.pop_before(u64::MAX).unwrap();
                 let Reverse(expected) = model.pop().unwrap();
@@ -374,6 +375,53 @@ mod tests {
             }
         }
         assert!(queue.is_empty() && model.is_empty());
+    }
+
+    #[test]
+    fn a_crowded_slot_does_not_turn_the_dial_to_what_lies_far_behind() {
+        let mut queue = EventQueue::new();
+        let hour = 3_600_000_000_000;
+        queue.push(hour, 0, 0);
+        queue.push(100, 0, 0);
+        assert_eq!(queue.pop_before(u64::MAX).map(|item| item.0), Some(100));
+        for tie in 1..=1_000 {
+            queue.push(101, tie, tie);
+        }
+        for tie in 1..=500 {
+            assert_eq!(queue.pop_before(u64::MAX), Some((101, tie, tie)));
+        }
+        queue.push(10_101, 0, 0);
+        assert!(queue.dial.next().is_some());
+        assert_eq!(queue.len(), 502);
+        let rest: Vec<u64> = std::iter::from_fn(|| queue.pop_before(u64::MAX))
+            .map(|item| item.0)
+            .collect();
+        assert_eq!(rest[499..], [101, 10_101, hour]);
+        assert!(rest[..500].iter().all(|time| *time == 101));
+    }
+
+    #[test]
+    fn the_next_slot_is_shown_when_one_begins() {
+        let mut queue = EventQueue::new();
+        for number in 0..100_u64 {
+            queue.push(number * 1_000, 0, number);
+        }
+        let mut shown = Vec::new();
+        for number in 0..100 {
+            let (_, _, taken) = queue
+                .pop_foreseeing(u64::MAX, |item| shown.push(*item))
+                .unwrap();
+            assert_eq!(taken, number);
+            assert!(
+                shown.iter().all(|shown| *shown <= number + 4),
+                "{number}: {shown:?}"
+            );
+        }
+        assert_eq!(
+            shown,
+            (3..100).collect::<Vec<_>>(),
+            "each once, and in time"
+        );
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl Shared {
                 lane.kernel.heed();
             }
             post.send(lane);
-            let promise = lane.next_time().min(until);
+            let promise = lane.earliest().min(until);
             own.promise.store(promise, Ordering::Release);
             if halt == Halt::Done && until == stop {
                 return Ok(());

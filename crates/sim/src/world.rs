@@ -260,6 +260,12 @@ impl<N: Node, O: Observer> World<N, O> {
         self.lanes.iter().map(|lane| lane.events).sum()
     }
 
+    /// Returns how many of them ran while several lanes were at work.
+    #[must_use]
+    pub const fn shared_events(&self) -> u64 {
+        self.plan.shared_events
+    }
+
     /// Counts the packets on links.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
@@ -359,6 +365,10 @@ impl<N: Node, O: Observer> World<N, O> {
     ///
     /// What it sends over links without latency passes at once.
     pub fn visit<R>(&mut self, node: NodeId, act: impl FnOnce(&mut N, &mut Context<'_>) -> R) -> R {
+        // A link that has lost its latency may lead from one lane into another.
+        if self.plan.is_stale {
+            self.gather();
+        }
         let lane = self.plan.lane(node);
         let (result, passed) = self.lanes[lane].visit(node, &mut self.observer, act);
         if let Err(stuck) = passed {

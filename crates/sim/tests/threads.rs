@@ -271,6 +271,62 @@ fn a_mesh_runs_the_same_way_on_any_number_of_threads() {
 }
 
 #[test]
+fn threads_that_come_and_go_with_the_work_change_nothing() {
+    let mesh = Mesh {
+        seed: 5,
+        impaired: true,
+        least: 40_000,
+        reaction: 70_000,
+    };
+    let one = mesh.run(Threads::One, u64::MAX);
+    for budget in [u64::MAX, 1_000] {
+        assert!(mesh.run(Threads::UpTo(3), budget) == one);
+    }
+}
+
+#[test]
+fn a_link_that_loses_its_latency_while_lanes_stand_apart_joins_them() {
+    let run = |threads| {
+        let mut builder = WorldBuilder::new();
+        let ids = ["a", "b", "c"].map(|name| builder.node("walker", name));
+        let mut links = Vec::new();
+        for (from, to) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
+            let config = ChannelConfig {
+                latency: Duration::from_micros(5),
+                ..ChannelConfig::default()
+            };
+            let name = format!("{from}-{to}");
+            links.push(builder.channel("link", &name, (ids[from], ids[to]), config));
+        }
+        builder.reaction(Some(Duration::from_micros(70)));
+        let out = [vec![links[0]], vec![links[1], links[2]], vec![links[3]]];
+        let nodes = out.map(|out| Walker {
+            out,
+            left: 50,
+            panics_at: None,
+        });
+        let mut world = builder.build(7, nodes.into(), Log::default());
+        world.visit(ids[2], |_, context| {
+            context.set_timer(Instant::from_nanos(1), 0);
+        });
+        let step = |world: &mut World<Walker, Log>, to| {
+            let limit = Instant::from_nanos(to);
+            while world.run_before_on(threads, limit, u64::MAX) == Ok(Progress::Paused) {}
+        };
+        step(&mut world, 4_000);
+        world.change_links(&links[..2], |latency, _| *latency = Duration::ZERO);
+        world.visit(ids[0], |walker, context| walker.on_timer(1, context));
+        step(&mut world, 400_000);
+        (world.events(), world.observer().lines.clone())
+    };
+    let one = run(Threads::One);
+    assert!(one.0 > 20, "{}", one.0);
+    for threads in [2, 3] {
+        assert!(run(Threads::Always(threads)) == one);
+    }
+}
+
+#[test]
 fn where_the_driver_reacts_at_once_nothing_is_shared_out() {
     let mesh = Mesh {
         seed: 1,

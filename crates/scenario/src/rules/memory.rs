@@ -52,7 +52,10 @@ impl Rules<'_> {
             Some(most) if most == world_bytes => {
                 "what is there without traffic takes most of it: lower `copies` and `count`"
             }
-            _ => "lower the rates or holds, or raise `memory_limit` if the machine has more",
+            _ => {
+                "lower the rates, holds or hold-downs (a connection that is closed still counts until its port \
+                 is free), or raise `memory_limit` if the machine has more"
+            }
         };
         let parts = parts.iter().filter(|(bytes, _)| *bytes > 0);
         let parts: Vec<String> = parts
