@@ -31,6 +31,11 @@ fn build(scenario: &Scenario, outputs: Outputs) -> Simulation {
 }
 
 fn write(scenario: &Scenario, threads: Threads) -> Written {
+    write_in_steps(scenario, threads, 5_000).0
+}
+
+/// Runs so many events at a time; returns how many ran on several threads, too.
+fn write_in_steps(scenario: &Scenario, threads: Threads, budget: u64) -> (Written, u64) {
     let buffers = [Buffer::default(), Buffer::default(), Buffer::default()];
     let [capture, events, samples] = &buffers;
     let outputs = Outputs {
@@ -40,12 +45,13 @@ fn write(scenario: &Scenario, threads: Threads) -> Written {
     };
     let mut simulation = build(scenario, outputs);
     simulation.set_threads(threads);
-    while simulation.step(5_000).unwrap() == Step::Running {}
+    while simulation.step(budget).unwrap() == Step::Running {}
     let report = simulation.finish().unwrap();
-    Written {
+    let written = Written {
         summary: report.summary.to_json(),
         files: buffers.map(|buffer| buffer.take()),
-    }
+    };
+    (written, report.shared_events)
 }
 
 /// Has a scenario end after some of its events, and write everything.
@@ -78,6 +84,45 @@ fn every_shipped_scenario_writes_the_same_bytes_on_any_number_of_threads() {
         }
     }
     assert!(shared_out > 25, "{shared_out}");
+}
+
+#[test]
+fn threads_that_come_and_go_as_it_pays_change_no_byte() {
+    let workload = |name: &str, rate: u32, start: &str, stop: &str| {
+        format!(
+            "
+[[workload]]
+name = \"{name}\"
+client_vm = \"client\"
+private_endpoint = \"endpoint\"
+port = 443
+rate = \"{rate}/s\"
+start = \"{start}\"
+stop = \"{stop}\"
+"
+        )
+    };
+    let text = [
+        SMALL.to_owned(),
+        workload("always", 50, "0s", "3s"),
+        workload("rush", 60_000, "500ms", "600ms"),
+        workload("again", 60_000, "2s", "2100ms"),
+    ]
+    .concat();
+    let (mut scenario, _) = plsim_scenario::parse(
+        "rush.toml",
+        text.as_bytes(),
+        &["run.duration=3s".to_owned()],
+    )
+    .unwrap();
+    scenario.output.capture = true;
+    let (one, alone) = write_in_steps(&scenario, Threads::UpTo(1), 200_000);
+    assert_eq!(alone, 0);
+    for threads in [2, 3] {
+        let (many, shared) = write_in_steps(&scenario, Threads::UpTo(threads), 200_000);
+        assert!(many == one, "{threads} threads");
+        assert!(shared > 50_000, "{shared} events on {threads} threads");
+    }
 }
 
 #[test]

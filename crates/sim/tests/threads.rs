@@ -271,20 +271,6 @@ fn a_mesh_runs_the_same_way_on_any_number_of_threads() {
 }
 
 #[test]
-fn threads_that_come_and_go_with_the_work_change_nothing() {
-    let mesh = Mesh {
-        seed: 5,
-        impaired: true,
-        least: 40_000,
-        reaction: 70_000,
-    };
-    let one = mesh.run(Threads::One, u64::MAX);
-    for budget in [u64::MAX, 1_000] {
-        assert!(mesh.run(Threads::UpTo(3), budget) == one);
-    }
-}
-
-#[test]
 fn a_link_that_loses_its_latency_while_lanes_stand_apart_joins_them() {
     let run = |threads| {
         let mut builder = WorldBuilder::new();
