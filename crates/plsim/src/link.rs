@@ -1,6 +1,6 @@
 //! The links of a scenario: what goes wrong on them, when, and what they did.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use plsim_observe::{Event, LinkSummary};
 use plsim_scenario as file;
@@ -206,8 +206,12 @@ pub(crate) fn watch(simulation: &mut Simulation) {
     let mut targets: Vec<Target> = sections.map(Target::all).collect();
     let events = 0..simulation.scenario.event.len();
     targets.extend(events.filter_map(|index| target(simulation, index)));
-    for target in targets {
-        let channels = target.channels(&simulation.map);
+    let channels = targets
+        .iter()
+        .map(|target| target.channels(&simulation.map));
+    let channels: BTreeSet<_> = channels.flatten().collect();
+    let channels: Vec<_> = channels.into_iter().collect();
+    if !channels.is_empty() {
         simulation.world.change_links(&channels, |_, _| {});
     }
 }

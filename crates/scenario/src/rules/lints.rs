@@ -140,6 +140,7 @@ lints! {
     PL195 Warning None, "answers by ICMP have a rate where there are any";
     PL200 Warning None, "SYN cookies are for machines that have a backlog";
     PL201 Error None, "an expectation is about an instant of the run";
+    PL202 Warning None, "what is said of a capture is said where there is one";
 }
 
 #[cfg(test)]

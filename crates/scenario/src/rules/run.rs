@@ -1,5 +1,6 @@
 use super::Rules;
-use super::lints::{PL003, PL037, PL190};
+use super::lints::{PL003, PL037, PL190, PL202};
+use crate::model::Output;
 use crate::units::TimeSpan;
 use plsim_types::Duration;
 
@@ -31,6 +32,17 @@ impl Rules<'_> {
     /// The run and its records.
     pub(super) fn run(&mut self) {
         self.capture_points();
+        if !self.scenario.output.capture
+            && self.scenario.output.snap_length != Output::default().snap_length
+        {
+            self.report(
+                PL202,
+                "output.snap_length",
+                "without a capture nothing is cut",
+            )
+            .label("no effect")
+            .help("write capture = true beside it");
+        }
         let (run, output) = (&self.scenario.run, &self.scenario.output);
         let (duration, interval) = (run.duration.0, output.interval.0);
         if duration.is_zero() {
