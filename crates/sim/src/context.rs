@@ -19,14 +19,14 @@ pub trait Node {
     fn on_timer(&mut self, token: u64, context: &mut Context<'_>);
 
     /// Asks for the memory that something to come will need: it changes nothing, and nothing depends on
-    /// whether it is called. Returns the channel on which a packet will probably go on in its instant,
+    /// whether it is called. Returns the channel on which a packet will probably go on soon,
     /// for the node there to foresee it, too: one that is nearer to the packet's end.
     fn foresee(&self, _coming: Coming<'_>) -> Option<ChannelId> {
         None
     }
 }
 
-/// What will come to a node in a few events, unless something comes between.
+/// What will come to a node before long: with the next slot of the queue that holds anything.
 #[derive(Debug, Clone, Copy)]
 pub enum Coming<'p> {
     /// A packet by a channel.

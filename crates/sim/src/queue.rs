@@ -246,7 +246,7 @@ impl<T> EventQueue<T> {
     }
 
     /// Turns the dial to the next slot with items and puts them in order, unless that begins at the limit or
-    /// later.
+    /// later; tells whether it did.
     #[inline(never)]
     fn turn(&mut self, limit: u64) -> bool {
         loop {

@@ -28,6 +28,14 @@ pub(crate) fn pool() -> PoolConfig {
     }
 }
 
+/// The test of a connection that has rested for a second.
+fn tested(timeout: Duration) -> Validation {
+    Validation {
+        timeout,
+        after_idle: Some(secs(1)),
+    }
+}
+
 /// A pool, and requests at these gaps.
 pub(crate) fn borrowed(pool: PoolConfig, gap: Duration, session: TcpSession) -> WorkloadConfig {
     WorkloadConfig {
@@ -125,10 +133,7 @@ pub(crate) fn reset_by_nat(mini: &mut Mini) {
 
 #[test]
 pub(crate) fn a_dead_connection_is_met_by_the_request_by_the_test_or_by_nobody() {
-    let tested = Validation {
-        timeout: secs(5),
-        after_idle: Some(secs(1)),
-    };
+    let tested = tested(secs(5));
     let untested = pool().validation;
     for (validation, notice_close, dead, failed) in [
         (untested, NoticeClose::OnBorrow, 1, 1),
@@ -157,10 +162,7 @@ pub(crate) fn a_dead_connection_is_met_by_the_request_by_the_test_or_by_nobody()
 
 #[test]
 pub(crate) fn a_silent_death_is_met_at_the_timeout_of_the_request_or_of_the_test() {
-    let tested = Validation {
-        timeout: secs(1),
-        after_idle: Some(secs(1)),
-    };
+    let tested = tested(secs(1));
     for (validation, succeeded, lost) in [(pool().validation, 1, secs(2)), (tested, 2, secs(1))] {
         let pool = PoolConfig {
             validation,
@@ -197,10 +199,7 @@ pub(crate) fn a_pools_keepalive_is_a_small_request_and_does_not_count_as_use() {
 
 #[test]
 pub(crate) fn a_tested_connection_rested_until_its_test_began() {
-    let tested = Validation {
-        timeout: secs(1),
-        after_idle: Some(secs(1)),
-    };
+    let tested = tested(secs(1));
     let pool = PoolConfig {
         validation: tested,
         ..pool()
