@@ -32,6 +32,8 @@ pub(crate) struct Lane<N> {
     pub(crate) handled: Vec<u32>,
     pub(crate) events: u64,
     stuck_after: u64,
+    /// The last event of the queue.
+    pub(crate) tie: Tie,
     /// How much was done in this instant since the last event of the queue or piece of work.
     chain: u64,
     /// How much may be done so.
@@ -309,6 +311,7 @@ impl<N: Node> Lane<N> {
             handled: apart(nodes, || 0),
             events: 0,
             stuck_after,
+            tie: 0,
             chain: 0,
             chain_limit: 0,
         }
@@ -362,6 +365,7 @@ impl<N: Node> Lane<N> {
                 return Ok(Halt::Done);
             };
             self.kernel.now = Instant::from_nanos(time);
+            self.tie = tie;
             observer.begin(self.kernel.now, tie);
             match what {
                 What::Arrival(by, packet) => self.arrive(by, packet, 0, observer),

@@ -12,6 +12,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::context::Node;
+use crate::event::Tie;
 use crate::lane::{Crossing, Halt, Lane};
 use crate::observer::Observer;
 use crate::world::Stuck;
@@ -83,16 +84,14 @@ pub(crate) fn run<N: Node + Send, P: Observer + Send>(
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        std::iter::once(own)
-            .chain(theirs)
-            .filter_map(Result::err)
-            .min_by_key(|stuck| stuck.at)
+        let stuck = std::iter::once(own).chain(theirs).filter_map(Result::err);
+        stuck.min_by_key(|(tie, stuck)| (stuck.at, *tie))
     });
     for (lane, post) in lanes.iter_mut().zip(&posts) {
         post.take_in(lane);
     }
     match outcome {
-        Some(stuck) => Err(stuck),
+        Some((_, stuck)) => Err(stuck),
         None => Ok(shared.stop.into_inner()),
     }
 }
@@ -119,7 +118,8 @@ impl Publication {
 /// What all lanes see.
 struct Shared {
     lanes: Vec<Publication>,
-    /// Up to when all run, in nanoseconds. It only comes nearer, and never before anything done.
+    /// Up to when all run, in nanoseconds. It only comes nearer, and never before anything done, unless
+    /// a lane is stuck.
     stop: AtomicU64,
 }
 
@@ -181,14 +181,14 @@ impl Drop for Alarm<'_> {
 }
 
 impl Shared {
-    /// Runs one lane to the common stop.
+    /// Runs one lane to the common stop; if it gets stuck, it says on which event, too.
     fn work<N: Node, P: Observer>(
         &self,
         lane: &mut Lane<N>,
         part: &mut P,
         post: &Post,
         terms: &Terms<'_>,
-    ) -> Result<(), Stuck> {
+    ) -> Result<(), (Tie, Stuck)> {
         let _alarm = Alarm(&self.stop);
         let own = &self.lanes[post.own];
         let farthest = terms.look_ahead[post.own].iter().max();
@@ -203,8 +203,9 @@ impl Shared {
             let until = horizon.min(stop);
             let mut is_busy = post.take_in(lane);
             let before = lane.events;
-            let halt = lane.run_before(part, until, SLICE).inspect_err(|_| {
-                self.stop.store(0, Ordering::Release);
+            let halt = lane.run_before(part, until, SLICE).map_err(|stuck| {
+                self.give_up(lane, post, stuck.at.as_nanos());
+                (lane.tie, stuck)
             })?;
             is_busy |= lane.events > before;
             if halt == Halt::Called {
@@ -236,6 +237,16 @@ impl Shared {
                 self.stop.fetch_min(reached, Ordering::AcqRel);
             }
         }
+    }
+
+    /// Ends a lane that is stuck. All others go on to the end of this instant: one that gets stuck
+    /// earlier in virtual time is what is told, whoever was faster.
+    fn give_up<N: Node>(&self, lane: &mut Lane<N>, post: &Post, at: u64) {
+        let own = &self.lanes[post.own];
+        self.stop.fetch_min(at.saturating_add(1), Ordering::AcqRel);
+        post.send(lane);
+        own.promise.store(at, Ordering::Release);
+        own.is_idle.store(true, Ordering::Relaxed);
     }
 
     /// Returns up to when nothing can arrive that a lane does not know of.

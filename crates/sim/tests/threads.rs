@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use plsim_packet::{Packet, PacketId, Payload};
 use plsim_sim::{
     ChannelConfig, ChannelId, Context, Impairments, Jitter, JitterLaw, Loss, Node, NodeId,
-    Observer, Place, Progress, Reorder, Shards, Split, Stream, TapId, Threads, Tie, World,
+    Observer, Place, Progress, Reorder, Shards, Split, Stream, Stuck, TapId, Threads, Tie, World,
     WorldBuilder,
 };
 use plsim_types::{DropReason, Duration, Instant};
@@ -378,44 +378,91 @@ fn a_panic_on_one_thread_ends_the_run() {
     while world.run_before_on(Threads::Always(4), limit, u64::MAX) == Ok(Progress::Paused) {}
 }
 
-/// Sends a packet round in one instant, for ever.
+/// Fires some timers, a nanosecond apart; a last one then sends so many packets round in its instant, for
+/// ever.
 #[derive(Debug)]
-struct Mirror(ChannelId);
+struct Mirror {
+    link: ChannelId,
+    timers: u64,
+    stuck_at: Instant,
+    packets: u32,
+}
+
+impl Mirror {
+    fn send(&self, context: &mut Context<'_>) {
+        let end = |last| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), 53);
+        let packet = context.inject(Packet::udp(end(1), end(2), Payload::Zeros(0)));
+        context.send(self.link, packet);
+    }
+}
 
 impl Node for Mirror {
     fn on_packet(&mut self, packet: Box<Packet>, _: ChannelId, context: &mut Context<'_>) {
         context.deliver(packet);
-        self.on_timer(0, context);
+        self.send(context);
     }
 
-    fn on_timer(&mut self, _: u64, context: &mut Context<'_>) {
-        let end = |last| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, last), 53);
-        let packet = context.inject(Packet::udp(end(1), end(2), Payload::Zeros(0)));
-        context.send(self.0, packet);
+    fn on_timer(&mut self, token: u64, context: &mut Context<'_>) {
+        if token == 1 {
+            return (0..self.packets).for_each(|_| self.send(context));
+        }
+        self.timers = self.timers.saturating_sub(1);
+        match self.timers {
+            0 => context.set_timer(self.stuck_at, 1),
+            _ => context.set_timer(context.now() + Duration::from_nanos(1), 0),
+        }
     }
 }
 
+/// Has nodes that are far from each other get stuck, after so many timers, at a time in nanoseconds, and
+/// with so many packets.
+fn stuck_on(threads: Threads, nodes: [(u64, u64, u32); 3]) -> Stuck {
+    let mut builder = WorldBuilder::new().stuck_after(500);
+    builder.reaction(None);
+    let mut mirrors = Vec::new();
+    for (timers, at, packets) in nodes {
+        let name = format!("mirror {}", mirrors.len());
+        let id = builder.node("mirror", &name);
+        mirrors.push(Mirror {
+            link: builder.channel("link", &name, (id, id), ChannelConfig::default()),
+            timers,
+            stuck_at: Instant::from_nanos(at),
+            packets,
+        });
+    }
+    let mut world = builder.build(1, mirrors, Log::default());
+    for node in 0..3 {
+        world.visit(NodeId(node), |_, context| {
+            context.set_timer(Instant::from_nanos(1), 0)
+        });
+    }
+    let limit = Instant::from_nanos(END);
+    let result = world.run_before_on(threads, limit, u64::MAX);
+    assert_eq!(world.run_before_on(threads, limit, u64::MAX), result);
+    result.expect_err("a node is stuck")
+}
+
 #[test]
-fn a_lane_that_is_stuck_stops_all() {
-    let stuck_on = |threads| {
-        let mut builder = WorldBuilder::new().stuck_after(500);
-        let ids = ["a", "b"].map(|name| builder.node("mirror", name));
-        builder.reaction(None);
-        let [first, second] = ids.map(|id| {
-            let name = format!("{id:?}");
-            builder.channel("link", &name, (id, id), ChannelConfig::default())
-        });
-        let nodes = vec![Mirror(first), Mirror(second)];
-        let mut world = builder.build(1, nodes, Log::default());
-        world.visit(ids[1], |_, context| {
-            context.set_timer(Instant::from_nanos(700), 0)
-        });
-        let limit = Instant::from_nanos(END);
-        let stuck = world.run_before_on(threads, limit, u64::MAX).unwrap_err();
-        assert_eq!(world.run_before_on(threads, limit, u64::MAX), Err(stuck));
-        stuck
-    };
-    let stuck = stuck_on(Threads::One);
-    assert_eq!(stuck.at, Instant::from_nanos(700));
-    assert_eq!(stuck_on(Threads::Always(2)), stuck);
+fn who_is_stuck_first_in_virtual_time_stops_all() {
+    let never = 2 * END;
+    let cases = [
+        // One alone; the first has more to do until then, then the last; both in one instant.
+        [(1, never, 0), (1, 700, 1), (9, never, 0)],
+        [(50_000, 60_000, 1), (1, 80_000, 2), (1, 70_000, 3)],
+        [(1, 80_000, 1), (1, 70_000, 2), (50_000, 60_000, 3)],
+        [(1, 60_000, 2), (50_000, 60_000, 1), (1, 60_000, 3)],
+        [(50_000, 60_000, 2), (1, 60_000, 1), (1, 60_000, 3)],
+    ];
+    for nodes in cases {
+        let stuck = stuck_on(Threads::One, nodes);
+        let least = nodes.iter().map(|(_, at, _)| *at).min().unwrap();
+        assert_eq!(stuck.at, Instant::from_nanos(least));
+        for threads in [2, 3] {
+            assert_eq!(
+                stuck_on(Threads::Always(threads), nodes),
+                stuck,
+                "{nodes:?}"
+            );
+        }
+    }
 }
