@@ -2,7 +2,7 @@
 # Checks everything: format, lints, documentation, tests, shipped scenarios, benches.
 #   ./check.sh          what every commit must pass
 #   ./check.sh --full   also the long ones: every scenario twice, byte for byte, those of scenarios/scale
-#                       among them; a larger swarm
+#                       among them; a larger swarm; threads under load for longer
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -54,6 +54,11 @@ run_swarm() {
     { grep -v 'nothing violated' || true; }
 }
 
+# Threads that are interrupted, again and again.
+run_threads() {
+  PLSIM_REPEAT=50 cargo test --quiet -p plsim-tests --lib threads_that_are_interrupted
+}
+
 # The scripts beside the code: that they can be read, and that what they start is there.
 check_scripts() {
   bash -n check.sh .ci/run docs/laboratory/*.sh
@@ -62,7 +67,7 @@ check_scripts() {
     return
   fi
   python3 -B benches/peers/compare.py --list >/dev/null
-  python3 -B -m doctest benches/peers/table.py
+  python3 -B -m doctest benches/peers/table.py benches/peers/compare.py
   target/debug/plsim validate --quiet benches/peers/scenarios/*.toml
   target/debug/engine known 1000 1000 balancer >/dev/null
   target/debug/engine new 1000 >/dev/null
@@ -81,7 +86,10 @@ step "build" cargo build --workspace --bins --quiet
 step "scripts" check_scripts
 step "tests" cargo test --workspace --quiet
 step "planted faults" cargo test --quiet -p plsim-tests --features canary --test canary
-if [ "$full" = yes ]; then step "a larger swarm" run_swarm; fi
+if [ "$full" = yes ]; then
+  step "a larger swarm" run_swarm
+  step "threads under load" run_threads
+fi
 step "release build" cargo build --release --quiet
 step "scenarios" run_scenarios
 step "one result from two processes and two builds" compare_builds
