@@ -11,6 +11,7 @@ import csv
 import json
 import os
 import platform
+import shutil
 import signal
 import sys
 import tempfile
@@ -24,7 +25,7 @@ import ns3
 import ours
 import rows
 import table
-from measure import Failed, Missing, Pinned, need
+from measure import HERE, Failed, Missing, Pinned, call, need
 
 PEERS = {"ns3": ns3, "kernel": kernel}
 
@@ -108,6 +109,24 @@ def processor():
     return next(names, f":{platform.machine()}").split(":")[1].strip()
 
 
+def first_line(command, otherwise):
+    """Returns what a command says first, or something else where it is missing or fails.
+
+    >>> first_line(["echo", "one\\ntwo"], "none"), first_line(["false"], "none"), first_line(["no-such-program"], "none")
+    ('one', 'none', 'none')
+    """
+    try:
+        return call(command).split("\n")[0] if shutil.which(command[0]) else otherwise
+    except Failed:
+        return otherwise
+
+
+def commit():
+    """Returns which state of the repository is measured; `-dirty` if files differ from it."""
+    describe = ["git", "-c", "safe.directory=*", "-C", HERE, "describe", "--always", "--dirty"]
+    return f"commit {first_line(describe, 'unknown: no repository')}"
+
+
 class Session:
     """The peers that are there, from the first to the last measurement."""
 
@@ -149,7 +168,9 @@ class Session:
             print("building plsim", file=sys.stderr)
             stack.enter_context(self.ours)
             versions = self.record["versions"]
-            versions["plsim"] = self.ours.version()
+            versions["plsim"] = f"{self.ours.version()}, {commit()}"
+            versions["rustc"] = first_line(["rustc", "--version"], "rustc unknown")
+            versions["system"] = f"{platform.system()} {platform.release()}"
             measures = self.ours.measures()
             for name, peer in self.peers.items():
                 print(f"preparing {PEERS[name].NAME}", file=sys.stderr)
