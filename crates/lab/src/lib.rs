@@ -35,5 +35,5 @@ pub use prediction::{Guesser, Prediction, Verdict};
 pub use results::{Results, SCHEMA};
 pub use reuse::ReuseDistance;
 pub use space::Attempts;
-pub use timing::{Arena, Spread, Timing};
+pub use timing::{Arena, Pass, Spread, Timing};
 pub use workload::Workload;

@@ -74,6 +74,16 @@ pub struct Timing {
     pub spaces: u32,
 }
 
+/// Nanoseconds for one operation, on average over all occupancies: in one fill, in one drain, or in one
+/// NAT that is filled and drained.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Pass {
+    /// An allocation, with all of its connection in a NAT; `None` in a drain.
+    pub allocate: Option<f64>,
+    /// A release, in a NAT the end of its connection; `None` in a fill.
+    pub release: Option<f64>,
+}
+
 /// One connection that comes, and the one that goes for it.
 #[derive(Debug, Clone, Copy)]
 struct Step {
@@ -187,9 +197,11 @@ impl Arena {
             ..Timing::default()
         };
         match self.case.workload {
-            Workload::Fill => timing.allocate = self.time_fill(now),
-            Workload::Drain => timing.release = self.time_drain(now),
-            Workload::Nat => (timing.allocate, timing.release) = self.time_nat(now),
+            Workload::Fill | Workload::Drain | Workload::Nat => {
+                let passes: Vec<Pass> = (0..PASSES).map(|_| self.pass(now)).collect();
+                timing.allocate = Spread::of(passes.iter().filter_map(|p| p.allocate).collect());
+                timing.release = Spread::of(passes.iter().filter_map(|p| p.release).collect());
+            }
             Workload::RandomChurn | Workload::FifoChurn | Workload::Adversarial => {
                 // Unmeasured: caches and branch predictors get to know the code.
                 self.plan(self.connections);
@@ -240,46 +252,57 @@ impl Arena {
         Spread::of(samples)
     }
 
-    fn time_fill(&self, now: &mut dyn FnMut() -> u64) -> Option<Spread> {
+    /// Times one pass of a workload that passes through all occupancies; each starts anew. Of the
+    /// others there is nothing to tell.
+    #[must_use]
+    pub fn pass(&self, now: &mut dyn FnMut() -> u64) -> Pass {
+        match self.case.workload {
+            Workload::Fill => self.fill(now),
+            Workload::Drain => self.drain(now),
+            Workload::Nat => self.establish_and_tear_down(now),
+            Workload::RandomChurn | Workload::FifoChurn | Workload::Adversarial => Pass::default(),
+        }
+    }
+
+    fn fill(&self, now: &mut dyn FnMut() -> u64) -> Pass {
         let mut traffic = self.traffic.clone();
         let requests: Vec<PortRequest> = (0..self.case.ports).map(|_| traffic.request()).collect();
-        let samples = (0..PASSES).map(|_| {
-            let mut ports = self.spaces[0].clone();
-            let mut given = 0;
-            let nanos = timed(now, 1, || {
-                let until = requests.iter().map_while(|ask| ports.allocate(ask).ok());
-                given = until.count();
-            });
-            nanos / given.max(1) as f64
+        let mut ports = self.spaces[0].clone();
+        let mut given = 0;
+        let nanos = timed(now, 1, || {
+            let until = requests.iter().map_while(|ask| ports.allocate(ask).ok());
+            given = until.count();
         });
-        Spread::of(samples.collect())
+        Pass {
+            allocate: Some(nanos / given.max(1) as f64),
+            release: None,
+        }
     }
 
-    fn time_drain(&self, now: &mut dyn FnMut() -> u64) -> Option<Spread> {
+    fn drain(&self, now: &mut dyn FnMut() -> u64) -> Pass {
         let held = &self.in_use[0].shared;
-        let samples = (0..PASSES).map(|_| {
-            let mut ports = self.spaces[0].clone();
-            timed(now, held.len().max(1) as u32, || {
-                for held in held.iter() {
-                    ports.release(held.port, held.subscriber);
-                }
-            })
+        let mut ports = self.spaces[0].clone();
+        let nanos = timed(now, held.len().max(1) as u32, || {
+            for held in held.iter() {
+                ports.release(held.port, held.subscriber);
+            }
         });
-        Spread::of(samples.collect())
+        Pass {
+            allocate: None,
+            release: Some(nanos),
+        }
     }
 
-    /// Times establishment and tear-down in an engine; each pass has a new one.
-    fn time_nat(&self, now: &mut dyn FnMut() -> u64) -> (Option<Spread>, Option<Spread>) {
-        let passes = (0..PASSES).map(|_| {
-            let mut nat = Nat::new(&self.case);
-            let mut count = 0;
-            let establish = timed(now, 1, || count = nat.establish());
-            let tear_down = timed(now, 1, || assert_eq!(nat.tear_down(), 0));
-            let each = f64::from(count.max(1));
-            (establish / each, tear_down / each)
-        });
-        let (establish, tear_down) = passes.unzip();
-        (Spread::of(establish), Spread::of(tear_down))
+    fn establish_and_tear_down(&self, now: &mut dyn FnMut() -> u64) -> Pass {
+        let mut nat = Nat::new(&self.case);
+        let mut count = 0;
+        let establish = timed(now, 1, || count = nat.establish());
+        let tear_down = timed(now, 1, || assert_eq!(nat.tear_down(), 0));
+        let each = f64::from(count.max(1));
+        Pass {
+            allocate: Some(establish / each),
+            release: Some(tear_down / each),
+        }
     }
 
     /// Books what came of the last steps.
