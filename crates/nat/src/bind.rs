@@ -11,7 +11,7 @@ use plsim_types::{Instant, Protocol, TcpSegment};
 
 impl NatEngine {
     /// Creates a binding for the first packet of a flow.
-    #[inline]
+    #[inline(always)] // It has one caller; two frames would be a fifth of a refusal.
     pub(crate) fn bind(
         &mut self,
         key: &FlowKey,
@@ -19,28 +19,28 @@ impl NatEngine {
         segment: Option<&TcpSegment>,
         now: Instant,
     ) -> Result<u32, NatError> {
-        let (state, sequences) = match (key.protocol(), segment) {
-            (Protocol::Udp, _) => (State::Udp, Sequences::default()),
-            (Protocol::Tcp, Some(syn)) if syn.flags.opens() => {
-                (State::HalfOpen, Sequences::of_syn(syn))
-            }
-            (Protocol::Tcp, _) => return Err(NatError::NoFlow),
-        };
+        let opens = segment.is_some_and(|segment| segment.flags.opens());
+        if key.protocol() == Protocol::Tcp && !opens {
+            return Err(NatError::NoFlow);
+        }
         self.check_limits(key)?;
         self.check_known_full(key, hash)?;
-        self.bind_in(state, sequences, key, hash, now)
+        self.bind_in(key, hash, segment, now)
     }
 
     /// Creates a binding in its first state.
     #[inline(never)] // A refusal shall not pay for its registers.
     fn bind_in(
         &mut self,
-        state: State,
-        sequences: Sequences,
         key: &FlowKey,
         hash: u64,
+        segment: Option<&TcpSegment>,
         now: Instant,
     ) -> Result<u32, NatError> {
+        let (state, sequences) = match (key.protocol(), segment) {
+            (Protocol::Tcp, Some(syn)) => (State::HalfOpen, Sequences::of_syn(syn)),
+            _ => (State::Udp, Sequences::default()),
+        };
         let (nat_ip, nat_port) = self.allocate(key, hash, now)?;
         self.activate();
         let position = self.flows.insert(
@@ -106,6 +106,7 @@ impl NatEngine {
     }
 
     /// Checks what a new binding needs beside a port.
+    #[inline(always)] // As `bind`.
     fn check_limits(&mut self, key: &FlowKey) -> Result<(), NatError> {
         if self.flows.len() >= self.table_limit as usize {
             self.refusals.nat_table_full += 1;
@@ -113,12 +114,7 @@ impl NatEngine {
         }
         self.check_flow_limit()?;
         if let Some(limit) = self.pools[key.pool()].endpoint_port_limit
-            && self
-                .endpoint_ports
-                .get(&key.endpoint_id())
-                .copied()
-                .unwrap_or(0)
-                >= limit
+            && self.ports_of_endpoint(key) >= limit
         {
             self.refusals.endpoint_port_limit += 1;
             return Err(NatError::EndpointPortLimit);
@@ -126,8 +122,15 @@ impl NatEngine {
         Ok(())
     }
 
+    /// Returns how many ports a private endpoint has, where they are counted.
+    #[inline(never)] // Only some pools do.
+    fn ports_of_endpoint(&self, key: &FlowKey) -> u32 {
+        let ports = self.endpoint_ports.get(&key.endpoint_id());
+        ports.copied().unwrap_or(0)
+    }
+
     /// Refuses a flow where none has got a port since the last one was looked for.
-    #[inline]
+    #[inline(always)] // As `bind`.
     fn check_known_full(&mut self, key: &FlowKey, hash: u64) -> Result<(), NatError> {
         let pool = &self.pools[key.pool()];
         if pool.full[key.protocol().index()] != Some(key.backend_port())
@@ -135,7 +138,7 @@ impl NatEngine {
         {
             return Ok(());
         }
-        let first = pool.nat_ips[self.choose(key, hash).first];
+        let first = pool.nat_ips[self.first_choice(pool, key, hash)];
         let side = self.nat_ips[usize::from(first)].side(key.protocol());
         side.bind_failures += 1;
         Err(NatError::PortsExhausted)

@@ -3,6 +3,7 @@
 use crate::binding::FlowKey;
 use crate::config::Selection;
 use crate::engine::NatEngine;
+use crate::pool::Pool;
 use crate::space::Space;
 use plsim_types::KeyedHash;
 
@@ -24,28 +25,39 @@ impl NatEngine {
         self.preferred = place;
     }
 
-    #[inline]
     pub(crate) fn choose(&self, key: &FlowKey, hash: u64) -> Choice {
         let pool = &self.pools[key.pool()];
-        let count = pool.nat_ips.len();
-        let scaled = |hash: u64| KeyedHash::scale(hash, count as u32) as usize;
-        let client = || scaled(self.select.word(key.consumer()));
-        let (first, tries) = match pool.selection {
-            Selection::Hash => (scaled(self.select.word(hash)), count),
-            Selection::HashStrict => (scaled(self.select.word(hash)), 1),
-            Selection::RoundRobin => (pool.turns[key.protocol().index()], count),
-            Selection::LeastUsed => (self.least_used(key), count),
-            Selection::Sequential => (0, count),
-            Selection::ClientPaired => (client(), count),
-            Selection::ClientPairedStrict => (client(), 1),
-        };
-        let preferred = self.preferred.map(usize::from);
         Choice {
-            first: preferred.filter(|&at| at < count).unwrap_or(first),
-            tries,
+            first: self.first_choice(pool, key, hash),
+            tries: match pool.selection {
+                Selection::HashStrict | Selection::ClientPairedStrict => 1,
+                _ => pool.nat_ips.len(),
+            },
         }
     }
 
+    /// Returns the NAT IP that a new flow tries first, as an index into the pool's list.
+    #[inline]
+    pub(crate) fn first_choice(&self, pool: &Pool, key: &FlowKey, hash: u64) -> usize {
+        let count = pool.nat_ips.len();
+        if let Some(preferred) = self.preferred
+            && usize::from(preferred) < count
+        {
+            return usize::from(preferred);
+        }
+        let scaled = |hash: u64| KeyedHash::scale(hash, count as u32) as usize;
+        match pool.selection {
+            Selection::Hash | Selection::HashStrict => scaled(self.select.word(hash)),
+            Selection::RoundRobin => pool.turns[key.protocol().index()],
+            Selection::LeastUsed => self.least_used(key),
+            Selection::Sequential => 0,
+            Selection::ClientPaired | Selection::ClientPairedStrict => {
+                scaled(self.select.word(key.consumer()))
+            }
+        }
+    }
+
+    #[inline(never)]
     fn least_used(&self, key: &FlowKey) -> usize {
         let pool = &self.pools[key.pool()];
         let taken = |&at: &u8| {
