@@ -1,16 +1,18 @@
 //! How a new flow gets a binding and a port.
 
-use crate::binding::{Aside, Binding, FlowKey, State};
+use crate::binding::{Aside, Binding, FlowKey, State, armed_mark};
 use crate::config::{HeldPorts, PortSpace, Selection};
 use crate::engine::NatEngine;
 use crate::error::NatError;
 use crate::event::{NatEvent, Release};
 use crate::port::{NoPort, PortAllocator, PortRequest};
+use crate::side::Side;
 use crate::tcp::Sequences;
 use plsim_types::{Instant, Protocol, TcpSegment};
 
 impl NatEngine {
-    /// Creates a binding for the first packet of a flow.
+    /// Creates a binding for the first packet of a flow; returns its NAT IP, as a position in the engine, and
+    /// its port.
     #[inline(always)] // It has one caller; two frames would be a fifth of a refusal.
     pub(crate) fn bind(
         &mut self,
@@ -18,7 +20,7 @@ impl NatEngine {
         hash: u64,
         segment: Option<&TcpSegment>,
         now: Instant,
-    ) -> Result<u32, NatError> {
+    ) -> Result<(u8, u16), NatError> {
         let opens = segment.is_some_and(|segment| segment.flags.opens());
         if key.protocol() == Protocol::Tcp && !opens {
             return Err(NatError::NoFlow);
@@ -36,35 +38,35 @@ impl NatEngine {
         hash: u64,
         segment: Option<&TcpSegment>,
         now: Instant,
-    ) -> Result<u32, NatError> {
+    ) -> Result<(u8, u16), NatError> {
         let (state, sequences) = match (key.protocol(), segment) {
             (Protocol::Tcp, Some(syn)) => (State::HalfOpen, Sequences::of_syn(syn)),
             _ => (State::Udp, Sequences::default()),
         };
         let (nat_ip, nat_port) = self.allocate(key, hash, now)?;
         self.activate();
-        let position = self.flows.insert(
-            hash,
-            Binding {
-                last: now,
-                key: *key,
-                nat_port,
-                nat_ip,
-                state,
-                sequences,
-                armed: 0,
-                tag: 0,
-                aside: Aside::default(),
-            },
-        );
-        self.own(position, now);
-        Ok(position)
+        let mut binding = Binding {
+            last: now,
+            key: *key,
+            nat_port,
+            nat_ip,
+            state,
+            sequences,
+            armed: 0,
+            tag: self.next_tag(),
+            aside: Aside::default(),
+        };
+        let deadline = binding.deadline(&self.pools[key.pool()]);
+        binding.armed = armed_mark(deadline);
+        let position = self.flows.insert(hash, binding);
+        self.schedule(position, binding.tag, deadline, now);
+        self.own(position, &binding, now);
+        Ok((nat_ip, nat_port))
     }
 
-    /// Enters a fresh binding everywhere but in the flow table, and tells of it.
-    fn own(&mut self, position: u32, now: Instant) {
-        self.arm(position, now);
-        let binding = *self.flows.entry(position);
+    /// Enters a fresh binding everywhere but in the flow table and the wheel, and tells of it.
+    #[inline]
+    fn own(&mut self, position: u32, binding: &Binding, now: Instant) {
         let protocol = binding.key.protocol();
         if self.pools[binding.key.pool()].endpoint_port_limit.is_some() {
             *self
@@ -74,14 +76,12 @@ impl NatEngine {
         let nat_ip = &mut self.nat_ips[usize::from(binding.nat_ip)];
         let address = nat_ip.address;
         let side = nat_ip.side(protocol);
-        let exhausted = side.bound(binding.key.backend_port(), now);
-        side.space_mut(binding.key.backend_port()).owners.claim(
-            &mut self.pages,
-            binding.nat_port,
-            position,
-        );
+        let (exhausted, space) = side.bound(binding.key.backend_port(), now);
+        space
+            .owners
+            .claim(&mut self.pages, binding.nat_port, position);
         if self.report {
-            let binding = self.info(&binding);
+            let binding = self.info(binding);
             self.events.push_back(NatEvent::Bound { at: now, binding });
         }
         if exhausted {
@@ -210,16 +210,19 @@ impl NatEngine {
         let pool = &self.pools[key.pool()];
         let nat_ip = &mut self.nat_ips[usize::from(nat_ip)];
         let address = u64::from(nat_ip.address.to_bits());
-        let side = nat_ip.side_or_new(key.protocol());
-        if side
-            .space(key.backend_port())
-            .is_some_and(|space| space.ports.free() == 0)
-        {
+        let Side {
+            spaces,
+            searches,
+            probes,
+            ..
+        } = nat_ip.side_or_new(key.protocol());
+        let space = spaces.get_or_new(key.backend_port(), pool, self.start);
+        if space.ports.free() == 0 {
             return Err(NoPort::Full);
         }
         // The side's own count makes two searches of one flow start at different places.
-        let searches = side.searches;
-        side.searches += 1;
+        let search = *searches;
+        *searches += 1;
         let destination = if pool.allocator.hashes_destination() {
             self.destination.pair(
                 u64::from(key.backend_port()) << 8 | u64::from(key.protocol().number()),
@@ -229,13 +232,12 @@ impl NatEngine {
             0
         };
         let request = PortRequest {
-            random: self.start.pair(hash, searches),
+            random: self.start.pair(hash, search),
             flow: hash,
             destination,
             client_port: key.client().port(),
             subscriber: pool.subscriber(key),
         };
-        let space = side.space_or_new(key.backend_port(), pool, self.start);
         let found = space.allocate(&request, now);
         let change = space.ports.next_change();
         if let Ok(allocated) = found
@@ -244,7 +246,7 @@ impl NatEngine {
             // The page is written last of all.
             self.pages.prefetch(place);
         }
-        side.probes += u64::from(match found {
+        *probes += u64::from(match found {
             Ok(allocated) => allocated.probes,
             Err(NoPort::GaveUp { probes }) => probes,
             Err(NoPort::Full) => 0,

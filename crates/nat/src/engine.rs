@@ -253,7 +253,12 @@ impl NatEngine {
             return Err(NatError::NoFlow);
         }
         match self.bind(&key, hash, segment.as_ref(), now) {
-            Ok(position) => Ok(self.outward(self.flows.entry(position))),
+            Ok((nat_ip, nat_port)) => Ok(Translation {
+                pls: self.pools[key.pool()].pls,
+                link: key.link(),
+                source: self.nat_address(nat_ip, nat_port),
+                destination: SocketAddrV4::new(self.backend, key.backend_port()),
+            }),
             Err(error) => {
                 if error == NatError::NoFlow {
                     self.answer_late_original(&key, segment.as_ref());
@@ -535,7 +540,7 @@ impl NatEngine {
     pub(crate) fn owner(&self, packet: &Reply) -> Option<u32> {
         let nat_ip = *self.by_address.get(packet.destination.ip())?;
         let side = self.nat_ips[usize::from(nat_ip)].sides[packet.protocol.index()].as_ref()?;
-        let space = side.space(packet.source.port())?;
+        let space = side.spaces.get(packet.source.port())?;
         let port = packet.destination.port();
         if planted(Fault::CrossDelivery)
             && port.is_multiple_of(32)
@@ -551,7 +556,7 @@ impl NatEngine {
     pub(crate) fn owner_place(&self, packet: &Reply) -> Option<Place> {
         let nat_ip = *self.by_address.get(packet.destination.ip())?;
         let side = self.nat_ips[usize::from(nat_ip)].sides[packet.protocol.index()].as_ref()?;
-        let space = side.space(packet.source.port())?;
+        let space = side.spaces.get(packet.source.port())?;
         space.owners.place(packet.destination.port())
     }
 

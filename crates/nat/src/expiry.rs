@@ -95,7 +95,7 @@ impl NatEngine {
             self.flows.prefetch(binding.key.hash(self.key));
             let nat_ip = &self.nat_ips[usize::from(binding.nat_ip)];
             let side = nat_ip.sides[binding.key.protocol().index()].as_ref();
-            let space = side.and_then(|side| side.space(binding.key.backend_port()));
+            let space = side.and_then(|side| side.spaces.get(binding.key.backend_port()));
             if let Some(place) = space.and_then(|space| space.owners.place(binding.nat_port)) {
                 self.pages.prefetch(place);
             }
@@ -218,7 +218,7 @@ impl NatEngine {
         let tried = nat_ips.iter().cycle().skip(choice.first);
         let spaces = tried.take(choice.tries).filter_map(|&at| {
             let side = self.nat_ips[usize::from(at)].sides[key.protocol().index()].as_ref()?;
-            side.space(key.backend_port())
+            side.spaces.get(key.backend_port())
         });
         let oldest = spaces
             .map(|space| space.oldest_held)
@@ -238,7 +238,7 @@ impl NatEngine {
                 .get_or_insert_with(binding.key.endpoint_id(), || 0) -= 1;
         }
         let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.key.protocol());
-        let space = side.space_mut(binding.key.backend_port());
+        let space = side.spaces.get_mut(binding.key.backend_port());
         space
             .owners
             .disclaim(&mut self.pages, binding.nat_port, position);
@@ -312,6 +312,6 @@ impl NatEngine {
 
     fn space_of(&mut self, binding: &Binding) -> &mut Space {
         let side = self.nat_ips[usize::from(binding.nat_ip)].side(binding.key.protocol());
-        side.space_mut(binding.key.backend_port())
+        side.spaces.get_mut(binding.key.backend_port())
     }
 }

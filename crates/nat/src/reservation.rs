@@ -35,7 +35,7 @@ impl NatEngine {
             for &place in &pool.nat_ips {
                 let NatIp { address, sides } = &mut nat_ips[usize::from(place)];
                 for (protocol, side) in Protocol::ALL.into_iter().zip(sides) {
-                    let spaces = side.iter_mut().flat_map(|side| side.spaces_mut());
+                    let spaces = side.iter_mut().flat_map(|side| side.spaces.iter_mut());
                     for (backend_port, space) in spaces {
                         space.ports.advance(now);
                         let next = space.ports.next_change();

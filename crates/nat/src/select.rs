@@ -62,7 +62,7 @@ impl NatEngine {
         let pool = &self.pools[key.pool()];
         let taken = |&at: &u8| {
             let side = self.nat_ips[usize::from(at)].sides[key.protocol().index()].as_ref();
-            let space = side.and_then(|side| side.space(key.backend_port()));
+            let space = side.and_then(|side| side.spaces.get(key.backend_port()));
             space.map_or(0, Space::taken)
         };
         let all = pool.nat_ips.iter().map(taken).enumerate();

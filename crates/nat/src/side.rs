@@ -1,17 +1,14 @@
-use crate::config::PortSpace;
 use crate::pool::Pool;
 use crate::port::Reservations;
-use crate::space::Space;
+use crate::space::{Space, Spaces};
 use crate::usage::{FullestSpace, Usage};
-use alloc::vec::Vec;
 use core::net::Ipv4Addr;
-use plsim_types::{Instant, KeyedHash, Protocol};
+use plsim_types::{Instant, Protocol};
 
 /// The TCP or the UDP side of a NAT IP: its port spaces, created on first use, and its counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Side {
-    /// By the backend port they belong to; a single one for port 0 if they are per VM.
-    spaces: Vec<(u16, Space)>,
+    pub(crate) spaces: Spaces,
     pub(crate) in_use: u32,
     held: u32,
     peak: u32,
@@ -35,97 +32,46 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    /// Returns the space of a flow to a backend port.
-    #[inline]
-    pub(crate) fn space(&self, backend_port: u16) -> Option<&Space> {
-        let at = self.position(backend_port).ok()?;
-        Some(&self.spaces[at].1)
-    }
-
-    /// Returns the space of a flow that has a port in it.
-    ///
-    /// # Panics
-    /// If there is no such space.
-    #[inline]
-    pub(crate) fn space_mut(&mut self, backend_port: u16) -> &mut Space {
-        let at = self
-            .position(backend_port)
-            .expect("broken invariant: a binding without its port space");
-        &mut self.spaces[at].1
-    }
-
-    /// Returns the spaces with the backend ports that they belong to; 0 if they are per VM.
-    pub(crate) fn spaces_mut(&mut self) -> impl Iterator<Item = (u16, &mut Space)> {
-        self.spaces.iter_mut().map(|(port, space)| (*port, space))
-    }
-
-    pub(crate) fn space_or_new(
-        &mut self,
-        backend_port: u16,
-        pool: &Pool,
-        key: KeyedHash,
-    ) -> &mut Space {
-        let at = self.position(backend_port).unwrap_or_else(|at| {
-            let owner = match pool.port_space {
-                PortSpace::PerVm => 0,
-                PortSpace::PerVmPort => backend_port,
-            };
-            self.spaces.insert(at, (owner, Space::new(pool, key)));
-            at
-        });
-        &mut self.spaces[at].1
-    }
-
-    /// Finds a space, or where it would be inserted.
-    #[inline]
-    fn position(&self, backend_port: u16) -> Result<usize, usize> {
-        match self.spaces.first() {
-            Some((0, _)) => Ok(0),
-            _ => self
-                .spaces
-                .binary_search_by_key(&backend_port, |space| space.0),
-        }
-    }
-
-    /// Counts a port that was just allocated; returns whether exhaustion is to be told.
-    pub(crate) fn bound(&mut self, backend_port: u16, now: Instant) -> bool {
+    /// Counts a port that was just allocated; returns whether exhaustion is to be told, and its space.
+    pub(crate) fn bound(&mut self, backend_port: u16, now: Instant) -> (bool, &mut Space) {
         self.binds += 1;
         self.in_use += 1;
         if self.in_use + self.held > self.peak {
             self.peak = self.in_use + self.held;
             self.peak_at = Some(now);
         }
-        let space = self.space_mut(backend_port);
-        let (fresh, held) = (space.bound(), space.held);
+        let space = self.spaces.get_mut(backend_port);
+        let fresh = space.bound();
         if fresh && self.first_exhausted.is_none() {
             self.first_exhausted = Some(now);
-            self.held_when_exhausted = held;
+            self.held_when_exhausted = space.held;
         }
-        fresh && !core::mem::replace(&mut self.exhaustion_queued, true)
+        let told = fresh && !core::mem::replace(&mut self.exhaustion_queued, true);
+        (told, space)
     }
 
     /// Counts a port that is held down from now on.
     pub(crate) fn hold(&mut self, backend_port: u16) {
         self.in_use -= 1;
         self.held += 1;
-        self.space_mut(backend_port).held += 1;
+        self.spaces.get_mut(backend_port).held += 1;
     }
 
     /// Counts a held-down port that is in use again, or about to be released.
     pub(crate) fn unhold(&mut self, backend_port: u16) {
         self.in_use += 1;
         self.held -= 1;
-        self.space_mut(backend_port).held -= 1;
+        self.spaces.get_mut(backend_port).held -= 1;
     }
 
     pub(crate) fn usage(&self, nat_ip: Ipv4Addr, protocol: Protocol, pool: &Pool) -> Usage {
         let mut reserved = Reservations::default();
         let mut fullest = FullestSpace::default();
-        for (port, space) in &self.spaces {
+        for (port, space) in self.spaces.iter() {
             fullest.taken = fullest.taken.max(space.taken());
             if space.peak() > fullest.peak {
                 fullest.peak = space.peak();
-                fullest.backend_port = Some(*port).filter(|port| *port != 0);
+                fullest.backend_port = Some(port).filter(|port| *port != 0);
             }
             let own = space.ports.reservations();
             reserved.ports += own.ports;

@@ -145,19 +145,36 @@ impl NatEngine {
 
     /// Makes sure that the wheel comes back no later than the binding's deadline.
     pub(crate) fn arm(&mut self, position: u32, now: Instant) {
-        let binding = self.flows.entry_mut(position);
+        let binding = self.flows.entry(position);
         let deadline = binding.deadline(&self.pools[binding.key.pool()]);
         let mark = armed_mark(deadline);
         if binding.tag != 0 && mark > binding.armed {
             return;
         }
+        let tag = self.next_tag();
+        let binding = self.flows.entry_mut(position);
+        binding.tag = tag;
+        binding.armed = mark;
+        self.schedule(position, tag, deadline, now);
+    }
+
+    /// Returns a tag for another wheel item.
+    #[inline]
+    pub(crate) const fn next_tag(&mut self) -> u32 {
         // 0 means vacant. After 2^32 insertions a stale item could meet its own tag again, and
         // would only cause one look too many.
-        self.tag = self.tag.checked_add(1).unwrap_or(1);
-        binding.tag = self.tag;
-        binding.armed = mark;
+        self.tag = match self.tag.checked_add(1) {
+            Some(tag) => tag,
+            None => 1,
+        };
+        self.tag
+    }
+
+    /// Puts an item into the wheel.
+    #[inline]
+    pub(crate) fn schedule(&mut self, position: u32, tag: u32, deadline: Instant, now: Instant) {
         self.wheel.advance(now);
-        self.wheel.insert(position, self.tag, deadline);
+        self.wheel.insert(position, tag, deadline);
         self.wake = self.wheel.next_wake();
     }
 }
