@@ -5,7 +5,7 @@ use plsim_nat::{
     Reset, Sender,
 };
 use plsim_packet::{Fate, Form, Fragments, Origin, Packet, Payload, Rewrite, TcpHeader};
-use plsim_sim::{ChannelId, Coming, Context, Node, Wakeup};
+use plsim_sim::{ChannelId, Coming, Context, Look, Node, Wakeup};
 use plsim_types::canary::{Fault, planted};
 use plsim_types::{Direction, DropReason, Instant, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
 
@@ -494,7 +494,7 @@ impl Node for BackendHost {
         self.pass(packet, direction, context);
     }
 
-    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
+    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
         let Coming::Packet(packet, by) = coming else {
             return None;
         };
@@ -511,9 +511,16 @@ impl Node for BackendHost {
                 protocol: packet.protocol(),
                 segment: None,
             };
-            nat.prefetch_reply(&reply);
+            match look {
+                Look::First => nat.prefetch_reply(&reply),
+                Look::Second => nat.prefetch_reply_found(&reply),
+            }
         } else {
-            nat.prefetch_original(&original(packet, None));
+            let original = original(packet, None);
+            match look {
+                Look::First => nat.prefetch_original(&original),
+                Look::Second => nat.prefetch_original_found(&original),
+            }
         }
         None
     }

@@ -1,5 +1,5 @@
 use plsim_packet::Packet;
-use plsim_sim::{ChannelId, Coming, Context, Node};
+use plsim_sim::{ChannelId, Coming, Context, Look, Node};
 use plsim_types::{Direction, DropReason, PlsId};
 use plsim_vnet::PrivateEndpoint;
 
@@ -102,8 +102,8 @@ impl Node for PrivateEndpointNode {
         context.send(onward, packet);
     }
 
-    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
-        let Coming::Packet(packet, _) = coming else {
+    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
+        let (Coming::Packet(packet, _), Look::Second) = (coming, look) else {
             return None;
         };
         let is_reply = *packet.destination().ip() != self.config.endpoint.address;

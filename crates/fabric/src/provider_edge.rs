@@ -1,6 +1,6 @@
 use plsim_lb::{ChangeError, FrontendId, LbEvent, LoadBalancer, ProbeId};
 use plsim_packet::{Fate, Form, Fragments, Packet};
-use plsim_sim::{ChannelId, Coming, Context, Node, Wakeup};
+use plsim_sim::{ChannelId, Coming, Context, Look, Node, Wakeup};
 use plsim_table::FixedMap;
 use plsim_types::{BackendId, DropReason, Instant, LinkId, PlsId};
 
@@ -181,8 +181,8 @@ impl Node for ProviderEdge {
         self.settle(context);
     }
 
-    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
-        let Coming::Packet(packet, _) = coming else {
+    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
+        let (Coming::Packet(packet, _), Look::Second) = (coming, look) else {
             return None;
         };
         let (frontend, link) = self.config.dialled(packet)?;

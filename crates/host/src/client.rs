@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, IcmpError, Origin, Packet};
-use plsim_sim::{ChannelId, Coming, Context, Node, Wakeup};
+use plsim_sim::{ChannelId, Coming, Context, Look, Node, Wakeup};
 use plsim_table::FixedMap;
 use plsim_types::{DropReason, Instant, KeyedHash, Protocol};
 
@@ -451,16 +451,18 @@ impl Node for ClientVms {
         self.receive(packet, cx);
     }
 
-    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
-        match coming {
-            Coming::Packet(packet, _) if self.full.is_none() && packet.form() == Form::Tcp => {
+    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
+        match (coming, look) {
+            (Coming::Packet(packet, _), Look::Second)
+                if self.full.is_none() && packet.form() == Form::Tcp =>
+            {
                 let (local, remote) = (packet.destination(), packet.source());
                 self.tcp.slots.foresee(local, remote, &self.group);
             }
-            Coming::Timer(token) if token >> 32 == TCP => {
+            (Coming::Timer(token), Look::First) if token >> 32 == TCP => {
                 self.tcp.slots.prefetch(token as u32);
             }
-            Coming::Packet(..) | Coming::Timer(_) => {}
+            _ => {}
         }
         None
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, probe};
-use plsim_sim::{ChannelId, Coming, Context, Node, Wakeup};
+use plsim_sim::{ChannelId, Coming, Context, Look, Node, Wakeup};
 use plsim_table::{FixedSet, FlowTable};
 use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment};
 
@@ -527,16 +527,20 @@ impl Node for ServerVm {
         self.accept_waiting(cx);
     }
 
-    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
-        match coming {
-            Coming::Packet(packet, _) => {
+    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
+        match (coming, look) {
+            (Coming::Packet(packet, _), Look::First) => {
+                let key = self.key(packet.source(), packet.destination().port());
+                self.slots.prefetch(key);
+            }
+            (Coming::Packet(packet, _), Look::Second) => {
                 let key = self.key(packet.source(), packet.destination().port());
                 self.slots.prefetch_found(key);
             }
-            Coming::Timer(token) if token < FRAGMENTS => {
+            (Coming::Timer(token), Look::First) if token < FRAGMENTS => {
                 self.slots.prefetch_entry(token as u32);
             }
-            Coming::Timer(_) => {}
+            (Coming::Timer(_), _) => {}
         }
         None
     }

@@ -115,16 +115,32 @@ impl NatEngine {
 }
 
 impl NatEngine {
-    /// Asks for the binding of a packet of the consumers: for a caller that sees packets coming, but not as
-    /// a slice. It changes nothing.
+    /// Asks for the line in which the binding of a packet of the consumers is looked for first: for a
+    /// caller that sees packets coming, but not as a slice. It changes nothing.
     #[inline]
     pub fn prefetch_original(&self, packet: &Original) {
+        self.flows.prefetch(self.flow_of(packet).hash);
+    }
+
+    /// Asks for that binding; it waits for the line unless
+    /// [`prefetch_original`](Self::prefetch_original) came some work before.
+    #[inline]
+    pub fn prefetch_original_found(&self, packet: &Original) {
         self.flows.prefetch_found(self.flow_of(packet).hash);
     }
 
-    /// Asks for the binding that a packet of the backend VM answers.
+    /// Asks for what tells which binding a packet of the backend VM answers.
     #[inline]
     pub fn prefetch_reply(&self, packet: &Reply) {
+        if let Some(place) = self.owner_place(packet) {
+            self.pages.prefetch(place);
+        }
+    }
+
+    /// Asks for that binding; it waits unless [`prefetch_reply`](Self::prefetch_reply) came some work
+    /// before.
+    #[inline]
+    pub fn prefetch_reply_found(&self, packet: &Reply) {
         self.prefetch_answered(self.owner_place(packet));
     }
 

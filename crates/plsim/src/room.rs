@@ -3,7 +3,7 @@ use plsim_fabric::{
 };
 use plsim_host::{ClientVms, ServerVm};
 use plsim_packet::Packet;
-use plsim_sim::{ChannelId, Coming, Context, Node};
+use plsim_sim::{ChannelId, Coming, Context, Look, Node};
 
 /// Every kind of node, in path order.
 #[derive(Debug)]
@@ -85,16 +85,16 @@ impl Node for Room {
         }
     }
 
-    fn foresee(&self, coming: Coming<'_>) -> Option<ChannelId> {
+    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
         match self {
-            Self::Clients(node) => node.foresee(coming),
-            Self::Network(node) => node.foresee(coming),
-            Self::Endpoint(node) => node.foresee(coming),
-            Self::Edge(node) => node.foresee(coming),
-            Self::Host(node) => node.foresee(coming),
-            Self::Server(node) => node.foresee(coming),
-            Self::Backbone(node) => node.foresee(coming),
-            Self::Loopback(node) => node.foresee(coming),
+            Self::Clients(node) => node.foresee(coming, look),
+            Self::Network(node) => node.foresee(coming, look),
+            Self::Endpoint(node) => node.foresee(coming, look),
+            Self::Edge(node) => node.foresee(coming, look),
+            Self::Host(node) => node.foresee(coming, look),
+            Self::Server(node) => node.foresee(coming, look),
+            Self::Backbone(node) => node.foresee(coming, look),
+            Self::Loopback(node) => node.foresee(coming, look),
         }
     }
 

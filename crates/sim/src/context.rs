@@ -19,9 +19,9 @@ pub trait Node {
     fn on_timer(&mut self, token: u64, context: &mut Context<'_>);
 
     /// Asks for the memory that something to come will need: it changes nothing, and nothing depends on
-    /// whether it is called. Returns the channel on which a packet will probably go on soon,
+    /// whether it is called. It is called twice for all that a slot of the queue holds. Returns the channel on which a packet will probably go on soon,
     /// for the node there to foresee it, too: one that is nearer to the packet's end.
-    fn foresee(&self, _coming: Coming<'_>) -> Option<ChannelId> {
+    fn foresee(&self, _coming: Coming<'_>, _look: Look) -> Option<ChannelId> {
         None
     }
 }
@@ -33,6 +33,18 @@ pub enum Coming<'p> {
     Packet(&'p Packet, ChannelId),
     /// A timer with this token.
     Timer(u64),
+}
+
+/// How far a node looks into what comes.
+///
+/// A table is read in two steps: a line of its index tells where an entry is. Were both done at once,
+/// each packet would wait for its own line; so all of a slot are asked for before any is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// It asks for what is needed first, by address, and reads nothing that it has asked for.
+    First,
+    /// It may read that, and asks for what it leads to.
+    Second,
 }
 
 /// What a node can do to the world while it is running.

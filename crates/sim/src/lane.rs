@@ -5,7 +5,7 @@ use plsim_packet::{Packet, PacketId, Payload, TcpHeader};
 use plsim_types::{DropReason, Instant};
 
 use crate::channel::{Channel, ChannelId, FarEnd};
-use crate::context::{Coming, Context, Node};
+use crate::context::{Coming, Context, Look, Node};
 use crate::entity::{NodeId, Source};
 use crate::event::{Class, Tie, What, tie};
 use crate::observer::{Observer, Place};
@@ -360,7 +360,7 @@ impl<N: Node> Lane<N> {
                 far_ends: &kernel.far_ends,
                 nodes: &self.nodes,
             };
-            let ask = |what: &What| foresight.ask(what);
+            let ask = |what: &What, look| foresight.ask(what, look);
             let Some((time, tie, what)) = kernel.queue.pop_foreseeing(limit, ask) else {
                 return Ok(Halt::Done);
             };
@@ -493,7 +493,7 @@ struct Foresight<'a, N> {
 impl<N: Node> Foresight<'_, N> {
     /// Has the memory asked for that an event needs.
     #[inline]
-    fn ask(&self, what: &What) {
+    fn ask(&self, what: &What, look: Look) {
         match what {
             What::Arrival(by, packet) => {
                 let mut by = *by;
@@ -501,14 +501,15 @@ impl<N: Node> Foresight<'_, N> {
                 for _ in 0..HOP_LIMIT {
                     let far = self.far_ends[by.0 as usize];
                     let node = self.nodes[far.to.0 as usize].as_ref();
-                    let onward = node.and_then(|node| node.foresee(Coming::Packet(packet, by)));
+                    let onward =
+                        node.and_then(|node| node.foresee(Coming::Packet(packet, by), look));
                     let Some(onward) = onward else { break };
                     by = onward;
                 }
             }
             What::Timer(node, token) => {
                 if let Some(node) = &self.nodes[node.0 as usize] {
-                    node.foresee(Coming::Timer(*token));
+                    node.foresee(Coming::Timer(*token), look);
                 }
             }
         }

@@ -4,6 +4,8 @@ use std::collections::BinaryHeap;
 use dial::Dial;
 use wheel::Wheel;
 
+use crate::context::Look;
+
 mod dial;
 mod wheel;
 
@@ -176,19 +178,28 @@ impl<T> EventQueue<T> {
     /// Takes the least item if its time lies before `limit`: (time, tie, value).
     #[inline]
     pub fn pop_before(&mut self, limit: u64) -> Option<(u64, u64, T)> {
-        self.pop_foreseeing(limit, |_| {})
+        self.pop_foreseeing(limit, |_, _| {})
     }
 
-    /// The same; `foresee` is shown the items of each slot of the dial when the one before it begins.
+    /// The same; `foresee` is shown the items of each slot of the dial when the one before it begins, all of
+    /// them twice.
     #[inline]
-    pub fn pop_foreseeing(&mut self, limit: u64, foresee: impl FnMut(&T)) -> Option<(u64, u64, T)> {
+    pub fn pop_foreseeing(
+        &mut self,
+        limit: u64,
+        mut foresee: impl FnMut(&T, Look),
+    ) -> Option<(u64, u64, T)> {
         if self.near.is_empty() && self.late.is_empty() && self.turn(limit) {
             let coming = self
                 .dial
                 .next()
                 .map_or(&[][..], |slot| self.dial.items(slot));
-            let coming = coming.iter().take(FORESEEN);
-            coming.map(|item| &item.value).for_each(foresee);
+            let coming = &coming[..coming.len().min(FORESEEN)];
+            for look in [Look::First, Look::Second] {
+                for item in coming {
+                    foresee(&item.value, look);
+                }
+            }
         }
         if !self.late.is_empty() {
             return self.pop_of_two(limit);
@@ -288,7 +299,7 @@ impl<T> EventQueue<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::EventQueue;
+    use super::{EventQueue, Look};
     use std::cmp::Reverse;
     use std::collections::BinaryHeap;
 
@@ -406,22 +417,19 @@ mod tests {
         for number in 0..100_u64 {
             queue.push(number * 1_000, 0, number);
         }
-        let mut shown = Vec::new();
+        let mut shown = [Vec::new(), Vec::new()];
         for number in 0..100 {
-            let (_, _, taken) = queue
-                .pop_foreseeing(u64::MAX, |item| shown.push(*item))
-                .unwrap();
+            let show = |item: &u64, look| {
+                shown[usize::from(look == Look::Second)].push(*item);
+                assert!(*item > number && *item <= number + 4, "{item} at {number}");
+            };
+            let (_, _, taken) = queue.pop_foreseeing(u64::MAX, show).unwrap();
             assert_eq!(taken, number);
-            assert!(
-                shown.iter().all(|shown| *shown <= number + 4),
-                "{number}: {shown:?}"
-            );
+            assert_eq!(shown[0], shown[1], "each slot is looked at twice");
         }
-        assert_eq!(
-            shown,
-            (5..100).collect::<Vec<_>>(),
-            "each once, from the third slot on"
-        );
+        let [first, _] = shown;
+        let all: Vec<u64> = (5..100).collect();
+        assert_eq!(first, all, "from the third slot on");
     }
 
     #[test]
