@@ -5,7 +5,7 @@ use plsim_nat::{
     Reset, Sender,
 };
 use plsim_packet::{Fate, Form, Fragments, Origin, Packet, Payload, Rewrite, TcpHeader};
-use plsim_sim::{ChannelId, Coming, Context, Look, Node, Wakeup};
+use plsim_sim::{ChannelId, Context, Foresight, Node, Wakeup};
 use plsim_types::canary::{Fault, planted};
 use plsim_types::{Direction, DropReason, Instant, LinkId, PlsId, Protocol, TcpFlags, TcpSegment};
 
@@ -416,6 +416,22 @@ impl BackendHost {
         self.frontend_wakeup.arm(deadline, FRONTEND, context);
     }
 
+    /// Returns what the NAT is told of a packet of the VM, as far as that says whose it is.
+    #[inline]
+    fn reply_of(&self, packet: &Packet) -> Reply {
+        let BackendHostConfig {
+            floating_ips,
+            address,
+            ..
+        } = &self.config;
+        Reply {
+            source: floating_ips.inward(packet.source(), *address),
+            destination: packet.destination(),
+            protocol: packet.protocol(),
+            segment: None,
+        }
+    }
+
     fn send_reset(&self, reset: &Reset, context: &mut Context<'_>) {
         let packet = context.inject(reset_packet(reset));
         let channel = match reset.toward {
@@ -494,35 +510,20 @@ impl Node for BackendHost {
         self.pass(packet, direction, context);
     }
 
-    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
-        let Coming::Packet(packet, by) = coming else {
-            return None;
-        };
-        let BackendHostConfig {
-            nat,
-            floating_ips,
-            address,
-            ..
-        } = &self.config;
-        if by == self.config.from_vm {
-            let reply = Reply {
-                source: floating_ips.inward(packet.source(), *address),
-                destination: packet.destination(),
-                protocol: packet.protocol(),
-                segment: None,
-            };
-            match look {
-                Look::First => nat.prefetch_reply(&reply),
-                Look::Second => nat.prefetch_reply_found(&reply),
-            }
-        } else {
-            let original = original(packet, None);
-            match look {
-                Look::First => nat.prefetch_original(&original),
-                Look::Second => nat.prefetch_original_found(&original),
-            }
+    fn foresee(&self, packet: &Packet, by: ChannelId) -> Foresight {
+        match by == self.config.from_vm {
+            true => self.config.nat.prefetch_reply(&self.reply_of(packet)),
+            false => self.config.nat.prefetch_original(&original(packet, None)),
         }
-        None
+        Foresight::More
+    }
+
+    fn foresee_more(&self, packet: &Packet, by: ChannelId) {
+        let nat = &self.config.nat;
+        match by == self.config.from_vm {
+            true => nat.prefetch_reply_found(&self.reply_of(packet)),
+            false => nat.prefetch_original_found(&original(packet, None)),
+        }
     }
 
     fn on_timer(&mut self, token: u64, context: &mut Context<'_>) {

@@ -1,5 +1,5 @@
 use plsim_packet::Packet;
-use plsim_sim::{ChannelId, Coming, Context, Look, Node};
+use plsim_sim::{ChannelId, Context, Foresight, Node};
 use plsim_types::{Direction, DropReason, PlsId};
 use plsim_vnet::PrivateEndpoint;
 
@@ -102,12 +102,11 @@ impl Node for PrivateEndpointNode {
         context.send(onward, packet);
     }
 
-    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
-        let (Coming::Packet(packet, _), Look::Second) = (coming, look) else {
-            return None;
-        };
-        let is_reply = *packet.destination().ip() != self.config.endpoint.address;
-        is_reply.then_some(self.config.to_network)
+    fn foresee(&self, packet: &Packet, _: ChannelId) -> Foresight {
+        match *packet.destination().ip() == self.config.endpoint.address {
+            true => Foresight::Done,
+            false => Foresight::Onward(self.config.to_network),
+        }
     }
 
     fn on_timer(&mut self, _: u64, _: &mut Context<'_>) {}

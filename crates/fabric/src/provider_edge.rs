@@ -1,6 +1,6 @@
 use plsim_lb::{ChangeError, FrontendId, LbEvent, LoadBalancer, ProbeId};
 use plsim_packet::{Fate, Form, Fragments, Packet};
-use plsim_sim::{ChannelId, Coming, Context, Look, Node, Wakeup};
+use plsim_sim::{ChannelId, Context, Foresight, Node, Wakeup};
 use plsim_table::FixedMap;
 use plsim_types::{BackendId, DropReason, Instant, LinkId, PlsId};
 
@@ -181,14 +181,21 @@ impl Node for ProviderEdge {
         self.settle(context);
     }
 
-    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
-        let (Coming::Packet(packet, _), Look::Second) = (coming, look) else {
-            return None;
-        };
-        let (frontend, link) = self.config.dialled(packet)?;
+    fn foresee(&self, packet: &Packet, _: ChannelId) -> Foresight {
         let balancer = &self.config.load_balancer;
-        balancer.prefetch(frontend, link, &packet.five_tuple());
-        None
+        if let Some((frontend, link)) = self.config.dialled(packet)
+            && balancer.prefetch(frontend, link, &packet.five_tuple())
+        {
+            return Foresight::More;
+        }
+        Foresight::Done
+    }
+
+    fn foresee_more(&self, packet: &Packet, _: ChannelId) {
+        if let Some((frontend, link)) = self.config.dialled(packet) {
+            let balancer = &self.config.load_balancer;
+            balancer.prefetch_found(frontend, link, &packet.five_tuple());
+        }
     }
 
     fn on_timer(&mut self, token: u64, context: &mut Context<'_>) {

@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 
 use plsim_packet::Packet;
-use plsim_sim::{ChannelId, Coming, Context, Look, Node};
+use plsim_sim::{ChannelId, Context, Foresight, Node};
 use plsim_table::FixedMap;
 use plsim_types::DropReason;
 use plsim_vnet::{Arrival, EndpointId, NextHop, VirtualNetwork, VnetId};
@@ -88,12 +88,12 @@ impl Node for VirtualNetworkNode {
         }
     }
 
-    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
-        let (Coming::Packet(packet, _), Look::Second) = (coming, look) else {
-            return None;
-        };
+    fn foresee(&self, packet: &Packet, _: ChannelId) -> Foresight {
         let address = packet.destination().ip().to_bits();
-        self.config.machines.get(&address).copied()
+        match self.config.machines.get(&address) {
+            Some(channel) => Foresight::Onward(*channel),
+            None => Foresight::Done,
+        }
     }
 
     fn on_timer(&mut self, _: u64, _: &mut Context<'_>) {}

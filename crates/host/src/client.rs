@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, IcmpError, Origin, Packet};
-use plsim_sim::{ChannelId, Coming, Context, Look, Node, Wakeup};
+use plsim_sim::{ChannelId, Context, Foresight, Node, Wakeup};
 use plsim_table::FixedMap;
 use plsim_types::{DropReason, Instant, KeyedHash, Protocol};
 
@@ -451,20 +451,22 @@ impl Node for ClientVms {
         self.receive(packet, cx);
     }
 
-    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
-        match (coming, look) {
-            (Coming::Packet(packet, _), Look::Second)
-                if self.full.is_none() && packet.form() == Form::Tcp =>
-            {
-                let (local, remote) = (packet.destination(), packet.source());
-                self.tcp.slots.foresee(local, remote, &self.group);
-            }
-            (Coming::Timer(token), Look::First) if token >> 32 == TCP => {
-                self.tcp.slots.prefetch(token as u32);
-            }
-            _ => {}
+    fn foresee(&self, packet: &Packet, _: ChannelId) -> Foresight {
+        match self.full.is_none() && packet.form() == Form::Tcp {
+            true => Foresight::More,
+            false => Foresight::Done,
         }
-        None
+    }
+
+    fn foresee_more(&self, packet: &Packet, _: ChannelId) {
+        let (local, remote) = (packet.destination(), packet.source());
+        self.tcp.slots.foresee(local, remote, &self.group);
+    }
+
+    fn foresee_timer(&self, token: u64) {
+        if token >> 32 == TCP {
+            self.tcp.slots.prefetch(token as u32);
+        }
     }
 
     fn on_timer(&mut self, token: u64, cx: &mut Context<'_>) {

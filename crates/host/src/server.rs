@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use plsim_packet::{Fate, Form, Fragments, FragmentsConfig, Packet, probe};
-use plsim_sim::{ChannelId, Coming, Context, Look, Node, Wakeup};
+use plsim_sim::{ChannelId, Context, Foresight, Node, Wakeup};
 use plsim_table::{FixedSet, FlowTable};
 use plsim_types::{DropReason, Duration, Instant, KeyedHash, Protocol, TcpSegment};
 
@@ -527,22 +527,21 @@ impl Node for ServerVm {
         self.accept_waiting(cx);
     }
 
-    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
-        match (coming, look) {
-            (Coming::Packet(packet, _), Look::First) => {
-                let key = self.key(packet.source(), packet.destination().port());
-                self.slots.prefetch(key);
-            }
-            (Coming::Packet(packet, _), Look::Second) => {
-                let key = self.key(packet.source(), packet.destination().port());
-                self.slots.prefetch_found(key);
-            }
-            (Coming::Timer(token), Look::First) if token < FRAGMENTS => {
-                self.slots.prefetch_entry(token as u32);
-            }
-            (Coming::Timer(_), _) => {}
+    fn foresee(&self, packet: &Packet, _: ChannelId) -> Foresight {
+        let key = self.key(packet.source(), packet.destination().port());
+        self.slots.prefetch(key);
+        Foresight::More
+    }
+
+    fn foresee_more(&self, packet: &Packet, _: ChannelId) {
+        let key = self.key(packet.source(), packet.destination().port());
+        self.slots.prefetch_found(key);
+    }
+
+    fn foresee_timer(&self, token: u64) {
+        if token < FRAGMENTS {
+            self.slots.prefetch_entry(token as u32);
         }
-        None
     }
 
     fn on_timer(&mut self, token: u64, cx: &mut Context<'_>) {

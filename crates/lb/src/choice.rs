@@ -33,14 +33,24 @@ impl LoadBalancer {
         }
     }
 
-    /// Asks for what is remembered of a packet's flow, if flows are remembered at all: for a caller that sees
-    /// packets coming. It changes nothing.
+    /// Asks for the line in which a packet's flow is looked for first, if flows are remembered at all: for a
+    /// caller that sees packets coming. It changes nothing; it tells whether it has asked.
     #[inline]
-    pub fn prefetch(&self, frontend: FrontendId, link: Option<LinkId>, tuple: &FiveTuple) {
-        if self.remembers() {
-            let key = FlowKey::new(link, frontend, tuple);
-            self.sticky.prefetch(self.sticky.place(&key));
+    pub fn prefetch(&self, frontend: FrontendId, link: Option<LinkId>, tuple: &FiveTuple) -> bool {
+        if !self.remembers() {
+            return false;
         }
+        let key = FlowKey::new(link, frontend, tuple);
+        self.sticky.prefetch(self.sticky.place(&key));
+        true
+    }
+
+    /// Asks for what is remembered of that flow; it waits for the line unless
+    /// [`prefetch`](Self::prefetch) came some work before.
+    #[inline]
+    pub fn prefetch_found(&self, frontend: FrontendId, link: Option<LinkId>, tuple: &FiveTuple) {
+        let key = FlowKey::new(link, frontend, tuple);
+        self.sticky.prefetch_found(self.sticky.place(&key));
     }
 
     const fn remembers(&self) -> bool {

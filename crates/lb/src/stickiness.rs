@@ -145,9 +145,15 @@ impl StickyTable {
         self.table.find(hash, |flow| flow.matches(key))
     }
 
-    /// Asks for a flow.
+    /// Asks for the line in which a flow is looked for first.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
+        self.table.prefetch(hash);
+    }
+
+    /// Asks for a flow.
+    #[inline]
+    pub(crate) fn prefetch_found(&self, hash: u64) {
         self.table.prefetch_found(hash);
     }
 

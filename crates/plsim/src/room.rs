@@ -3,7 +3,7 @@ use plsim_fabric::{
 };
 use plsim_host::{ClientVms, ServerVm};
 use plsim_packet::Packet;
-use plsim_sim::{ChannelId, Coming, Context, Look, Node};
+use plsim_sim::{ChannelId, Context, Foresight, Node};
 
 /// Every kind of node, in path order.
 #[derive(Debug)]
@@ -85,16 +85,42 @@ impl Node for Room {
         }
     }
 
-    fn foresee(&self, coming: Coming<'_>, look: Look) -> Option<ChannelId> {
+    fn foresee(&self, packet: &Packet, by: ChannelId) -> Foresight {
         match self {
-            Self::Clients(node) => node.foresee(coming, look),
-            Self::Network(node) => node.foresee(coming, look),
-            Self::Endpoint(node) => node.foresee(coming, look),
-            Self::Edge(node) => node.foresee(coming, look),
-            Self::Host(node) => node.foresee(coming, look),
-            Self::Server(node) => node.foresee(coming, look),
-            Self::Backbone(node) => node.foresee(coming, look),
-            Self::Loopback(node) => node.foresee(coming, look),
+            Self::Clients(node) => node.foresee(packet, by),
+            Self::Network(node) => node.foresee(packet, by),
+            Self::Endpoint(node) => node.foresee(packet, by),
+            Self::Edge(node) => node.foresee(packet, by),
+            Self::Host(node) => node.foresee(packet, by),
+            Self::Server(node) => node.foresee(packet, by),
+            Self::Backbone(node) => node.foresee(packet, by),
+            Self::Loopback(node) => node.foresee(packet, by),
+        }
+    }
+
+    fn foresee_more(&self, packet: &Packet, by: ChannelId) {
+        match self {
+            Self::Clients(node) => node.foresee_more(packet, by),
+            Self::Network(node) => node.foresee_more(packet, by),
+            Self::Endpoint(node) => node.foresee_more(packet, by),
+            Self::Edge(node) => node.foresee_more(packet, by),
+            Self::Host(node) => node.foresee_more(packet, by),
+            Self::Server(node) => node.foresee_more(packet, by),
+            Self::Backbone(node) => node.foresee_more(packet, by),
+            Self::Loopback(node) => node.foresee_more(packet, by),
+        }
+    }
+
+    fn foresee_timer(&self, token: u64) {
+        match self {
+            Self::Clients(node) => node.foresee_timer(token),
+            Self::Network(node) => node.foresee_timer(token),
+            Self::Endpoint(node) => node.foresee_timer(token),
+            Self::Edge(node) => node.foresee_timer(token),
+            Self::Host(node) => node.foresee_timer(token),
+            Self::Server(node) => node.foresee_timer(token),
+            Self::Backbone(node) => node.foresee_timer(token),
+            Self::Loopback(node) => node.foresee_timer(token),
         }
     }
 

@@ -18,33 +18,34 @@ pub trait Node {
     /// Reacts to a timer that this node set.
     fn on_timer(&mut self, token: u64, context: &mut Context<'_>);
 
-    /// Asks for the memory that something to come will need: it changes nothing, and nothing depends on
-    /// whether it is called. It is called twice for all that a slot of the queue holds. Returns the channel on which a packet will probably go on soon,
-    /// for the node there to foresee it, too: one that is nearer to the packet's end.
-    fn foresee(&self, _coming: Coming<'_>, _look: Look) -> Option<ChannelId> {
-        None
+    /// Asks for the memory that a packet will need which comes by a channel: with the next slot of the
+    /// queue that holds anything. It asks by address and waits for nothing; it changes nothing, and
+    /// nothing depends on whether it is called.
+    fn foresee(&self, _packet: &Packet, _by: ChannelId) -> Foresight {
+        Foresight::Done
     }
+
+    /// Asks for what is found in the memory that [`foresee`](Self::foresee) has asked for, if that said
+    /// so.
+    fn foresee_more(&self, _packet: &Packet, _by: ChannelId) {}
+
+    /// Does as [`foresee`](Self::foresee) for a timer with this token.
+    fn foresee_timer(&self, _token: u64) {}
 }
 
-/// What will come to a node before long: with the next slot of the queue that holds anything.
-#[derive(Debug, Clone, Copy)]
-pub enum Coming<'p> {
-    /// A packet by a channel.
-    Packet(&'p Packet, ChannelId),
-    /// A timer with this token.
-    Timer(u64),
-}
-
-/// How far a node looks into what comes.
+/// What is left to foresee of a packet.
 ///
 /// A table is read in two steps: a line of its index tells where an entry is. Were both done at once,
-/// each packet would wait for its own line; so all of a slot are asked for before any is read.
+/// each packet would wait for its own line; so those of all packets are asked for before any is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// It asks for what is needed first, by address, and reads nothing that it has asked for.
-    First,
-    /// It may read that, and asks for what it leads to.
-    Second,
+pub enum Foresight {
+    /// Nothing.
+    Done,
+    /// There is more to ask for, once what was asked for is there.
+    More,
+    /// It probably goes on by this channel soon, for the node there to foresee it, too: one that is
+    /// nearer to the packet's end.
+    Onward(ChannelId),
 }
 
 /// What a node can do to the world while it is running.

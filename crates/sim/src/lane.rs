@@ -5,11 +5,11 @@ use plsim_packet::{Packet, PacketId, Payload, TcpHeader};
 use plsim_types::{DropReason, Instant};
 
 use crate::channel::{Channel, ChannelId, FarEnd};
-use crate::context::{Coming, Context, Look, Node};
+use crate::context::{Context, Foresight, Node};
 use crate::entity::{NodeId, Source};
 use crate::event::{Class, Tie, What, tie};
 use crate::observer::{Observer, Place};
-use crate::queue::EventQueue;
+use crate::queue::{Ahead, EventQueue};
 use crate::stream::Stream;
 use crate::world::Stuck;
 
@@ -38,6 +38,8 @@ pub(crate) struct Lane<N> {
     chain: u64,
     /// How much may be done so.
     chain_limit: u64,
+    /// The packets of a slot of which there is more to foresee, by place, and how they come.
+    more: Vec<(usize, ChannelId)>,
 }
 
 /// Work of the same instant.
@@ -314,6 +316,7 @@ impl<N: Node> Lane<N> {
             tie: 0,
             chain: 0,
             chain_limit: 0,
+            more: Vec::new(),
         }
     }
 
@@ -356,12 +359,13 @@ impl<N: Node> Lane<N> {
                 return Ok(Halt::Budget);
             }
             let kernel = &mut self.kernel;
-            let foresight = Foresight {
+            let mut lookout = Lookout {
                 far_ends: &kernel.far_ends,
                 nodes: &self.nodes,
+                more: &mut self.more,
             };
-            let ask = |what: &What, look| foresight.ask(what, look);
-            let Some((time, tie, what)) = kernel.queue.pop_foreseeing(limit, ask) else {
+            let show = |ahead: &Ahead<'_, What>| lookout.show(ahead);
+            let Some((time, tie, what)) = kernel.queue.pop_foreseeing(limit, show) else {
                 return Ok(Halt::Done);
             };
             self.kernel.now = Instant::from_nanos(time);
@@ -484,33 +488,49 @@ impl<N: Node> Lane<N> {
     }
 }
 
-/// What is needed to tell nodes of events to come.
-struct Foresight<'a, N> {
+/// Tells nodes of events to come.
+struct Lookout<'a, N> {
     far_ends: &'a [FarEnd],
     nodes: &'a [Option<N>],
+    more: &'a mut Vec<(usize, ChannelId)>,
 }
 
-impl<N: Node> Foresight<'_, N> {
-    /// Has the memory asked for that an event needs.
-    #[inline]
-    fn ask(&self, what: &What, look: Look) {
-        match what {
-            What::Arrival(by, packet) => {
-                let mut by = *by;
-                // The packet may soon pass nodes that need little, on its way to one that needs more.
-                for _ in 0..HOP_LIMIT {
-                    let far = self.far_ends[by.0 as usize];
-                    let node = self.nodes[far.to.0 as usize].as_ref();
-                    let onward =
-                        node.and_then(|node| node.foresee(Coming::Packet(packet, by), look));
-                    let Some(onward) = onward else { break };
-                    by = onward;
+impl<N: Node> Lookout<'_, N> {
+    /// Has the memory asked for that the events of a slot need.
+    fn show(&mut self, ahead: &Ahead<'_, What>) {
+        for (place, what) in ahead.iter().enumerate() {
+            match what {
+                What::Arrival(by, packet) => self.follow(place, *by, packet),
+                What::Timer(node, token) => {
+                    if let Some(node) = &self.nodes[node.0 as usize] {
+                        node.foresee_timer(*token);
+                    }
                 }
             }
-            What::Timer(node, token) => {
-                if let Some(node) = &self.nodes[node.0 as usize] {
-                    node.foresee(Coming::Timer(*token), look);
-                }
+        }
+        for (place, by) in self.more.drain(..) {
+            let to = self.far_ends[by.0 as usize].to;
+            if let (Some(What::Arrival(_, packet)), Some(node)) =
+                (ahead.get(place), &self.nodes[to.0 as usize])
+            {
+                node.foresee_more(packet, by);
+            }
+        }
+    }
+
+    /// Shows a packet to the nodes that it may soon pass, those that need little and the one that needs
+    /// more.
+    #[inline]
+    fn follow(&mut self, place: usize, mut by: ChannelId, packet: &Packet) {
+        for _ in 0..HOP_LIMIT {
+            let to = self.far_ends[by.0 as usize].to;
+            let Some(node) = &self.nodes[to.0 as usize] else {
+                return;
+            };
+            match node.foresee(packet, by) {
+                Foresight::Onward(next) => by = next,
+                Foresight::More => return self.more.push((place, by)),
+                Foresight::Done => return,
             }
         }
     }

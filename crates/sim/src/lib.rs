@@ -33,7 +33,7 @@ mod wakeup;
 mod world;
 
 pub use channel::{Channel, ChannelConfig, ChannelId};
-pub use context::{Coming, Context, Look, Node};
+pub use context::{Context, Foresight, Node};
 pub use distribution::Distribution;
 pub use entity::{NodeId, TapId};
 pub use event::Tie;

@@ -4,8 +4,6 @@ use std::collections::BinaryHeap;
 use dial::Dial;
 use wheel::Wheel;
 
-use crate::context::Look;
-
 mod dial;
 mod wheel;
 
@@ -58,6 +56,23 @@ impl<T> Item<T> {
     #[inline]
     const fn key(&self) -> u128 {
         (self.time as u128) << 64 | self.tie as u128
+    }
+}
+
+/// The first items of a slot, as they came.
+#[derive(Debug)]
+pub struct Ahead<'q, T>(&'q [Item<T>]);
+
+impl<T> Ahead<'_, T> {
+    /// Visits them.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|item| &item.value)
+    }
+
+    /// Returns one of them.
+    #[must_use]
+    pub fn get(&self, place: usize) -> Option<&T> {
+        self.0.get(place).map(|item| &item.value)
     }
 }
 
@@ -178,28 +193,22 @@ impl<T> EventQueue<T> {
     /// Takes the least item if its time lies before `limit`: (time, tie, value).
     #[inline]
     pub fn pop_before(&mut self, limit: u64) -> Option<(u64, u64, T)> {
-        self.pop_foreseeing(limit, |_, _| {})
+        self.pop_foreseeing(limit, |_| {})
     }
 
-    /// The same; `foresee` is shown the items of each slot of the dial when the one before it begins, all of
-    /// them twice.
+    /// The same; `foresee` is shown what each slot of the dial holds when the one before it begins.
     #[inline]
     pub fn pop_foreseeing(
         &mut self,
         limit: u64,
-        mut foresee: impl FnMut(&T, Look),
+        foresee: impl FnOnce(&Ahead<'_, T>),
     ) -> Option<(u64, u64, T)> {
         if self.near.is_empty() && self.late.is_empty() && self.turn(limit) {
             let coming = self
                 .dial
                 .next()
                 .map_or(&[][..], |slot| self.dial.items(slot));
-            let coming = &coming[..coming.len().min(FORESEEN)];
-            for look in [Look::First, Look::Second] {
-                for item in coming {
-                    foresee(&item.value, look);
-                }
-            }
+            foresee(&Ahead(&coming[..coming.len().min(FORESEEN)]));
         }
         if !self.late.is_empty() {
             return self.pop_of_two(limit);
@@ -299,7 +308,7 @@ impl<T> EventQueue<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{EventQueue, Look};
+    use super::{Ahead, EventQueue};
     use std::cmp::Reverse;
     use std::collections::BinaryHeap;
 
@@ -417,19 +426,26 @@ mod tests {
         for number in 0..100_u64 {
             queue.push(number * 1_000, 0, number);
         }
-        let mut shown = [Vec::new(), Vec::new()];
+        let mut shown = Vec::new();
         for number in 0..100 {
-            let show = |item: &u64, look| {
-                shown[usize::from(look == Look::Second)].push(*item);
-                assert!(*item > number && *item <= number + 4, "{item} at {number}");
+            let mut ahead = Vec::new();
+            let show = |slot: &Ahead<'_, u64>| {
+                ahead.extend(slot.iter());
+                assert_eq!(slot.get(0), ahead.first());
+                assert_eq!(slot.get(ahead.len()), None);
             };
             let (_, _, taken) = queue.pop_foreseeing(u64::MAX, show).unwrap();
             assert_eq!(taken, number);
-            assert_eq!(shown[0], shown[1], "each slot is looked at twice");
+            assert!(
+                ahead
+                    .iter()
+                    .all(|item| (number + 1..=number + 4).contains(item)),
+                "{number}: {ahead:?}"
+            );
+            shown.append(&mut ahead);
         }
-        let [first, _] = shown;
         let all: Vec<u64> = (5..100).collect();
-        assert_eq!(first, all, "from the third slot on");
+        assert_eq!(shown, all, "each once, from the third slot on");
     }
 
     #[test]
