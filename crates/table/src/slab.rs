@@ -8,9 +8,9 @@ use core::ops::{Index, IndexMut};
 ///  segments ─► [ 0 … PER - 1 ] [ PER … 2 PER - 1 ] …    each of at least BYTES bytes
 /// ```
 ///
-/// The first segment starts with 256 bytes and grows as a `Vec` does until it is whole; the others
-/// are allocated whole. So a small array stays small and a large one has no slack but in its last
-/// segment.
+/// The first segment starts with 256 bytes and grows as a `Vec` does until it has `BYTES` bytes, and in
+/// steps of as many until it is whole; the others are allocated whole. So a small array stays small and
+/// a large one has no slack but in its last segment.
 #[derive(Debug, Clone)]
 pub struct Slab<T, const BYTES: usize = HUGE> {
     segments: Vec<Memory<T>>,
@@ -23,13 +23,14 @@ impl<T, const BYTES: usize> Slab<T, BYTES> {
     /// Elements of a segment: a power of two, so that a place is found by shift and mask. A large segment
     /// is made of huge pages but for a quarter of one at most, where four times the size is enough for that.
     const PER: usize = {
-        let least = (BYTES / size_of::<T>()).next_power_of_two();
-        let mut per = least;
-        while BYTES >= HUGE && per < 4 * least && per * size_of::<T>() % HUGE > HUGE / 4 {
+        let mut per = Self::LEAST;
+        while BYTES >= HUGE && per < 4 * Self::LEAST && per * size_of::<T>() % HUGE > HUGE / 4 {
             per *= 2;
         }
         per
     };
+    /// The elements that take at least `BYTES` bytes.
+    const LEAST: usize = (BYTES / size_of::<T>()).next_power_of_two();
     const SHIFT: u32 = Self::PER.trailing_zeros();
     const FIRST: usize = if size_of::<T>() < 256 {
         256 / size_of::<T>()
@@ -113,7 +114,8 @@ impl<T, const BYTES: usize> Slab<T, BYTES> {
             [] => self.segments.push(Memory::with_capacity(Self::FIRST)),
             [first] if self.len < Self::PER => {
                 let more = (self.len / 2).max(Self::FIRST);
-                first.grow((self.len + more).min(Self::PER));
+                let whole = (self.len / Self::LEAST + 1) * Self::LEAST;
+                first.grow((self.len + more).min(whole));
             }
             _ => self.segments.push(Memory::with_capacity(Self::PER)),
         }
