@@ -1,6 +1,7 @@
 //! What a run says in words about a NAT that was told to be another one.
 
 use plsim::Finding;
+use plsim_types::DropReason;
 
 use crate::support::{SMALL, simulate};
 
@@ -409,4 +410,32 @@ fn connections_that_are_being_closed_are_told_apart() {
         assert_eq!(closing("1900ms"), (10, 0), "{stack}");
         assert_eq!(closing("5s"), (10, 10), "{stack}");
     }
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_told_but_not_of_a_stream_that_has_ended() {
+    let told = |keys: &str| {
+        let workload = format!(
+            "
+[[workload]]
+name = \"w\"
+client_vm = \"client\"
+private_endpoint = \"endpoint\"
+port = 443
+protocol = \"udp\"
+connections = 1
+{keys}
+"
+        );
+        let summary = simulate(&format!("{SMALL}{workload}"), &[]).summary;
+        let late: Vec<_> = summary.ledger.drops().collect();
+        assert_eq!(late, [(DropReason::NoListener, 1)], "{keys}");
+        let mut help = summary.findings.into_iter().flat_map(|found| found.help);
+        help.any(|help| help.contains("raise response_timeout"))
+    };
+    // A round trip takes 1.34 ms.
+    assert!(told("rate = \"1/s\"\nresponse_timeout = \"1ms\""));
+    assert!(!told(
+        "model = \"udp-stream\"\nrate = \"1/s\"\ninterval = \"1s\"\nhold = \"3001ms\"\necho = true"
+    ));
 }

@@ -13,7 +13,7 @@ mod proxy;
 mod workload;
 
 use plsim_observe::{Ailment, Finding, NatSummary, RefusalSummary, Summary};
-use plsim_scenario::Scenario;
+use plsim_scenario::{Scenario, Transport, WorkloadModel};
 use plsim_types::DropReason;
 
 use crate::distribution;
@@ -137,14 +137,19 @@ impl Reader<'_> {
     fn lost(&self) -> Vec<Finding> {
         let deaf = [Ailment::NotListening, Ailment::Flapping];
         let mut outages = self.summary.outages.iter();
-        let no_listener = outages.any(|outage| deaf.contains(&outage.ailment));
+        // A stream that ends has answers on the way; that harms nobody.
+        let mut workloads = self.scenario.workload.iter();
+        let gives_up = workloads.any(|workload| {
+            workload.protocol == Transport::Udp && workload.model != WorkloadModel::UdpStream
+        });
+        let is_late = gives_up && !outages.any(|outage| deaf.contains(&outage.ailment));
         let drops = self.summary.ledger.drops();
         drops
             .filter_map(|(reason, packets)| {
                 let help = match reason {
                     DropReason::LinkQueueFull => "Raise bandwidth or queue_limit of the link.",
                     DropReason::TtlExpired => "Lower ttl_decrement of the private endpoint.",
-                    DropReason::NoListener if !no_listener => {
+                    DropReason::NoListener if is_late => {
                         "A response came after its client had given up: raise response_timeout."
                     }
                     _ => return None,
