@@ -53,6 +53,36 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
+fn a_negative_number_is_told_as_what_it_is() {
+    for (option, why) in [("--threads", "1..=256"), ("--seed", "invalid digit")] {
+        let output = run(&["run", QUICK, option, "-1"]);
+        let told = text(&output.stderr);
+        let what = format!("invalid value '-1' for '{option} <N>'");
+        assert!(told.contains(&what) && told.contains(why), "{told}");
+    }
+}
+
+#[test]
+fn where_port_spaces_are_not_all_shown_their_sums_are() {
+    let sums = |vms: &str| {
+        let key = format!("backend_vm.vm.count={vms}");
+        let output = run(&["run", "--no-expect", QUICK, "--set", &key]);
+        let told = text(&output.stdout);
+        let mut sums = told.lines().skip_while(|line| !line.contains("in all:"));
+        sums.nth(1).map(|line| {
+            let cells = line.split("  ").map(str::trim);
+            let cells: Vec<_> = cells.filter(|cell| !cell.is_empty()).collect();
+            cells.join("|")
+        })
+    };
+    assert_eq!(sums("16"), None);
+    assert_eq!(
+        sums("17"),
+        Some("service|tcp|17|1 096 704|0|2 500|2 500|0".to_owned())
+    );
+}
+
+#[test]
 fn all_files_are_checked_before_the_first_one_runs() {
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.toml");

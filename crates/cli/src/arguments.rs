@@ -53,10 +53,10 @@ pub(crate) struct RunOptions {
     #[arg(long, requires = "out")]
     pub(crate) force: bool,
     /// Replace the seed of the scenario
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
     /// Use up to so many threads, where that pays; the results are the same to the byte
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) threads: u16,
     /// Replace a value: section.key=value, or section.NAME.key=value in a list
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -102,27 +102,32 @@ pub(crate) enum BenchCommand {
 )]
 pub(crate) struct BenchPortsOptions {
     /// NAT IPs; each has a port space on each VM
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) nat_ips: u32,
     /// Backend VMs; with more than one port space, connections visit them in random order, so that
     /// caches count
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) vms: u32,
     /// Ports of each space
-    #[arg(long, value_name = "N", default_value_t = Case::MOST_PORTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(Case::MOST_PORTS)))]
+    #[arg(long, value_name = "N", default_value_t = Case::MOST_PORTS, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(Case::MOST_PORTS)))]
     pub(crate) ports: u32,
     /// An allocator; may be repeated [default: all]
     #[arg(long = "allocator", value_name = "NAME", value_parser = allocator(), hide_possible_values = true)]
     pub(crate) allocators: Vec<Allocation>,
     /// How full a port space is when a port is asked for, in percent, or "last" for the last free
     /// port; may be repeated [default: 0, 50, 90, 99, 99.9, 99.99, last]
-    #[arg(long = "occupancy", value_name = "PERCENT", value_parser = occupancy)]
+    #[arg(long = "occupancy", value_name = "PERCENT", allow_negative_numbers = true, value_parser = occupancy)]
     pub(crate) occupancies: Vec<Occupancy>,
     /// In which order connections come and go; may be repeated [default: random-churn, fill, drain, nat]
     #[arg(long = "workload", value_name = "NAME", value_parser = workload())]
     pub(crate) workloads: Vec<Workload>,
     /// The seed of all randomness
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        allow_negative_numbers = true
+    )]
     pub(crate) seed: u64,
     /// Measure less: for a first look
     #[arg(long)]

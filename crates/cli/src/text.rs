@@ -1,6 +1,6 @@
 use plsim::numbers::{self, grouped, percent};
 use plsim::{Latency, NatSummary, ProbeSummary, Summary, WorkloadSummary};
-use plsim_types::{Duration, Instant};
+use plsim_types::{Duration, Instant, Protocol};
 
 use crate::idle::service;
 use crate::page::{Column, Page};
@@ -133,6 +133,44 @@ impl Page {
             let reserved = |row: &&NatSummary| number(row.reserved_peak);
             columns.insert(5, Column::number("most reserved", 0, &rows, reserved));
         }
+        self.table(columns, total);
+        if total > ROWS {
+            self.nat_ports_by_service(summary);
+        }
+    }
+
+    /// Where not all port spaces are shown: what they come to.
+    fn nat_ports_by_service(&mut self, summary: &Summary) {
+        let mut services: Vec<(&str, Protocol)> = Vec::new();
+        for row in &summary.nat {
+            let service = (row.pls.as_str(), row.protocol);
+            if !services.contains(&service) {
+                services.push(service);
+            }
+        }
+        let total = services.len();
+        services.truncate(ROWS);
+        let mut columns = vec![
+            Column::name("in all: service", 0, &services, |(name, _)| {
+                (*name).to_owned()
+            }),
+            Column::name("protocol", 2, &services, |(_, protocol)| {
+                protocol.to_string()
+            }),
+        ];
+        let mut sum = |head: &str, count: fn(&NatSummary) -> u64| {
+            columns.push(Column::number(head, 0, &services, |service| {
+                let rows = summary.nat.iter();
+                let own = rows.filter(|row| (row.pls.as_str(), row.protocol) == *service);
+                grouped(own.map(count).sum())
+            }));
+        };
+        sum("rows", |_| 1);
+        sum("ports", |row| u64::from(row.capacity));
+        sum("in use", |row| u64::from(row.in_use));
+        sum("held", |row| u64::from(row.held));
+        sum("peaks", |row| u64::from(row.peak));
+        sum("failed binds", |row| row.bind_failures);
         self.table(columns, total);
     }
 
