@@ -4,7 +4,7 @@ use plsim_types::Duration;
 
 use super::Reader;
 use crate::idle;
-use crate::numbers::{counted, grouped, percent};
+use crate::numbers::{counted, grouped, percent, rounded};
 
 /// The unit in which safe settings are told.
 const SECOND: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Reader<'_> {
         }
         let noticed = match row.lost_to_silence {
             0 => "nobody has noticed yet".to_owned(),
-            _ => format!("it took up to {} to notice", row.detection.max),
+            _ => format!("it took up to {} to notice", rounded(row.detection.max)),
         };
         let (key, why) = self
             .silent_by(workload, ceiling.ceiling())
