@@ -452,15 +452,17 @@ impl Node for ClientVms {
     }
 
     fn foresee(&self, packet: &Packet, _: ChannelId) -> Foresight {
-        match self.full.is_none() && packet.form() == Form::Tcp {
-            true => Foresight::More,
-            false => Foresight::Done,
+        if self.full.is_some() || packet.form() != Form::Tcp {
+            return Foresight::Done;
         }
+        let (local, remote) = (packet.destination(), packet.source());
+        self.tcp.slots.foresee(local, remote, &self.group);
+        Foresight::More
     }
 
     fn foresee_more(&self, packet: &Packet, _: ChannelId) {
         let (local, remote) = (packet.destination(), packet.source());
-        self.tcp.slots.foresee(local, remote, &self.group);
+        self.tcp.slots.foresee_found(local, remote, &self.group);
     }
 
     fn foresee_timer(&self, token: u64) {

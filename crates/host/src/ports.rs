@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 
+use plsim_table::prefetch;
 use plsim_types::KeyedHash;
 
 /// The ephemeral ports of client VMs: which there are, which come first, and what they are unique for.
@@ -80,6 +81,15 @@ impl Ports {
     #[inline]
     pub(crate) fn find(&self, vm: u16, port: u16, remote: SocketAddrV4) -> Option<u32> {
         self.space(remote)?.find(vm, port)
+    }
+
+    /// Asks for the memory that [`find`](Self::find) will read last.
+    #[inline]
+    pub(crate) fn prefetch(&self, vm: u16, port: u16, remote: SocketAddrV4) {
+        let space = self.space(remote);
+        if let Some(holder) = space.and_then(|space| space.holder(vm, port)) {
+            prefetch(holder);
+        }
     }
 
     #[inline]

@@ -528,6 +528,9 @@ impl Node for ServerVm {
     }
 
     fn foresee(&self, packet: &Packet, _: ChannelId) -> Foresight {
+        if packet.form() != Form::Tcp {
+            return Foresight::Done;
+        }
         let key = self.key(packet.source(), packet.destination().port());
         self.slots.prefetch(key);
         Foresight::More

@@ -84,9 +84,17 @@ impl<S: Default> Slots<S> {
         self.entries.prefetch(position as usize);
     }
 
-    /// Asks for the memory of the end that [`find`](Self::find) will find.
+    /// Asks for what tells which end [`find`](Self::find) will find.
     #[inline]
     pub(crate) fn foresee(&self, local: SocketAddrV4, remote: SocketAddrV4, group: &Group) {
+        if let Some(vm) = group.vm(local.ip()) {
+            self.ports.prefetch(vm, local.port(), remote);
+        }
+    }
+
+    /// Asks for the memory of that end.
+    #[inline]
+    pub(crate) fn foresee_found(&self, local: SocketAddrV4, remote: SocketAddrV4, group: &Group) {
         let vm = group.vm(local.ip());
         if let Some(position) = vm.and_then(|vm| self.ports.find(vm, local.port(), remote)) {
             self.prefetch(position);
