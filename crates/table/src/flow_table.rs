@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 /// fresh one. An entry keeps its position until it is removed; positions are
 /// handed out in a deterministic order (the one freed last first). A vacant position holds
 /// `E::default()`. The index doubles when seven tenths full and never shrinks; entries never move
-/// once there are 2 MiB of them, and both are in huge pages from that size on.
+/// once their first segment is whole (2 to 14 MiB), and both are in huge pages from 2 MiB on.
 ///
 /// A table of a million flows is not in any cache: a look-up waits twice for main memory. Who has
 /// several look-ups to make asks for the lines ahead of time:

@@ -114,8 +114,10 @@ impl<T, const BYTES: usize> Slab<T, BYTES> {
             [] => self.segments.push(Memory::with_capacity(Self::FIRST)),
             [first] if self.len < Self::PER => {
                 let more = (self.len / 2).max(Self::FIRST);
-                let whole = (self.len / Self::LEAST + 1) * Self::LEAST;
-                first.grow((self.len + more).min(whole));
+                first.grow(match self.len < Self::LEAST {
+                    true => (self.len + more).min(Self::LEAST),
+                    false => self.len + Self::LEAST,
+                });
             }
             _ => self.segments.push(Memory::with_capacity(Self::PER)),
         }
@@ -148,6 +150,8 @@ impl<T, const BYTES: usize> IndexMut<usize> for Slab<T, BYTES> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::Slab;
     use crate::memory::HUGE;
 
@@ -176,6 +180,27 @@ mod tests {
         if !cfg!(miri) {
             assert!(slab.memory_bytes() < 4 * HUGE + 200);
         }
+    }
+
+    #[test]
+    fn the_first_segment_grows_in_steps_until_it_is_whole() {
+        type Odd = Slab<[u8; 48], { 64 << 10 }>;
+        type Huge = Slab<[u8; 48]>;
+        assert_eq!((Odd::LEAST, Odd::PER), (2_048, 2_048));
+        assert_eq!((Huge::LEAST, Huge::PER), (65_536, 131_072));
+        if cfg!(miri) {
+            return;
+        }
+        let mut slab = Huge::new();
+        let mut rooms = Vec::new();
+        for number in 0..200_000_u32 {
+            slab.push([number as u8; 48]);
+            rooms.push(slab.room);
+        }
+        rooms.dedup();
+        rooms.retain(|&room| room >= Huge::LEAST);
+        assert_eq!(rooms, [65_536, 131_072, 262_144]);
+        assert!((0..200_000).all(|number| slab[number] == [number as u8; 48]));
     }
 
     #[test]

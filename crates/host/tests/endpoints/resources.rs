@@ -117,7 +117,8 @@ fn connections_take_turns_over_the_vms() {
     assert_eq!(sources.collect::<Vec<_>>(), [4, 5, 6, 4, 5, 6, 4, 5, 6]);
 }
 
-/// Slabs grow in steps of 65 536 or 131 072 ends; before the last one is full a part of it is only reserved.
+/// Slabs grow in steps of 65 536 ends at first, then of 131 072 and 262 144; before the last one is full a
+/// part of it is only reserved.
 #[test]
 fn both_ends_of_a_connection_with_their_look_up_take_128_bytes() {
     for (connections, limit) in [
@@ -125,6 +126,7 @@ fn both_ends_of_a_connection_with_their_look_up_take_128_bytes() {
         (131_072, 128),
         (262_144, 128),
         (131_073, 205),
+        (262_145, 205),
     ] {
         let mut setup = Setup::new(at_once(abandoned(), connections));
         (setup.clients, setup.keep) = (10, false);
