@@ -19,8 +19,8 @@ pub trait Node {
     fn on_timer(&mut self, token: u64, context: &mut Context<'_>);
 
     /// Asks for the memory that a packet will need which comes by a channel: with the next slot of the
-    /// queue that holds anything. It asks by address and waits for nothing; it changes nothing, and
-    /// nothing depends on whether it is called.
+    /// queue that holds anything. It waits for nothing that grows with the flows; it changes
+    /// nothing, and nothing depends on whether it is called.
     fn foresee(&self, _packet: &Packet, _by: ChannelId) -> Foresight {
         Foresight::Done
     }

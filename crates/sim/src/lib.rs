@@ -40,7 +40,7 @@ pub use event::Tie;
 pub use impairment::{GilbertElliott, Impairments, Jitter, JitterLaw, LinkStats, Loss, Reorder};
 pub use observer::{Observer, Place, Split};
 pub use plan::Threads;
-pub use queue::EventQueue;
+pub use queue::{Ahead, EventQueue};
 pub use shard::Shards;
 pub use stream::Stream;
 pub use wakeup::Wakeup;

@@ -414,9 +414,9 @@ impl Node for Mirror {
     }
 }
 
-/// Has nodes that are far from each other get stuck, after so many timers, at a time in nanoseconds, and
-/// with so many packets.
-fn stuck_on(threads: Threads, nodes: [(u64, u64, u32); 3]) -> Stuck {
+/// Has nodes get stuck, after so many timers, at a time in nanoseconds, and with so many packets; either they
+/// are far from each other, or there are links of 1 us between them.
+fn stuck_on(threads: Threads, nodes: [(u64, u64, u32); 3], are_near: bool) -> Stuck {
     let mut builder = WorldBuilder::new().stuck_after(500);
     builder.reaction(None);
     let mut mirrors = Vec::new();
@@ -429,6 +429,20 @@ fn stuck_on(threads: Threads, nodes: [(u64, u64, u32); 3]) -> Stuck {
             stuck_at: Instant::from_nanos(at),
             packets,
         });
+    }
+    let config = ChannelConfig {
+        latency: Duration::from_micros(1),
+        ..ChannelConfig::default()
+    };
+    for node in (0..3).filter(|_| are_near) {
+        let ends = (NodeId(node), NodeId((node + 1) % 3));
+        builder.channel("link", &format!("{node} on"), ends, config.clone());
+        builder.channel(
+            "link",
+            &format!("{node} back"),
+            (ends.1, ends.0),
+            config.clone(),
+        );
     }
     let mut world = builder.build(1, mirrors, Log::default());
     for node in 0..3 {
@@ -454,15 +468,12 @@ fn who_is_stuck_first_in_virtual_time_stops_all() {
         [(50_000, 60_000, 2), (1, 60_000, 1), (1, 60_000, 3)],
     ];
     for nodes in cases {
-        let stuck = stuck_on(Threads::One, nodes);
+        let stuck = stuck_on(Threads::One, nodes, false);
         let least = nodes.iter().map(|(_, at, _)| *at).min().unwrap();
         assert_eq!(stuck.at, Instant::from_nanos(least));
-        for threads in [2, 3] {
-            assert_eq!(
-                stuck_on(Threads::Always(threads), nodes),
-                stuck,
-                "{nodes:?}"
-            );
+        for (threads, are_near) in [(2, false), (3, false), (2, true), (3, true)] {
+            let many = stuck_on(Threads::Always(threads), nodes, are_near);
+            assert_eq!(many, stuck, "{nodes:?}, near: {are_near}");
         }
     }
 }
