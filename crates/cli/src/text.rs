@@ -148,7 +148,15 @@ impl Page {
                 services.push(service);
             }
         }
+        let sum_of = |service: &(&str, Protocol), count: fn(&NatSummary) -> u64| -> u64 {
+            let rows = summary.nat.iter();
+            let own = rows.filter(|row| (row.pls.as_str(), row.protocol) == *service);
+            own.map(count).sum()
+        };
         let total = services.len();
+        services.sort_by_cached_key(|service| {
+            std::cmp::Reverse(sum_of(service, |row| u64::from(row.peak)))
+        });
         services.truncate(ROWS);
         let mut columns = vec![
             Column::name("in all: service", 0, &services, |(name, _)| {
@@ -160,16 +168,14 @@ impl Page {
         ];
         let mut sum = |head: &str, count: fn(&NatSummary) -> u64| {
             columns.push(Column::number(head, 0, &services, |service| {
-                let rows = summary.nat.iter();
-                let own = rows.filter(|row| (row.pls.as_str(), row.protocol) == *service);
-                grouped(own.map(count).sum())
+                grouped(sum_of(service, count))
             }));
         };
         sum("rows", |_| 1);
         sum("ports", |row| u64::from(row.capacity));
         sum("in use", |row| u64::from(row.in_use));
         sum("held", |row| u64::from(row.held));
-        sum("peaks", |row| u64::from(row.peak));
+        sum("sum of peaks", |row| u64::from(row.peak));
         sum("failed binds", |row| row.bind_failures);
         self.table(columns, total);
     }

@@ -13,7 +13,7 @@ mod proxy;
 mod workload;
 
 use plsim_observe::{Ailment, Finding, NatSummary, RefusalSummary, Summary};
-use plsim_scenario::{Scenario, Transport, WorkloadModel};
+use plsim_scenario::{Scenario, Transport};
 use plsim_types::DropReason;
 
 use crate::distribution;
@@ -138,10 +138,9 @@ impl Reader<'_> {
         let deaf = [Ailment::NotListening, Ailment::Flapping];
         let mut outages = self.summary.outages.iter();
         // A stream that ends has answers on the way; that harms nobody.
-        let mut workloads = self.scenario.workload.iter();
-        let gives_up = workloads.any(|workload| {
-            workload.protocol == Transport::Udp && workload.model != WorkloadModel::UdpStream
-        });
+        let mut workloads = self.scenario.workload.iter().zip(&self.summary.workloads);
+        let gives_up = workloads
+            .any(|(workload, row)| workload.protocol == Transport::Udp && row.lost_by.timeout > 0);
         let is_late = gives_up && !outages.any(|outage| deaf.contains(&outage.ailment));
         let drops = self.summary.ledger.drops();
         drops
