@@ -98,15 +98,15 @@ fn releases(arena: &mut Arena, wanted: u64) -> Duration {
     passes(arena, wanted, |pass| pass.release)
 }
 
-/// Times whole passes of at least so many operations, for the first ones are cheaper than the last, and
-/// returns the share of so many.
+/// Times whole passes, for their first operations are cheaper than the last, as many as so many
+/// operations would be where every port is found; returns the share of so many.
 fn passes(arena: &Arena, wanted: u64, which: fn(&Pass) -> Option<f64>) -> Duration {
     let begun = WallTime.start();
     let mut now = || WallTime.end(begun).as_nanos() as u64;
     let count = wanted.div_ceil(u64::from(Case::MOST_PORTS));
     let passes = (0..count).filter_map(|_| which(&arena.pass(&mut now)));
     let each = passes.sum::<f64>() / count as f64;
-    Duration::from_nanos((each * wanted as f64) as u64)
+    Duration::from_nanos((each * wanted as f64).round() as u64)
 }
 
 criterion_group!(benches, workloads, cold);

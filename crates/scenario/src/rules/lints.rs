@@ -66,7 +66,7 @@ lints! {
     PL040 Error None, "a load balancer's rule matches what no other rule matches";
     PL041 Warning None, "a backend pool that a rule feeds has members";
     PL042 Error None, "a machine is in a backend pool once";
-    PL043 Warning Some("D-VMF"), "the flow limit of a VM lets all NAT ports be used";
+    PL043 Warning Some("D-VMF"), "the flow limit of a VM lets all NAT ports be used; the default one nearly all";
     PL044 Error Some("I#94673"), "two rules do not share pool, protocol and backend port";
     PL045 Error Some("RFC 7422"), "port blocks fit the ports, and only block allocation has them";
     PL046 Error None, "held-down ports are reused only where every free port is found";
