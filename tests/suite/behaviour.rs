@@ -2,21 +2,7 @@
 
 use plsim::Summary;
 
-use crate::support::{SMALL, simulate};
-
-/// A workload of the small service; `more` adds or replaces keys.
-fn workload(name: &str, more: &str) -> String {
-    format!(
-        "
-[[workload]]
-name = \"{name}\"
-client_vm = \"client\"
-private_endpoint = \"endpoint\"
-port = 443
-{more}
-"
-    )
-}
+use crate::support::{SMALL, simulate, workload};
 
 fn run(sections: &str, overrides: &[&str]) -> Summary {
     simulate(&format!("{SMALL}{sections}"), overrides).summary

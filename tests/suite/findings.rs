@@ -3,7 +3,7 @@
 use plsim::Finding;
 use plsim_types::DropReason;
 
-use crate::support::{SMALL, simulate};
+use crate::support::{SMALL, simulate, workload};
 
 /// 30 connections that nobody closes, one every 100 ms.
 const LEAK: &str = r#"
@@ -251,14 +251,6 @@ fn linuxs_keepalive_is_too_late_only_where_it_is() {
     assert!(idle("7201s").ends_with("on TCP or in the application."));
 }
 
-/// A workload of one client VM.
-fn workload(name: &str, keys: &str) -> String {
-    format!(
-        "[[workload]]\nname = \"{name}\"\nclient_vm = \"client\"\nprivate_endpoint = \"endpoint\"\n\
-         port = 443\n{keys}\n"
-    )
-}
-
 #[test]
 fn a_port_space_that_is_nearly_full_is_told() {
     let told = finding(&["port_range=2000-2031"]);
@@ -415,18 +407,8 @@ fn connections_that_are_being_closed_are_told_apart() {
 #[test]
 fn an_answer_that_comes_too_late_is_told_but_not_of_a_stream_that_has_ended() {
     let told = |keys: &str| {
-        let workload = format!(
-            "
-[[workload]]
-name = \"w\"
-client_vm = \"client\"
-private_endpoint = \"endpoint\"
-port = 443
-protocol = \"udp\"
-connections = 1
-{keys}
-"
-        );
+        let keys = format!("protocol = \"udp\"\nconnections = 1\n{keys}");
+        let workload = workload("w", &keys);
         let summary = simulate(&format!("{SMALL}{workload}"), &[]).summary;
         let late: Vec<_> = summary.ledger.drops().collect();
         assert_eq!(late, [(DropReason::NoListener, 1)], "{keys}");

@@ -2,7 +2,7 @@
 
 use plsim::Summary;
 
-use crate::support::{SMALL, simulate};
+use crate::support::{SMALL, simulate, workload};
 
 /// Headers from the service, an application that wants them.
 const PROXY: [&str; 2] = [
@@ -11,16 +11,7 @@ const PROXY: [&str; 2] = [
 ];
 
 fn run(more: &str, overrides: &[&str]) -> Summary {
-    let workload = format!(
-        "
-[[workload]]
-name = \"w\"
-client_vm = \"client\"
-private_endpoint = \"endpoint\"
-port = 443
-{more}
-"
-    );
+    let workload = workload("w", more);
     let overrides = [&PROXY, overrides].concat();
     simulate(&format!("{SMALL}{workload}"), &overrides).summary
 }

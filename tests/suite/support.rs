@@ -67,6 +67,20 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// A workload of the small service; `more` adds keys.
+pub(crate) fn workload(name: &str, more: &str) -> String {
+    format!(
+        "
+[[workload]]
+name = \"{name}\"
+client_vm = \"client\"
+private_endpoint = \"endpoint\"
+port = 443
+{more}
+"
+    )
+}
+
 /// Runs a scenario text to its end, inside this process.
 pub(crate) fn simulate(text: &str, overrides: &[&str]) -> Report {
     let overrides: Vec<String> = overrides.iter().map(|&pair| pair.to_owned()).collect();

@@ -10,7 +10,7 @@ use plsim::{Case, Outputs, Simulation, Sink, Step, Threads};
 use plsim_scenario::{Curve, Rate, RateCurve, Scenario, Workload};
 use plsim_types::Instant;
 
-use crate::support::{SMALL, scenario, shipped};
+use crate::support::{SMALL, scenario, shipped, workload};
 use crate::swarm::{self, Buffer};
 
 /// How many kernel events of each shipped scenario run, the first of them on threads.
@@ -292,25 +292,15 @@ fn threads_that_are_interrupted_write_the_same_bytes_each_time() {
 
 #[test]
 fn threads_that_come_and_go_as_it_pays_change_no_byte() {
-    let workload = |name: &str, rate: u32, start: &str, stop: &str| {
-        format!(
-            "
-[[workload]]
-name = \"{name}\"
-client_vm = \"client\"
-private_endpoint = \"endpoint\"
-port = 443
-rate = \"{rate}/s\"
-start = \"{start}\"
-stop = \"{stop}\"
-"
-        )
+    let busy = |name: &str, rate: u32, start: &str, stop: &str| {
+        let keys = format!("rate = \"{rate}/s\"\nstart = \"{start}\"\nstop = \"{stop}\"");
+        workload(name, &keys)
     };
     let text = [
         SMALL.to_owned(),
-        workload("always", 50, "0s", "3s"),
-        workload("rush", 60_000, "500ms", "600ms"),
-        workload("again", 60_000, "2s", "2100ms"),
+        busy("always", 50, "0s", "3s"),
+        busy("rush", 60_000, "500ms", "600ms"),
+        busy("again", 60_000, "2s", "2100ms"),
     ]
     .concat();
     let (mut scenario, _) = plsim_scenario::parse(
