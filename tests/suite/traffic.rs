@@ -3,20 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{SMALL, run, simulate, text};
+use crate::support::{self, SMALL, run, simulate, text};
 
 /// `SMALL` with a workload that has these keys.
 fn workload(keys: &str) -> String {
-    format!(
-        "{SMALL}
-[[workload]]
-name = \"calls\"
-client_vm = \"client\"
-private_endpoint = \"endpoint\"
-port = 443
-{keys}
-"
-    )
+    format!("{SMALL}{}", support::workload("calls", keys))
 }
 
 #[test]

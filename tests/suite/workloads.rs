@@ -2,14 +2,7 @@
 
 use plsim::{Report, WorkloadSummary};
 
-use crate::support::{SMALL, simulate};
-
-fn workload(name: &str, rest: &str) -> String {
-    format!(
-        "[[workload]]\nname = \"{name}\"\nclient_vm = \"client\"\nprivate_endpoint = \"endpoint\"\n\
-         port = 443\n{rest}\n"
-    )
-}
+use crate::support::{SMALL, simulate, workload};
 
 /// One workload of each model, all at once.
 fn every_model() -> String {
